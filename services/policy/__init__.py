@@ -1,0 +1,1 @@
+"""Pure deciding code that services and the simulator share."""

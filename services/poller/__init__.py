@@ -1,0 +1,1 @@
+"""Leases events, has them run, settles them; runs event sources."""

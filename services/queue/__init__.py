@@ -1,0 +1,1 @@
+"""Durable shards: enqueue, lease, settle, dead letters."""

@@ -1,0 +1,1 @@
+"""What every service needs and none owns: clock, ids, settings, errors, telemetry, streams, lifecycle."""

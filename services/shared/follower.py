@@ -1,0 +1,236 @@
+"""Follows control's Watch: the fleet's configuration in memory, the last snapshot on disk."""
+
+import asyncio
+import logging
+import os
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
+
+from services.policy.backoff import equal_jitter_ms
+from services.shared.channels import Peer
+
+BACKOFF_BASE_MS = 50.0
+BACKOFF_CAP_MS = 1_000.0
+ASK_TIMEOUT_SECONDS = 2.0
+# A snapshot on disk is written at most this often: a burst of changes is one write.
+PERSIST_DELAY_SECONDS = 0.5
+MAX_SNAPSHOT_BYTES = 1 << 30
+log = logging.getLogger(__name__)
+
+
+class ConfigView:
+    """What is known of the fleet; read-only for everybody but the follower."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.fleet: resources_pb2.Fleet | None = None
+        self.shard_map: resources_pb2.ShardMap | None = None
+        self.functions: dict[tuple[str, str], resources_pb2.Function] = {}
+        self.sources: dict[str, resources_pb2.EventSource] = {}
+        self.members: dict[str, resources_pb2.Member] = {}
+        self.tenants: dict[str, resources_pb2.Tenant] = {}
+        self.tenant_of_key: dict[str, str] = {}
+        self._resources: dict[str, resources_pb2.Resource] = {}
+
+    def upsert(self, resource: resources_pb2.Resource) -> None:
+        """Take a new or changed resource; a kind this version does not know is passed over."""
+        self._resources[resource.key] = resource
+        match resource.WhichOneof("kind"):
+            case "fleet":
+                self.fleet = resource.fleet
+            case "shard_map":
+                self.shard_map = resource.shard_map
+            case "function":
+                self.functions[resource.function.tenant_id, resource.function.function_name] = resource.function
+            case "source":
+                self.sources[resource.source.source_id] = resource.source
+            case "member":
+                self.members[resource.member.node_id] = resource.member
+            case "tenant":
+                self._forget_keys(resource.tenant.tenant_id)
+                self.tenants[resource.tenant.tenant_id] = resource.tenant
+                for key in resource.tenant.access_keys:
+                    self.tenant_of_key[key.access_key_id] = resource.tenant.tenant_id
+
+    def delete(self, key: str) -> None:
+        """Forget a resource."""
+        resource = self._resources.pop(key, None)
+        if resource is None:
+            return
+        match resource.WhichOneof("kind"):
+            case "function":
+                self.functions.pop((resource.function.tenant_id, resource.function.function_name), None)
+            case "source":
+                self.sources.pop(resource.source.source_id, None)
+            case "member":
+                self.members.pop(resource.member.node_id, None)
+            case "tenant":
+                self.tenants.pop(resource.tenant.tenant_id, None)
+                self._forget_keys(resource.tenant.tenant_id)
+
+    def members_of(self, role: "resources_pb2.NodeRole.ValueType") -> list[resources_pb2.Member]:
+        """Nodes of a role that may be talked to, by node id: all but those that are gone."""
+        gone = resources_pb2.MEMBER_STATE_GONE
+        return [m for _, m in sorted(self.members.items()) if m.role == role and m.state != gone and m.address]
+
+    def resources(self) -> list[resources_pb2.Resource]:
+        """Everything, for the snapshot on disk."""
+        return list(self._resources.values())
+
+    def _forget_keys(self, tenant_id: str) -> None:
+        for key in [k for k, owner in self.tenant_of_key.items() if owner == tenant_id]:
+            del self.tenant_of_key[key]
+
+
+class ControlFollower:
+    """Keeps a view current; works from the snapshot on disk while control is down."""
+
+    def __init__(self, peer: Peer, node_id: str, snapshot_path: Path) -> None:
+        self.view = ConfigView()
+        self._peer = peer
+        self._stub = control_pb2_grpc.ControlServiceStub(peer.channel)
+        self._node_id = node_id
+        self._path = snapshot_path
+        self._subscribers: list[Callable[[], None]] = []
+        self._ready = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call this on the loop after every applied change."""
+        self._subscribers.append(callback)
+
+    def start(self) -> None:
+        """Read the snapshot on disk, then follow."""
+        stored = _read_snapshot(self._path)
+        if stored is not None:
+            self._take(stored)
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="control follower"),
+            asyncio.create_task(self._persist(), name="control snapshot"),
+        ]
+
+    @property
+    def is_started(self) -> bool:
+        """Whether `start` was called."""
+        return bool(self._tasks)
+
+    async def wait_ready(self) -> None:
+        """Until there is a view, from disk or from control."""
+        await self._ready.wait()
+
+    async def stop(self) -> None:
+        """Stop following; the snapshot on disk is brought up to date."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._dirty.is_set():
+            _write_snapshot(self._path, self.view)
+
+    async def ask_function(self, tenant_id: str, function_name: str) -> resources_pb2.Function | None:
+        """The function as control has it now, taken into the view; what the view has when control is down."""
+        known = self.view.functions.get((tenant_id, function_name))
+        try:
+            answer = await self._stub.GetFunction(
+                control_pb2.GetFunctionRequest(tenant_id=tenant_id, function_name=function_name),
+                timeout=ASK_TIMEOUT_SECONDS,
+                metadata=self._peer.metadata,
+            )
+        except grpc.aio.AioRpcError as e:
+            return None if e.code() is grpc.StatusCode.NOT_FOUND else known
+        now = self.view.functions.get((tenant_id, function_name))
+        if now is None or now.revision < answer.function.revision:
+            key = f"function/{tenant_id}/{function_name}"
+            self.view.upsert(resources_pb2.Resource(key=key, function=answer.function))
+            self._changed()
+            return answer.function
+        return now
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            call = self._stub.Watch(
+                control_pb2.WatchRequest(node_id=self._node_id), metadata=self._peer.metadata, wait_for_ready=True
+            )
+            snapshot: ConfigView | None = None
+            try:
+                async for message in call:
+                    failures = 0
+                    if message.in_snapshot:
+                        snapshot = snapshot or ConfigView()
+                        _apply(snapshot, message)
+                        if message.snapshot_complete:
+                            self._take(snapshot)
+                            snapshot = None
+                    else:
+                        _apply(self.view, message)
+                    if snapshot is None:
+                        self._changed()
+                log.info("control ended the watch")
+            except grpc.aio.AioRpcError as e:
+                if failures == 0:
+                    log.info("control is not reachable: %s %s", e.code().name, e.details())
+            finally:
+                call.cancel()
+            failures += 1
+            await asyncio.sleep(equal_jitter_ms(failures, BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.random()) / 1_000)
+
+    def _take(self, view: ConfigView) -> None:
+        self.view = view
+        self._ready.set()
+        for callback in self._subscribers:
+            callback()
+
+    def _changed(self) -> None:
+        self._dirty.set()
+        for callback in self._subscribers:
+            callback()
+
+    async def _persist(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(PERSIST_DELAY_SECONDS)
+            self._dirty.clear()
+            try:
+                _write_snapshot(self._path, self.view)
+            except OSError as e:
+                log.warning("the snapshot of control's state cannot be written: %s", e)
+
+
+def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:
+    for resource in message.upserts:
+        view.upsert(resource)
+    for key in message.deleted_keys:
+        view.delete(key)
+    view.revision = max(view.revision, message.revision)
+
+
+def _write_snapshot(path: Path, view: ConfigView) -> None:
+    message = control_pb2.WatchResponse(revision=view.revision, upserts=view.resources())
+    data = message.SerializeToString()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with open(fresh, "wb") as file:
+        # The length in front shows a torn file.
+        file.write(struct.pack(">Q", len(data)) + data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _read_snapshot(path: Path) -> ConfigView | None:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if len(data) < 8 or len(data) > MAX_SNAPSHOT_BYTES or struct.unpack(">Q", data[:8])[0] != len(data) - 8:
+        log.warning("the snapshot of control's state on disk is torn and is not used")
+        return None
+    view = ConfigView()
+    _apply(view, control_pb2.WatchResponse.FromString(data[8:]))
+    return view

@@ -1,0 +1,194 @@
+"""Batched bidirectional streams, both ends: a reader that hands messages over and a writer that pulls them.
+
+The writer asks `produce()` for the next message whenever the last one has been taken by the transport; whatever
+came up meanwhile goes out as one message. So batches grow with load and nothing waits when idle.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from services.policy.backoff import equal_jitter_ms
+from services.shared.errors import EvenflowError, abort
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+BACKOFF_BASE_MS = 50.0
+BACKOFF_CAP_MS = 2_000.0
+log = logging.getLogger(__name__)
+
+
+class Wakeup:
+    """An edge that one writer waits for; cheap to set many times."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        """There is something to send."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Until set; takes the edge."""
+        await self._event.wait()
+        self._event.clear()
+
+
+class StreamLink(Generic[Req, Res]):
+    """The calling end of a stream that is kept up: opened again, with jittered back-off, whenever it breaks.
+
+    dial: opens the call. hello: the first message of each opening, or None. produce: the next message, or None when
+    there is nothing to send. on_message: each answer. on_down: the stream broke; the error is None when the peer
+    ended it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        dial: Callable[[], "grpc.aio.StreamStreamCall[Req, Res]"],
+        produce: Callable[[], Req | None],
+        on_message: Callable[[Res], None],
+        hello: Callable[[], Req | None] = lambda: None,
+        on_up: Callable[[], None] = lambda: None,
+        on_down: Callable[[grpc.aio.AioRpcError | None], None] = lambda _error: None,
+    ) -> None:
+        self.name = name
+        self.is_up = False
+        self._dial = dial
+        self._produce = produce
+        self._on_message = on_message
+        self._hello = hello
+        self._on_up = on_up
+        self._on_down = on_down
+        self._wakeup = Wakeup()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to keep the stream up."""
+        self._task = asyncio.create_task(self._run(), name=f"link {self.name}")
+
+    def wake(self) -> None:
+        """`produce` has something now."""
+        self._wakeup.set()
+
+    async def close(self) -> None:
+        """Cancel the stream and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            error: grpc.aio.AioRpcError | None = None
+            got_message = False
+            call = self._dial()
+            writer = asyncio.create_task(self._write(call), name=f"link {self.name} writer")
+            try:
+                while True:
+                    message: Any = await call.read()
+                    if message is grpc.aio.EOF:
+                        break
+                    got_message = True
+                    self._on_message(message)
+            except grpc.aio.AioRpcError as e:
+                error = e
+            finally:
+                writer.cancel()
+                call.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+                was_up, self.is_up = self.is_up, False
+                if was_up:
+                    self._on_down(error)
+            if error is None and call.done():
+                # read() answers EOF for some failures too: the status tells.
+                code = await call.code()
+                if code is not grpc.StatusCode.OK:
+                    log.info("stream ended: %s %s", code.name, await call.details(), extra={"peer": self.name})
+            elif error is not None and (got_message or failures == 0):
+                log.info("stream down: %s %s", error.code().name, error.details(), extra={"peer": self.name})
+            failures = 1 if got_message else failures + 1
+            wait_ms = equal_jitter_ms(failures, BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.random())
+            await asyncio.sleep(wait_ms / 1_000)
+
+    async def _write(self, call: "grpc.aio.StreamStreamCall[Req, Res]") -> None:
+        try:
+            await call.wait_for_connection()
+            hello = self._hello()
+            if hello is not None:
+                await call.write(hello)
+            self.is_up = True
+            self._on_up()
+            while True:
+                message = self._produce()
+                if message is None:
+                    await self._wakeup.wait()
+                else:
+                    await call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            # The reader sees the same end and reports it.
+            call.cancel()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("stream writer failed", extra={"peer": self.name})
+            call.cancel()
+
+
+async def serve_stream(
+    context: Any,
+    *,
+    on_message: Callable[[Any], None],
+    produce: Callable[[], Any | None],
+    wakeup: Wakeup,
+    is_owing: Callable[[], bool] = lambda: False,
+    may_read: Callable[[], bool] | None = None,
+    read_gate: Wakeup | None = None,
+) -> None:
+    """The serving end of a stream: reads until the caller ends it, writes what `produce` gives.
+
+    on_message may raise EvenflowError to end the call. After the caller half-closed, the call ends as soon as
+    `produce` has nothing and `is_owing` says that no answer is outstanding (wake when that changes). `may_read` False
+    stops reading (so that HTTP/2's own flow control holds the caller back) until `read_gate` is set.
+    """
+    reading_ended = False
+
+    async def read() -> None:
+        nonlocal reading_ended
+        while True:
+            while may_read is not None and read_gate is not None and not may_read():
+                await read_gate.wait()
+            message = await context.read()
+            if message is grpc.aio.EOF:
+                reading_ended = True
+                wakeup.set()
+                return
+            on_message(message)
+
+    async def write() -> None:
+        while True:
+            message = produce()
+            if message is not None:
+                await context.write(message)
+            elif reading_ended and not is_owing():
+                return
+            else:
+                await wakeup.wait()
+
+    reader, writer = asyncio.create_task(read()), asyncio.create_task(write())
+    try:
+        done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    except EvenflowError as e:
+        await abort(context, e)
+    finally:
+        reader.cancel()
+        writer.cancel()
+        await asyncio.gather(reader, writer, return_exceptions=True)
