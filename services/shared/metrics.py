@@ -23,6 +23,26 @@ from services.shared.settings import NodeSettings
 Value = int | float
 # A tenant with endless functions must not grow the process: further series are added up under "other".
 MAX_SERIES = 5_000
+# Lambda's metrics under the names that its users know. OpenTelemetry folds instrument names to lower case; a view for
+# each gives it back its own.
+LAMBDA_METRICS = (
+    "Invocations",
+    "Errors",
+    "Throttles",
+    "DeadLetterErrors",
+    "DestinationDeliveryFailures",
+    "AsyncEventsReceived",
+    "AsyncEventsDropped",
+    "RecursiveInvocationsDropped",
+    "ConcurrentExecutions",
+    "UnreservedConcurrentExecutions",
+    "ClaimedAccountConcurrency",
+    "ProvisionedConcurrentExecutions",
+    "ProvisionedConcurrencyInvocations",
+    "ProvisionedConcurrencySpilloverInvocations",
+    "ProvisionedConcurrencyUtilization",
+)
+LAMBDA_HISTOGRAMS_MS = ("Duration", "AsyncEventAge", "IteratorAge")
 # Milliseconds, from a warm no-op to AWS's longest timeout.
 _BUCKETS_MS = [0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000, 900_000]
 
@@ -73,13 +93,16 @@ class Metrics:
 
     def __init__(self, service_name: str, settings: NodeSettings) -> None:
         reader = PrometheusMetricReader()
-        view = View(
-            instrument_name="*", instrument_unit="ms", aggregation=ExplicitBucketHistogramAggregation(_BUCKETS_MS)
-        )
+        buckets = ExplicitBucketHistogramAggregation(_BUCKETS_MS)
+        views = [
+            View(instrument_name="evenflow_*", instrument_unit="ms", aggregation=buckets),
+            *(View(instrument_name=name.lower(), name=name) for name in LAMBDA_METRICS),
+            *(View(instrument_name=name.lower(), name=name, aggregation=buckets) for name in LAMBDA_HISTOGRAMS_MS),
+        ]
         resource = Resource.create(
             {"service.name": f"evenflow-{service_name}", "service.instance.id": settings.node_id}
         )
-        self._provider = MeterProvider(metric_readers=[reader], resource=resource, views=[view], shutdown_on_exit=False)
+        self._provider = MeterProvider(metric_readers=[reader], resource=resource, views=views, shutdown_on_exit=False)
         self._meter = self._provider.get_meter("evenflow")
         self._settings = settings
         self._server: WSGIServer | None = None
