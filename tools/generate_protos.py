@@ -1,65 +1,73 @@
 """Generates gen/evenflow/**/*_pb2*.py and their type stubs from protos/; does nothing when they are current."""
 
 import hashlib
-import importlib.resources
 import os
 import shutil
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
-
-from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GEN = ROOT / "gen"
-STAMP = GEN / ".inputs.sha256"
+STAMP = ".inputs.sha256"
 
 
-def inputs_hash(files: list[Path]) -> str:
+def inputs_hash(protos: list[Path]) -> str:
     """Changes when a proto, this script or the compiler's version does."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     digest.update((ROOT / "requirements" / "run.txt").read_bytes())
-    for file in files:
-        digest.update(str(file.relative_to(PROTOS)).encode() + b"\0" + file.read_bytes())
+    for proto in protos:
+        digest.update(str(proto.relative_to(PROTOS)).encode() + b"\0" + proto.read_bytes())
     return digest.hexdigest()
 
 
-def main() -> int:
-    """Generate; the exit code is the compiler's."""
-    files = sorted(PROTOS.rglob("*.proto"))
-    wanted = inputs_hash(files)
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return 0
+def compile_into(folder: Path, protos: list[Path]) -> bool:
+    """Run protoc with the messages, services and type stubs going to `folder`; False when it refused."""
+    command = [
+        *(sys.executable, "-m", "grpc_tools.protoc"),
+        f"--proto_path={PROTOS}",
+        # googleapis-common-protos ships google/rpc/*.proto here; the compiler brings google/protobuf/*.proto itself.
+        f"--proto_path={sysconfig.get_path('purelib')}",
+        f"--python_out={folder}",
+        f"--grpc_python_out={folder}",
+        f"--mypy_out=quiet:{folder}",
+        f"--mypy_grpc_out=quiet:{folder}",
+        *map(str, protos),
+    ]
     # mypy-protobuf's plugins stand beside this interpreter, which need not be on PATH.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    fresh = ROOT / "gen.new"
-    shutil.rmtree(fresh, ignore_errors=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode == 0
+
+
+def main() -> int:
+    """Generate; 0 when gen/ is current afterwards."""
+    protos = sorted(PROTOS.rglob("*.proto"))
+    if not protos:
+        print(f"protos: no .proto file under {PROTOS}", file=sys.stderr)
+        return 1
+    wanted = inputs_hash(protos)
+    stamp = GEN / STAMP
+    if stamp.exists() and stamp.read_text() == wanted:
+        return 0
+    fresh, stale = ROOT / "gen.new", ROOT / "gen.old"
+    for leftover in (fresh, stale):
+        shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
-    well_known = importlib.resources.files("grpc_tools") / "_proto"
-    code = protoc.main(
-        [
-            "protoc",
-            f"--proto_path={PROTOS}",
-            f"--proto_path={well_known}",
-            f"--python_out={fresh}",
-            f"--grpc_python_out={fresh}",
-            f"--mypy_out=quiet:{fresh}",
-            f"--mypy_grpc_out=quiet:{fresh}",
-            *(str(f) for f in files),
-        ]
-    )
-    if code != 0:
-        print("protos: protoc failed; the messages above say where", file=sys.stderr)
-        return int(code)
-    for folder in {f.parent for f in fresh.rglob("*.py")} | {fresh / "evenflow"}:
-        for level in (folder, *folder.relative_to(fresh).parents):
-            target = fresh / level if not level.is_absolute() else level
-            if target != fresh:
-                (target / "__init__.py").touch()
+    if not compile_into(fresh, protos):
+        shutil.rmtree(fresh)
+        print("protos: protoc failed, gen/ is as it was; the messages above say where", file=sys.stderr)
+        return 1
+    for folder in (path for path in fresh.rglob("*") if path.is_dir()):
+        (folder / "__init__.py").touch()
     (fresh / "evenflow" / "py.typed").touch()
-    (fresh / STAMP.name).write_text(wanted)
-    shutil.rmtree(GEN, ignore_errors=True)
+    (fresh / STAMP).write_text(wanted)
+    # Moved aside, not deleted first: a fleet that is starting meets one whole gen/ or the other.
+    if GEN.exists():
+        GEN.rename(stale)
     fresh.rename(GEN)
+    shutil.rmtree(stale, ignore_errors=True)
     return 0
 
 

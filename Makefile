@@ -1,0 +1,73 @@
+# Every command sets up what it needs first, so each works from a fresh clone. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# One step after the other whatever -j says: a check's output is read from the top.
+.NOTPARALLEL:
+.PHONY: help setup run demo test check style types imports contracts format bench proto-baseline lock clean
+
+PYTHON_IN_VENV := .venv/bin/python
+TYPED := $(wildcard services cli loadtest tests tools)
+BUF := npx --yes @bufbuild/buf@1.75.0
+BASELINE := protos/baseline.binpb
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name what; do \
+	  printf '  make %-15s %s\n' "$$name" "$$what"; done
+
+setup: ## make .venv with evenflow in it (PYTHON=python3.12 chooses the Python)
+	@tools/setup.sh
+
+run: setup ## start the whole fleet here, send a real file through it, stay up until Ctrl-C
+	@$(PYTHON_IN_VENV) -m cli.demo --stay
+
+demo: setup ## the same, and stop when the file is through
+	@$(PYTHON_IN_VENV) -m cli.demo
+
+test: ## run the tests (ARGS='-k shard -x' goes to pytest)
+	@tools/setup.sh test
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+check: style types imports contracts test ## lint, types, imports, contracts, tests: what CI runs
+
+style:
+	@tools/setup.sh test
+	$(PYTHON_IN_VENV) -m ruff check .
+	$(PYTHON_IN_VENV) -m ruff format --check .
+
+types:
+	@tools/setup.sh test
+	$(PYTHON_IN_VENV) -m mypy $(TYPED)
+
+imports:
+	@tools/setup.sh test
+	.venv/bin/lint-imports --no-logo
+
+contracts:
+	@if ! command -v npx >/dev/null; then \
+	  echo "contracts: skipped, buf needs npx (Node.js), which is not here"; \
+	elif [ ! -f $(BASELINE) ]; then \
+	  echo "contracts: $(BASELINE) is missing; make proto-baseline writes it"; exit 1; \
+	else \
+	  set -x; $(BUF) lint; $(BUF) breaking --against $(BASELINE); \
+	fi
+
+format: ## put the code in the one format, fix what can be fixed
+	@tools/setup.sh test
+	$(PYTHON_IN_VENV) -m ruff check --fix .
+	$(PYTHON_IN_VENV) -m ruff format .
+
+bench: ## measure Evenflow on this machine beside Huey and taskiq
+	@tools/setup.sh bench
+	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
+
+proto-baseline: ## make today's protos what the breaking-change check compares with
+	$(BUF) build --output $(BASELINE)
+
+lock: setup ## compile requirements/*.in to hashed .txt (ARGS=--upgrade takes newer versions)
+	tools/lock.sh $(ARGS)
+
+clean: ## remove .venv, generated code and caches; never data
+	rm -rf .venv gen gen.new gen.old build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

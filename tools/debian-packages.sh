@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Installs what some tests and benchmarks want of Debian and Python's packages do not bring:
+#   redis-server  the peer that `make bench` measures beside Evenflow
+#   iproute2      `ip`, for test hosts in network namespaces
+# It never fails: what needs a program that is missing here skips and says so.
+set -uo pipefail
+
+wanted=()
+command -v redis-server >/dev/null || wanted+=(redis-server)
+command -v ip >/dev/null || wanted+=(iproute2)
+[ ${#wanted[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "debian-packages: not here, and only root with apt-get can install them: ${wanted[*]}"
+  exit 0
+fi
+
+# Runlevel 1 keeps the package from starting a server of its own: tests start theirs on a port of their own.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+if timeout 300 apt-get -qq update && timeout 300 apt-get -qq install -y --no-install-recommends "${wanted[@]}" >/dev/null; then
+  echo "debian-packages: installed ${wanted[*]}"
+else
+  echo "debian-packages: could not install ${wanted[*]}; going on without"
+fi </dev/null
+exit 0
