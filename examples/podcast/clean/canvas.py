@@ -48,9 +48,7 @@ class Canvas:
         if full_end > full_begin:
             begin = x * self.height
             for plane, values in zip(self._planes, ramp, strict=True):
-                plane[begin + full_begin : begin + full_end] = values[
-                    full_begin - ramp_top : full_end - ramp_top
-                ]
+                plane[begin + full_begin : begin + full_end] = values[full_begin - ramp_top : full_end - ramp_top]
         ends = [(first, bottom - top)] if first == last else [(first, first + 1 - top), (last, bottom - last)]
         for y, cover in ends:
             red, green, blue = (values[y - ramp_top] for values in ramp)

@@ -80,13 +80,9 @@ def clean_object(bucket: str, key: str) -> dict[str, Any]:
 
     before_lufs = integrated_lufs(recording.channels, recording.sample_rate_hz)
     kept = sounding_span(recording)
-    trimmed = Recording(
-        recording.sample_rate_hz, [channel[kept.begin : kept.end] for channel in recording.channels]
-    )
+    trimmed = Recording(recording.sample_rate_hz, [channel[kept.begin : kept.end] for channel in recording.channels])
     result = levelled(trimmed.channels, recording.sample_rate_hz, before_lufs)
-    picture = waveform_png(
-        recording.channels, result.channels, kept, result.gain_db, recording.sample_rate_hz
-    )
+    picture = waveform_png(recording.channels, result.channels, kept, result.gain_db, recording.sample_rate_hz)
 
     write_object(output, audio_key, wav_bytes(result.channels, recording.sample_rate_hz))
     write_object(output, picture_key, picture)

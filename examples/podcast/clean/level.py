@@ -96,9 +96,7 @@ def _edge_gains(channels: Sequence[array[float]], edges: Sequence[int], factor: 
     # An edge touches two cells, and the mean below takes in the edges up to `reach` away: each of them has to
     # know of both cells. Edges before the first and after the last one stand in where the mean goes over an
     # end.
-    least = [
-        min(allowed[max(0, edge - reach - 1) : edge + reach + 1]) for edge in range(-reach, cells + reach + 1)
-    ]
+    least = [min(allowed[max(0, edge - reach - 1) : edge + reach + 1]) for edge in range(-reach, cells + reach + 1)]
     width = 2 * reach + 1
     around = (least[edge : edge + width] for edge in range(cells + 1))
     # Where nothing is limited the gain stays exactly `factor`, which _limited multiplies by faster.

@@ -58,9 +58,7 @@ def k_weighting(sample_rate_hz: int) -> tuple[Biquad, Biquad]:
     return shelf, high_pass
 
 
-def integrated_lufs(
-    channels: Sequence[Sequence[float]], sample_rate_hz: int, full_scale: float = 1.0
-) -> float | None:
+def integrated_lufs(channels: Sequence[Sequence[float]], sample_rate_hz: int, full_scale: float = 1.0) -> float | None:
     """Return the integrated loudness in LUFS of one (mono) or two (left, right) channels.
 
     `full_scale` is the sample value of 0 dBFS. None where no block is above the absolute gate: silence, or

@@ -123,9 +123,7 @@ def _draw_background(canvas: Canvas, top: int, height: int, cuts: Sequence[int])
     canvas.fill(MARGIN, middle, COLUMNS, 1, _ZERO)
 
 
-def _draw_columns(
-    canvas: Canvas, top: int, height: int, columns: Sequence[Column], cuts: Sequence[int]
-) -> None:
+def _draw_columns(canvas: Canvas, top: int, height: int, columns: Sequence[Column], cuts: Sequence[int]) -> None:
     middle, reach = top + height / 2, height / 2 - 1
     kept = (_ramp(height, _QUIET, _LOUD), _ramp(height, _RMS, _RMS))
     trimmed = (_ramp(height, _TRIMMED, _TRIMMED), _ramp(height, _TRIMMED_RMS, _TRIMMED_RMS))

@@ -172,9 +172,7 @@ def _decode(data: memoryview, fmt: _Format, name: str) -> Recording:
     if fmt.coding == _FLOAT:
         for channel in channels:
             if not all(map(math.isfinite, channel)) or max(map(abs, channel)) > MAX_FLOAT_SAMPLE:
-                raise UnsupportedWav(
-                    f"{name} holds float samples that are not finite or far too loud; {_CONVERT}"
-                )
+                raise UnsupportedWav(f"{name} holds float samples that are not finite or far too loud; {_CONVERT}")
     return Recording(fmt.sample_rate_hz, channels)
 
 
@@ -214,7 +212,5 @@ def wav_bytes(channels: Sequence[array[int]], sample_rate_hz: int) -> bytes:
         frames.byteswap()
     data = frames.tobytes()
     fmt = struct.pack("<HHIIHH", _PCM, count, sample_rate_hz, sample_rate_hz * 2 * count, 2 * count, 16)
-    chunks = (
-        b"WAVE" + b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data)) + data
-    )
+    chunks = b"WAVE" + b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(chunks)) + chunks

@@ -48,9 +48,7 @@ def add_entries(folder: Path, entries: Sequence[Mapping[str, Any]]) -> list[dict
             stored.append(line)
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in known.values()).encode()
         if len(content) > MAX_CATALOGUE_BYTES:
-            raise CatalogueFull(
-                f"{LINES_NAME} would pass {MAX_CATALOGUE_BYTES} bytes: move it away to begin a new one"
-            )
+            raise CatalogueFull(f"{LINES_NAME} would pass {MAX_CATALOGUE_BYTES} bytes: move it away to begin a new one")
         if len(known) > len(lines):
             _replace(folder / LINES_NAME, content)
         # Also for a repeat: the attempt before may have died between the two files.
@@ -95,9 +93,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     if path.stat().st_size > MAX_CATALOGUE_BYTES:
-        raise CatalogueFull(
-            f"{path.name} is past {MAX_CATALOGUE_BYTES} bytes: move it away to begin a new one"
-        )
+        raise CatalogueFull(f"{path.name} is past {MAX_CATALOGUE_BYTES} bytes: move it away to begin a new one")
     lines = []
     # Not splitlines(): titles may hold U+2028 and its like, which JSON leaves as they are.
     for number, text in enumerate(path.read_text("utf-8").split("\n"), start=1):
@@ -107,9 +103,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
             _identity(line)
         except (ValueError, KeyError, TypeError) as error:
-            raise CatalogueBroken(
-                f"line {number} of {path.name} is no catalogue line: mend or remove it"
-            ) from error
+            raise CatalogueBroken(f"line {number} of {path.name} is no catalogue line: mend or remove it") from error
         lines.append(line)
     return lines
 

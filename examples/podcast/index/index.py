@@ -46,9 +46,7 @@ def catalogue_entries(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         context, version = record["requestContext"], record["version"]
         condition, request_id = context["condition"], context["requestId"]
         if version != "1.0" or condition != "Success" or not isinstance(request_id, str):
-            raise UnexpectedRecord(
-                f"version {version!r} and condition {condition!r} are not '1.0' and 'Success'"
-            )
+            raise UnexpectedRecord(f"version {version!r} and condition {condition!r} are not '1.0' and 'Success'")
         response = record["responsePayload"]
         recordings = response.get("recordings", [response])
         if len(recordings) > MAX_RECORDINGS:

@@ -124,9 +124,7 @@ def silence(seconds: float, rate_hz: int) -> list[float]:
     return [0.0] * round(seconds * rate_hz)
 
 
-def wav_file(
-    channels: Sequence[Sequence[float]], rate_hz: int, kind: str = "s16", *, before: bytes = b""
-) -> bytes:
+def wav_file(channels: Sequence[Sequence[float]], rate_hz: int, kind: str = "s16", *, before: bytes = b"") -> bytes:
     """Return a WAV file written without the example's own code; `kind` is u8, s16, s24, s32, f32 or f64.
 
     `before` is chunks to put in front of the `fmt ` chunk.

@@ -29,9 +29,7 @@ def speechlike() -> list[float]:
 
 def run(code: Code, event: dict[str, Any]) -> dict[str, Any]:
     """Call the handler and return its result as it would travel: through JSON."""
-    result: dict[str, Any] = json.loads(
-        json.dumps(code["clean"].lambda_handler(event, None), allow_nan=False)
-    )
+    result: dict[str, Any] = json.loads(json.dumps(code["clean"].lambda_handler(event, None), allow_nan=False))
     return result
 
 
@@ -184,14 +182,10 @@ def test_an_object_that_is_gone(clean_code: Code, buckets: Buckets) -> None:
             run(clean_code, s3_event(key))
 
 
-def test_a_bucket_that_was_not_given(
-    clean_code: Code, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket_that_was_not_given(clean_code: Code, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the bucket, the variable, and the line to add to the deploy file."""
     monkeypatch.delenv("EVENFLOW_BUCKET_PODCAST_IN")
-    with pytest.raises(
-        clean_code["buckets"].BucketNotFound, match=r"EVENFLOW_BUCKET_PODCAST_IN.*functions\.buckets"
-    ):
+    with pytest.raises(clean_code["buckets"].BucketNotFound, match=r"EVENFLOW_BUCKET_PODCAST_IN.*functions\.buckets"):
         run(clean_code, s3_event("a.wav"))
 
 
@@ -226,11 +220,7 @@ def test_s3s_test_event_is_taken(clean_code: Code, buckets: Buckets) -> None:
         {"Records": {}},
         {"Records": [{}]},
         {"Records": [None]},
-        {
-            "Records": [
-                {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": 7}}}
-            ]
-        },
+        {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": 7}}}]},
         s3_event("a.wav", name="ObjectRemoved:Delete"),
         s3_event(*["a.wav"] * 101),
     ],

@@ -20,9 +20,7 @@ Code = dict[str, ModuleType]
 
 def run(code: Code, event: dict[str, Any]) -> dict[str, Any]:
     """Call the handler and return its result as it would travel: through JSON."""
-    result: dict[str, Any] = json.loads(
-        json.dumps(code["index"].lambda_handler(event, None), allow_nan=False)
-    )
+    result: dict[str, Any] = json.loads(json.dumps(code["index"].lambda_handler(event, None), allow_nan=False))
     return result
 
 
@@ -61,13 +59,10 @@ def test_the_same_record_twice_gives_one_line(index_code: Code, buckets: Buckets
 def test_the_table_is_for_reading(index_code: Code, buckets: Buckets) -> None:
     """Each line is a row; what has a meaning in Markdown tables is taken from titles."""
     run(index_code, destination_record(cleaned(title="This | that\nand more"), "request-1"))
-    run(
-        index_code, destination_record(cleaned("b.wav", title="Quiet", loudness_lufs_after=None), "request-2")
-    )
+    run(index_code, destination_record(cleaned("b.wav", title="Quiet", loudness_lufs_after=None), "request-2"))
     rows = (buckets.outbox / "catalogue.md").read_text("utf-8").splitlines()
     assert rows[2] == (
-        "| This \\| that and more | 6.4 s | -16.0 LUFS "
-        "| cleaned/first-light.wav | waveforms/first-light.wav.png |"
+        "| This \\| that and more | 6.4 s | -16.0 LUFS | cleaned/first-light.wav | waveforms/first-light.wav.png |"
     )
     assert rows[3].startswith("| Quiet | 6.4 s | silent |")
     assert len(rows) == 4
@@ -118,14 +113,10 @@ def test_other_payloads_are_refused(index_code: Code, buckets: Buckets, event: d
     assert visible(buckets.outbox) == set()
 
 
-def test_a_bucket_that_was_not_given(
-    index_code: Code, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket_that_was_not_given(index_code: Code, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the variable and the line to add to the deploy file."""
     monkeypatch.delenv("EVENFLOW_BUCKET_PODCAST_OUT")
-    with pytest.raises(
-        index_code["index"].BucketNotFound, match=r"EVENFLOW_BUCKET_PODCAST_OUT.*functions\.buckets"
-    ):
+    with pytest.raises(index_code["index"].BucketNotFound, match=r"EVENFLOW_BUCKET_PODCAST_OUT.*functions\.buckets"):
         run(index_code, destination_record(cleaned(), "request-1"))
 
 
@@ -140,9 +131,7 @@ def test_a_broken_line_is_not_written_over(index_code: Code, buckets: Buckets) -
     assert path.read_bytes() == before
 
 
-def test_the_catalogue_is_bounded(
-    index_code: Code, buckets: Buckets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_catalogue_is_bounded(index_code: Code, buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its bound the catalogue refuses one more, keeps what it has, and still answers repeats."""
     first = run(index_code, destination_record(cleaned(), "request-1"))
     path = buckets.outbox / "catalogue.jsonl"
@@ -191,9 +180,7 @@ def index_at_once(batches: list[list[dict[str, Any]]]) -> None:
     """Run one real process a batch; all have imported the function before the first record is handed out."""
     command = [sys.executable, "-c", INDEXER, str(EXAMPLE / "index")]
     processes = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in batches
     ]
     try:
@@ -215,16 +202,12 @@ def index_at_once(batches: list[list[dict[str, Any]]]) -> None:
 
 def test_indexers_at_once_lose_no_line(buckets: Buckets) -> None:
     """Four processes with 25 recordings each write 100 lines, and every record that all of them have once."""
-    batches = [
-        [destination_record(cleaned(f"{p}-{n}.wav"), f"request-{p}-{n}") for n in range(25)] for p in range(4)
-    ]
+    batches = [[destination_record(cleaned(f"{p}-{n}.wav"), f"request-{p}-{n}") for n in range(25)] for p in range(4)]
     shared = [destination_record(cleaned(f"shared-{n}.wav"), f"shared-{n}") for n in range(5)]
     index_at_once([shared + batch + shared for batch in batches])
     ids = [line["request_id"] for line in catalogue(buckets)]
     assert len(ids) == len(set(ids)) == 105
-    assert set(ids) == {f"request-{p}-{n}" for p in range(4) for n in range(25)} | {
-        f"shared-{n}" for n in range(5)
-    }
+    assert set(ids) == {f"request-{p}-{n}" for p in range(4) for n in range(25)} | {f"shared-{n}" for n in range(5)}
     assert len((buckets.outbox / "catalogue.md").read_text("utf-8").splitlines()) == 107
     assert visible(buckets.outbox) == {"catalogue.jsonl", "catalogue.md", ".catalogue.lock"}
 

@@ -39,9 +39,7 @@ def decode_png(content: bytes) -> Picture:
         order.append(kind)
         at += 12 + size
     assert (order[0], order[-1], at) == (b"IHDR", b"IEND", len(content))
-    width, height, bits, colour, compression, filtering, interlace = struct.unpack(
-        ">IIBBBBB", bodies[b"IHDR"]
-    )
+    width, height, bits, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", bodies[b"IHDR"])
     assert (bits, colour, compression, filtering, interlace) == (8, 2, 0, 0, 0)
     raw = zlib.decompress(bodies[b"IDAT"])
     assert len(raw) == height * (1 + 3 * width)
@@ -62,9 +60,7 @@ def draw(code: Code, channels: list[list[float]], begin: int, end: int, gain_db:
     return decode_png(code["picture"].waveform_png(source, cleaned, span, gain_db, RATE_HZ))
 
 
-def lane(
-    code: Code, picture: Picture, x: float, channels: int = 1, index: int = 0
-) -> list[tuple[int, int, int]]:
+def lane(code: Code, picture: Picture, x: float, channels: int = 1, index: int = 0) -> list[tuple[int, int, int]]:
     """Return the pixels of one column of a lane; `x` from 0.0 (left) to 1.0."""
     p = code["picture"]
     top = p.MARGIN + index * (p.LANE_HEIGHTS[channels] + p.LANE_GAP)

@@ -30,9 +30,7 @@ def test_k_weighting_at_48_khz_is_the_recommendations(clean_code: Code) -> None:
     assert high_pass == pytest.approx((1.0, -2.0, 1.0, -1.99004745483398, 0.99007225036621), abs=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("rate_hz", "tolerance"), [(48_000, 0.01), (44_100, 0.01), (16_000, 0.1), (8_000, 0.1)]
-)
+@pytest.mark.parametrize(("rate_hz", "tolerance"), [(48_000, 0.01), (44_100, 0.01), (16_000, 0.1), (8_000, 0.1)])
 def test_full_scale_sine_is_minus_3_lufs(clean_code: Code, rate_hz: int, tolerance: float) -> None:
     """BS.1770-4, Annex 1: a 0 dBFS sine of 997 Hz in one channel shall indicate -3.01 LKFS.
 
@@ -138,9 +136,7 @@ def test_both_channels_are_limited_alike(clean_code: Code) -> None:
     left, right = floats(spiky()), floats(sine(500, -20, 2, RATE_HZ))
     limited = clean_code["level"]._limited([left, right], 3.0 * 32768, RATE_HZ)
     at = RATE_HZ // 4 + 8  # the tone's crest half a millisecond after a click
-    assert limited[1][at] / (right[at] * 32768) == pytest.approx(
-        limited[0][at] / (left[at] * 32768), rel=0.02
-    )
+    assert limited[1][at] / (right[at] * 32768) == pytest.approx(limited[0][at] / (left[at] * 32768), rel=0.02)
     assert limited[1][at] / (right[at] * 32768) < 2.0
 
 
