@@ -1,0 +1,137 @@
+"""What time does to events: delayed ones become due, old ones expire, old outcomes and dead letters go.
+
+Each step is bounded, so that a backlog of it never holds up other work; `more` says that there is more at once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from services.queue.database import Bulk
+from services.queue.domain import DUE_SHIFT, LANE_SHIFT, ZONE_SHIFT
+from services.queue.intake import SET_ZONE
+from services.queue.lanes import ENTRY_COLUMNS, Lane, entry_from, zone_of
+
+if TYPE_CHECKING:
+    from services.queue.shard import Shard
+
+DUE_BATCH = 500
+DUE_BATCH_BYTES = 8 << 20
+EXPIRY_BATCH = 500
+ZONE_BATCH = 32
+DEAD_LETTER_BATCH = 500
+NEVER_MS = 1 << 62
+_DUE = f"SELECT delayed_id, lane_id, {ENTRY_COLUMNS} FROM delayed WHERE delayed_id < ? ORDER BY delayed_id LIMIT ?"
+_INSERT = Bulk(f"INSERT INTO events (sequence, {ENTRY_COLUMNS}) VALUES {{rows}}", 17)
+_DELETE_DUE = Bulk("DELETE FROM delayed WHERE delayed_id IN ({rows})", 1)
+_ZONES = "SELECT zone, expires_at_ms FROM expiry_zones WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?"
+_IN_ZONE = "SELECT sequence, expires_at_ms FROM events WHERE sequence BETWEEN ? AND ?"
+_ENTRY = f"SELECT sequence, {ENTRY_COLUMNS} FROM events WHERE sequence = ?"
+_NEXT_DUE = f"SELECT delayed_id >> {DUE_SHIFT} FROM delayed ORDER BY delayed_id LIMIT 1"
+_NEXT_EXPIRY = "SELECT min(expires_at_ms) FROM expiry_zones"
+
+
+def next_due_ms(shard: "Shard") -> int:
+    """When the next delayed event is due."""
+    found = shard.database.value(_NEXT_DUE)
+    return NEVER_MS if found is None else int(found)
+
+
+def next_expiry_ms(shard: "Shard") -> int:
+    """When an event may expire next."""
+    found = shard.database.value(_NEXT_EXPIRY)
+    return NEVER_MS if found is None else int(found)
+
+
+def move_due(shard: "Shard") -> bool:
+    """Make due events available, last in their lanes; whether there are more."""
+    bound = (shard.now_ms + 1) << DUE_SHIFT
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in shard.database.connection.execute(_DUE, (bound, DUE_BATCH)):
+        rows.append(row)
+        size += len(row[-1])
+        if size >= DUE_BATCH_BYTES:
+            break
+    if rows:
+        lanes = [shard.lanes.get_by_id(row[1]) for row in rows]
+        sequences = [lane.next_sequence() for lane in lanes]
+        values: list[Any] = []
+        zones: dict[int, int] = {}
+        for row, sequence in zip(rows, sequences, strict=True):
+            values += (sequence, *row[2:])
+            zone = zone_of(sequence)
+            zones[zone] = min(row[3], zones.get(zone, row[3]))
+        with shard.transaction():
+            _INSERT.run(shard.database.connection, values)
+            _DELETE_DUE.run(shard.database.connection, [row[0] for row in rows])
+            shard.database.connection.executemany(SET_ZONE, list(zones.items()))
+        for row, lane, sequence in zip(rows, lanes, sequences, strict=True):
+            shard.lanes.appended(lane, entry_from((sequence, *row[2:]), lane))
+        shard.delayed_count -= len(rows)
+        shard.event_count += len(rows)
+        shard.next_expiry_ms = min(shard.next_expiry_ms, *zones.values())
+    shard.next_due_ms = next_due_ms(shard)
+    return shard.next_due_ms <= shard.now_ms
+
+
+def claim_expired(shard: "Shard") -> bool:
+    """Set aside available events past their age, to be leased before all others; whether there may be more."""
+    if len(shard.expired) >= EXPIRY_BATCH:
+        return False
+    connection, now_ms = shard.database.connection, shard.now_ms
+    updates: list[tuple[int, int]] = []
+    done: list[tuple[int]] = []
+    touched: set[Lane] = set()
+    zones = shard.database.rows(_ZONES, (now_ms, ZONE_BATCH))
+    for zone, _ in zones:
+        if len(shard.expired) >= EXPIRY_BATCH:
+            break
+        first = zone << ZONE_SHIFT
+        earliest = NEVER_MS
+        for sequence, expires_at_ms in shard.database.rows(_IN_ZONE, (first, first + (1 << ZONE_SHIFT) - 1)):
+            is_due = expires_at_ms <= now_ms and sequence not in shard.leases and sequence not in shard.claimed
+            if is_due and len(shard.expired) < EXPIRY_BATCH:
+                row = shard.database.rows(_ENTRY, (sequence,))[0]
+                lane = shard.lanes.get_by_id(sequence >> LANE_SHIFT)
+                entry = entry_from(row, lane)
+                entry.event = None
+                shard.expired.append(entry)
+                shard.claimed.add(sequence)
+                touched.add(lane)
+            elif not is_due and expires_at_ms <= now_ms:
+                # Leased or set aside already: look again when that lease could have ended.
+                earliest = min(earliest, now_ms + shard.settings.visibility_timeout_ms)
+            else:
+                earliest = min(earliest, expires_at_ms)
+        if earliest == NEVER_MS and not any(s >> ZONE_SHIFT == zone for s in shard.claimed):
+            done.append((zone,))
+        else:
+            again_ms = now_ms + shard.settings.visibility_timeout_ms
+            updates.append((again_ms if earliest == NEVER_MS else earliest, zone))
+    for lane in touched:
+        shard.lanes.remove_claimed(lane, shard.claimed)
+    if done or updates:
+        with shard.transaction():
+            connection.executemany("DELETE FROM expiry_zones WHERE zone = ?", done)
+            connection.executemany("UPDATE expiry_zones SET expires_at_ms = ? WHERE zone = ?", updates)
+        for lane in shard.lanes.by_key.values():
+            # The zone that a lane writes to may just have been changed on disk.
+            lane.zone = -1
+    shard.next_expiry_ms = next_expiry_ms(shard)
+    return shard.next_expiry_ms <= now_ms and len(shard.expired) < EXPIRY_BATCH
+
+
+def drop_old(shard: "Shard") -> None:
+    """Drop outcomes and dead letters that were kept long enough."""
+    for bucket_id in shard.outcomes.overdue(shard.now_ms):
+        with shard.transaction():
+            shard.outcomes.drop(bucket_id)
+    if shard.dead_count:
+        before_ms = shard.now_ms - shard.settings.dead_letter_keep_seconds * 1_000
+        with shard.transaction():
+            shard.database.connection.execute(
+                "DELETE FROM dead_letters WHERE dead_id IN "
+                "(SELECT dead_id FROM dead_letters ORDER BY dead_id LIMIT ?) AND dead_at_ms < ?",
+                (DEAD_LETTER_BATCH, before_ms),
+            )
+            changed = shard.database.connection.changes()
+        shard.dead_count -= changed

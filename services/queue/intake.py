@@ -1,0 +1,204 @@
+"""Enqueue: bounds, dedup and the insert of many batches in one transaction.
+
+Dedup is exact and nearly free. A minted id is time-ordered, so an id above the highest one seen was never here; only
+the others are looked up among delayed events, dead letters and outcomes. Rows of the events table are caught by its
+unique index.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from services.queue.database import Bulk
+from services.queue.domain import EnqueueBatch, EnqueueResult, Entry
+from services.queue.lanes import Lane, zone_of
+from services.shared import ids
+from services.shared.errors import EvenflowError, Reason
+
+if TYPE_CHECKING:
+    from services.queue.shard import Shard
+
+FULL_RETRY_MS = 1_000
+_MINTED_VERSION = 7
+_INSERT = Bulk(
+    "INSERT INTO events (sequence, request_id, expires_at_ms, enqueued_at_ms, body_hash, event) VALUES {rows} "
+    "ON CONFLICT (request_id) DO NOTHING",
+    6,
+)
+_FIND_LIVE = Bulk("SELECT request_id, sequence, body_hash FROM events WHERE request_id IN ({rows})", 1)
+_FIND_DELAYED = Bulk("SELECT request_id, body_hash FROM delayed WHERE request_id IN ({rows})", 1)
+_FIND_DEAD = Bulk("SELECT request_id, body_hash FROM dead_letters WHERE request_id IN ({rows})", 1)
+SET_ZONE = (
+    "INSERT INTO expiry_zones (zone, expires_at_ms) VALUES (?, ?) "
+    "ON CONFLICT (zone) DO UPDATE SET expires_at_ms = min(expires_at_ms, excluded.expires_at_ms)"
+)
+
+
+class Intake:
+    """Writes the batches of one drain; `committed` makes them visible in memory."""
+
+    def __init__(self, shard: "Shard") -> None:
+        self._shard = shard
+        self._results: list[tuple[EnqueueBatch, EnqueueResult]] = []
+        self._inserted: list[tuple[Entry, Lane]] = []
+        self._new_lanes: list[Lane] = []
+        self._planned: dict[str, int] = {}
+        self._zones: list[tuple[Lane, int, int]] = []
+        self._highest = shard.highest_minted_id
+
+    def write(self, batches: list[EnqueueBatch]) -> None:
+        """Insert what may be inserted, inside the running transaction. apsw.Error."""
+        candidates: list[tuple[Entry, EnqueueResult]] = []
+        for batch in batches:
+            result = EnqueueResult(refusal=self._shard.refusal(), event_refusals=batch.event_refusals)
+            self._results.append((batch, result))
+            if result.refusal is None:
+                candidates.extend((entry, result) for entry in batch.entries)
+        known = self._find_known([entry for entry, _ in candidates])
+        rows: list[Any] = []
+        owners: dict[bytes, tuple[Entry, EnqueueResult]] = {}
+        repeats: list[tuple[Entry, EnqueueResult]] = []
+        now_ms = self._shard.now_ms
+        for entry, result in candidates:
+            if known and entry.request_id in known:
+                _judge(entry, known[entry.request_id], result)
+                continue
+            if entry.request_id in owners:
+                repeats.append((entry, result))
+                continue
+            lane = self._place(entry, result)
+            if lane is None:
+                continue
+            owners[entry.request_id] = (entry, result)
+            entry.sequence = sequence = lane.next_sequence()
+            entry.enqueued_at_ms = now_ms
+            rows += (sequence, entry.request_id, entry.expires_at_ms, now_ms, entry.body_hash, entry.event)
+            self._inserted.append((entry, lane))
+        if not rows:
+            return
+        connection = self._shard.database.connection
+        stored: dict[bytes, bytes] = {}
+        if _INSERT.run(connection, rows) != len(self._inserted):
+            stored = self._drop_conflicts(owners)
+        for entry, result in repeats:
+            first = owners[entry.request_id][0]
+            _judge(entry, stored.get(entry.request_id, first.body_hash), result)
+        self._write_zones()
+
+    def committed(self) -> list[EnqueueBatch]:
+        """Everything is durable: show it to the lanes."""
+        shard = self._shard
+        appended = shard.lanes.appended
+        for entry, lane in self._inserted:
+            appended(lane, entry)
+        for tenant_id, count in self._planned.items():
+            shard.lanes.count_tenant(tenant_id, count)
+        for lane, zone, expires_at_ms in self._zones:
+            lane.zone, lane.zone_expires_at_ms = zone, expires_at_ms
+            shard.next_expiry_ms = min(shard.next_expiry_ms, expires_at_ms)
+        shard.event_count += len(self._inserted)
+        shard.accepted_total += len(self._inserted)
+        shard.highest_minted_id = self._highest
+        return [batch for batch, _ in self._results]
+
+    def rolled_back(self) -> None:
+        """Nothing was stored."""
+        for lane in self._new_lanes:
+            self._shard.lanes.forget(lane)
+
+    def replies(self) -> list[tuple[EnqueueBatch, EnqueueResult]]:
+        """The answers, with the depth after the commit."""
+        depth = self._shard.depth
+        for _, result in self._results:
+            result.depth = depth
+        return self._results
+
+    def _find_known(self, entries: list[Entry]) -> dict[bytes, bytes]:
+        highest = self._shard.highest_minted_id
+        minted: list[bytes] = []
+        derived: list[bytes] = []
+        for entry in entries:
+            request_id = entry.request_id
+            if request_id[6] >> 4 != _MINTED_VERSION:
+                derived.append(request_id)
+            elif request_id <= highest:
+                minted.append(request_id)
+            elif request_id > self._highest:
+                self._highest = request_id
+        known: dict[bytes, bytes] = {}
+        suspects = minted + derived
+        if not suspects:
+            return known
+        connection = self._shard.database.connection
+        if self._shard.delayed_count:
+            known.update(_FIND_DELAYED.query(connection, suspects))
+        if self._shard.dead_count:
+            known.update(_FIND_DEAD.query(connection, suspects))
+        if derived:
+            known.update(self._shard.outcomes.find(derived, 0))
+        if minted:
+            known.update(self._shard.outcomes.find(minted, int.from_bytes(min(minted)[:6], "big")))
+        return known
+
+    def _place(self, entry: Entry, result: EnqueueResult) -> Lane | None:
+        shard, tenant_id = self._shard, entry.tenant_id
+        planned = self._planned.get(tenant_id, 0)
+        if shard.lanes.tenant_events.get(tenant_id, 0) + planned >= shard.settings.tenant_max_events:
+            message = f"tenant {tenant_id} has {shard.settings.tenant_max_events} events in this shard; try again later"
+            metadata = {"limit": "queue.tenant_max_events"}
+            refusal = EvenflowError(Reason.ERROR_REASON_TENANT_QUEUE_FULL, message, FULL_RETRY_MS, metadata)
+            result.event_refusals.append((entry.index, refusal))
+            return None
+        lane = shard.lanes.by_key.get((tenant_id, entry.function_name)) or shard.lanes.get(
+            tenant_id, entry.function_name
+        )
+        if lane is None:
+            lane = shard.lanes.create(tenant_id, entry.function_name)
+            if lane is None:
+                message = "this shard has events of too many different functions"
+                refusal = EvenflowError(Reason.ERROR_REASON_TENANT_QUEUE_FULL, message, FULL_RETRY_MS)
+                result.event_refusals.append((entry.index, refusal))
+                return None
+            self._new_lanes.append(lane)
+        self._planned[tenant_id] = planned + 1
+        return lane
+
+    def _drop_conflicts(self, owners: dict[bytes, tuple[Entry, EnqueueResult]]) -> dict[bytes, bytes]:
+        """Take out what the unique index kept out; returns the body hashes of the rows that were there."""
+        connection = self._shard.database.connection
+        dropped: dict[bytes, bytes] = {}
+        for request_id, sequence, body_hash in _FIND_LIVE.query(connection, list(owners)):
+            entry, result = owners[request_id]
+            if entry.sequence != sequence:
+                _judge(entry, body_hash, result)
+                dropped[request_id] = body_hash
+                self._planned[entry.tenant_id] -= 1
+                # Not stored by this batch: no span, no second sight of it.
+                entry.sequence = 0
+        self._inserted = [(entry, lane) for entry, lane in self._inserted if entry.request_id not in dropped]
+        return dropped
+
+    def _write_zones(self) -> None:
+        lowest: dict[tuple[Lane, int], int] = {}
+        for entry, lane in self._inserted:
+            zone, expires_at_ms = zone_of(entry.sequence), entry.expires_at_ms
+            if zone != lane.zone or expires_at_ms < lane.zone_expires_at_ms:
+                key = (lane, zone)
+                lowest[key] = min(expires_at_ms, lowest.get(key, expires_at_ms))
+        if lowest:
+            self._shard.database.connection.executemany(SET_ZONE, [(key[1], at_ms) for key, at_ms in lowest.items()])
+            self._zones = [(lane, zone, at_ms) for (lane, zone), at_ms in lowest.items()]
+
+
+def _judge(entry: Entry, body_hash: bytes, result: EnqueueResult) -> None:
+    """A repeat of the same body is a duplicate; another body under the same token is refused."""
+    if ids.is_derived(entry.request_id) and body_hash != entry.body_hash:
+        result.event_refusals.append(
+            (
+                entry.index,
+                EvenflowError(
+                    Reason.ERROR_REASON_TOKEN_REUSED,
+                    "the client token was used before with another body: use a new one",
+                ),
+            )
+        )
+    else:
+        result.duplicate_indexes.append(entry.index)

@@ -1,0 +1,81 @@
+"""A queue node: shards that follow the fleet's shard map, behind the gRPC service."""
+
+import asyncio
+import logging
+
+from evenflow.control.v1 import resources_pb2
+from evenflow.queue.v1 import queue_pb2_grpc
+
+from services.queue.service import QueueService
+from services.queue.settings import QueueSettings
+from services.queue.shard import DrainReport
+from services.queue.shards import Shards
+from services.queue.telemetry import QueueTelemetry
+from services.shared.node import Node
+
+SERVICE_NAME = "evenflow.queue.v1.QueueService"
+log = logging.getLogger(__name__)
+
+
+class QueueNode:
+    """One process that owns shards."""
+
+    def __init__(self, settings: QueueSettings) -> None:
+        """ValueError: an unsafe SQLite, or an unreadable manifest."""
+        self._node = Node(settings, resources_pb2.NODE_ROLE_QUEUE, [SERVICE_NAME])
+        self.shards = Shards(settings, self._node.clock)
+        self._service = QueueService(
+            self.shards,
+            self._node.clock,
+            node_id=settings.node_id,
+            depth_interval_ms=settings.depth_interval_ms,
+            pending_max_bytes=settings.pending_max_bytes,
+        )
+        self._telemetry = QueueTelemetry(self._node.tracer, self._node.metrics, self.shards.numbers)
+        self.shards.on_drained = self._on_drained
+        queue_pb2_grpc.add_QueueServiceServicer_to_server(self._service, self._node.server.server)
+        self._map_changed = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the shards of this node, then serve and join. OSError, ValueError."""
+        await self._node.start_following()
+        await self._apply_map()
+        self._node.follower.subscribe(self._map_changed.set)
+        self._following = asyncio.create_task(self._follow(), name="shard map")
+        await self._node.start()
+
+    async def drain(self) -> None:
+        """Take nothing new, deliver nothing; settles go on until `stop`."""
+        await self._node.drain()
+        await self.shards.drain()
+
+    async def stop(self) -> None:
+        """End the calls, then close the files."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._node.server.stop(_GRACE_SECONDS)
+        await self.shards.stop()
+        await self._node.stop()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._map_changed.wait()
+            self._map_changed.clear()
+            try:
+                await self._apply_map()
+            except Exception:
+                log.exception("the shard map could not be followed")
+
+    async def _apply_map(self) -> None:
+        shard_map = self._node.follower.view.shard_map
+        if shard_map is not None:
+            await self.shards.apply(shard_map.epoch, shard_map.owner_node_ids)
+
+    def _on_drained(self, shard_id: int, report: DrainReport) -> None:
+        self._service.note_drained(shard_id, report)
+        self._telemetry.note(shard_id, report)
+
+
+_GRACE_SECONDS = 0.2

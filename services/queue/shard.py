@@ -1,0 +1,418 @@
+"""One shard: its file, its memory, and `drain`, which applies whatever waits in one transaction.
+
+It has no thread of its own: the writer's thread calls it, or a test. Only one thread may use it at a time.
+"""
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import apsw
+
+from services.queue import ageing, delivery
+from services.queue.database import Database, DiskFull
+from services.queue.domain import (
+    DUE_MASK,
+    DUE_SHIFT,
+    Call,
+    Command,
+    Completion,
+    EnqueueBatch,
+    EnqueueResult,
+    Entry,
+    FreeLeases,
+    SettleBatch,
+    SettleResult,
+    Wake,
+)
+from services.queue.intake import FULL_RETRY_MS, Intake
+from services.queue.lanes import Lane, Lanes
+from services.queue.outcomes import Outcomes
+from services.queue.reserve import Reserve
+from services.queue.sessions import FunctionKey, PollerSession, Sessions
+from services.queue.settings import QueueSettings
+from services.queue.settlement import Settlement
+from services.queue.steady_clock import SteadyClock
+from services.queue.telemetry import SpanFacts, enqueue_spans, settle_spans, wait_spans
+from services.shared.clock import Clock
+from services.shared.errors import EvenflowError, Reason
+
+HOUSEKEEPING_MS = 1_000
+# Ids minted by a frontend whose clock is ahead by more than this may, right after a restart, skip the look at outcomes.
+START_SKEW_MS = 60_000
+LEASE_TICK_MS = 20
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStats:
+    """Numbers of a shard at one moment."""
+
+    depth: int
+    leased: int
+    delayed: int
+    handovers: int
+    dead_letters: int
+    accepted_total: int
+    finished_total: int
+    oldest_age_ms: int
+    file_bytes: int
+    takes_events: bool
+
+
+@dataclass(slots=True)
+class DrainReport:
+    """What a drain did, for metrics."""
+
+    enqueued: int = 0
+    settled: int = 0
+    commit_ms: float = 0.0
+    spans: list[SpanFacts] = field(default_factory=list)
+
+
+class Shard:
+    """The state of one shard; see docs/state_machine.md."""
+
+    def __init__(
+        self,
+        shard_id: int,
+        database: Database,
+        settings: QueueSettings,
+        clock: Clock,
+        sessions: Sessions,
+        boot_number: int,
+        wake_shards: Callable[[Iterable[int], Wake], None] = lambda _shards, _wake: None,
+    ) -> None:
+        """Take stock of the file. `boot_number`: 32 random bits, the upper half of every fence."""
+        self.shard_id = shard_id
+        self.database = database
+        self.settings = settings
+        self.sessions = sessions
+        self._clock = clock
+        self._steady = SteadyClock(clock)
+        self._wake_shards = wake_shards
+        self._fence = boot_number << 32
+        self.now_ms = self._steady.now_ms()
+        self.leases: dict[int, Entry] = {}
+        self.expired: deque[Entry] = deque()
+        self.claimed: set[int] = set()
+        self.blocked: dict[Lane, int] = {}
+        self.turn = 0
+        self._delay_counter = 0
+        self.is_draining = False
+        self.is_disk_full = False
+        self.accepted_total = 0
+        self.finished_total = 0
+        self.reserve = Reserve(database.path, settings.reserve_bytes)
+        self.reserve.keep()
+        self.lanes = Lanes(database, window_events=settings.window_events, window_bytes=settings.window_bytes)
+        self.outcomes = Outcomes(
+            database, keep_ms=settings.outcome_keep_seconds * 1_000, max_rows=settings.outcome_max_rows
+        )
+        self.event_count = self.lanes.load()
+        self.outcomes.load()
+        count = database.value
+        self.delayed_count = int(count("SELECT count(*) FROM delayed"))
+        self.dead_count = int(count("SELECT count(*) FROM dead_letters"))
+        self.handover_count = int(count("SELECT count(*) FROM events WHERE handover IS NOT NULL")) + int(
+            count("SELECT count(*) FROM delayed WHERE handover IS NOT NULL")
+        )
+        self.highest_minted_id = (self.now_ms + START_SKEW_MS).to_bytes(6, "big") + b"\xff" * 10
+        self.next_due_ms = ageing.next_due_ms(self)
+        self.next_expiry_ms = ageing.next_expiry_ms(self)
+        self._next_lease_check_ms = 0.0
+        self._next_housekeeping_ms = 0.0
+        self._used_bytes = database.used_bytes()
+        self._file_bytes = database.file_bytes()
+        self.has_more = True
+
+    @property
+    def depth(self) -> int:
+        """Events not settled yet."""
+        return self.event_count + self.delayed_count
+
+    def drain(self, commands: list[Command]) -> tuple[list[Completion], DrainReport]:
+        """Apply these commands and whatever time brought; the completions are due once this returns.
+
+        apsw.Error: the file failed; nothing of this drain may be relied on, and the shard must be opened anew.
+        """
+        self.now_ms = self._steady.now_ms()
+        completions: list[Completion] = []
+        report = DrainReport()
+        enqueues = [c for c in commands if isinstance(c, EnqueueBatch)]
+        settles = [c for c in commands if isinstance(c, SettleBatch)]
+        if enqueues or settles:
+            self._write(enqueues, settles, completions, report)
+        for command in commands:
+            if isinstance(command, Call):
+                self._call(command, completions)
+            elif isinstance(command, Wake):
+                self._look_again(command)
+            elif isinstance(command, FreeLeases):
+                self._free(command)
+        self._tick()
+        self._deliver(completions, report)
+        return completions, report
+
+    def seconds_until_due(self) -> float:
+        """How long the writer may wait for commands before it must drain again; 0 when there is more at once."""
+        if self.has_more:
+            return 0.0
+        steady_ms, monotonic_ms = self._steady.now_ms(), self._clock.monotonic_ms()
+        due_ms = self._next_housekeeping_ms - monotonic_ms
+        if self.leases:
+            due_ms = min(due_ms, self._next_lease_check_ms - monotonic_ms)
+        if not self.is_draining:
+            due_ms = min(due_ms, self.next_due_ms - steady_ms, self.next_expiry_ms - steady_ms)
+        return max(0.0, due_ms / 1_000)
+
+    def refusal(self) -> EvenflowError | None:
+        """Why no event is taken now, or None."""
+        if self.is_draining:
+            return EvenflowError(Reason.ERROR_REASON_DRAINING, "the queue node is draining: send to another shard")
+        metadata = {"shard_id": str(self.shard_id)}
+        if self.is_disk_full:
+            message = "the data volume is full: free some space; the shard goes on by itself"
+            return EvenflowError(Reason.ERROR_REASON_DISK_FULL, message, FULL_RETRY_MS, metadata)
+        if self.depth >= self.settings.shard_max_events or self._used_bytes >= self.settings.shard_max_bytes:
+            message = "the shard has as many events or bytes as it may: try again later"
+            return EvenflowError(Reason.ERROR_REASON_SHARD_FULL, message, FULL_RETRY_MS, metadata)
+        return None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction of its own. DiskFull or apsw.Error: it was rolled back, or nobody knows."""
+        self.database.begin()
+        try:
+            yield
+        except BaseException:
+            self.database.rollback()
+            raise
+        self.database.commit()
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since the Unix epoch, for spans."""
+        return self._clock.wall_ns()
+
+    def lease(self, entry: Entry, session: PollerSession) -> None:
+        """Give an available entry to a poller."""
+        self._fence += 1
+        entry.fence = self._fence
+        entry.session = session
+        entry.lane.leased += 1
+        self.keep_lease(entry)
+
+    def new_delayed_id(self, due_ms: int) -> int:
+        """A key of the delayed table for this due time, different from all others of this opening."""
+        self._delay_counter = (self._delay_counter + 1) & DUE_MASK
+        return due_ms << DUE_SHIFT | self._delay_counter
+
+    def keep_lease(self, entry: Entry) -> None:
+        """The lease runs for a whole visibility timeout from now."""
+        entry.deadline_ms = self._clock.monotonic_ms() + self.settings.visibility_timeout_ms
+        # Insertion order is deadline order: the tick looks at the first ones only.
+        self.leases[entry.sequence] = entry
+
+    def renew_lease(self, entry: Entry) -> None:
+        """The same for a lease that is running."""
+        del self.leases[entry.sequence]
+        self.keep_lease(entry)
+
+    def wake_others(self, shard_ids: set[int], key: FunctionKey | None) -> None:
+        """Have these shards look again at a function's lane, or at their credits (None)."""
+        if not shard_ids:
+            return
+        if self.shard_id in shard_ids:
+            if key is not None:
+                self.lanes.unpark(key)
+            self.has_more = self.has_more or key is None
+            shard_ids = shard_ids - {self.shard_id}
+        if shard_ids:
+            self._wake_shards(shard_ids, Wake(() if key is None else (key,)))
+
+    def stats(self) -> ShardStats:
+        """The numbers now."""
+        return ShardStats(
+            depth=self.depth,
+            leased=len(self.leases),
+            delayed=self.delayed_count,
+            handovers=self.handover_count,
+            dead_letters=self.dead_count,
+            accepted_total=self.accepted_total,
+            finished_total=self.finished_total,
+            oldest_age_ms=self._oldest_age_ms(),
+            file_bytes=self._file_bytes,
+            takes_events=self.refusal() is None,
+        )
+
+    def checkpoint_if_due(self) -> None:
+        """Copy the WAL into the file when it is long; after the answers went out."""
+        if self.database.wal_pages >= self.settings.checkpoint_pages:
+            self.database.checkpoint()
+
+    def _write(
+        self,
+        enqueues: list[EnqueueBatch],
+        settles: list[SettleBatch],
+        completions: list[Completion],
+        report: DrainReport,
+    ) -> None:
+        intake, settlement = Intake(self), Settlement(self)
+        settlement.add(settles)
+        try:
+            if enqueues or settlement.has_writes:
+                self.database.begin()
+                intake.write(enqueues)
+                settlement.write()
+                started_ms = self._clock.monotonic_ms()
+                self.database.commit()
+                report.commit_ms = self._clock.monotonic_ms() - started_ms
+        except (apsw.FullError, DiskFull):
+            self.database.rollback()
+            intake.rolled_back()
+            settlement.rolled_back()
+            self._on_disk_full(enqueues, settles, completions, report)
+            return
+        stored = intake.committed()
+        settlement.committed()
+        for batch, result in intake.replies():
+            completions.append((batch.reply, (result,)))
+        for settle_batch, settle_result in settlement.replies():
+            completions.append((settle_batch.reply, (settle_result,)))
+        report.enqueued = sum(len(batch.entries) for batch in enqueues)
+        report.settled = sum(len(batch.settles) for batch in settles)
+        end_ns = self.wall_ns()
+        report.spans += enqueue_spans(self.shard_id, stored, end_ns)
+        report.spans += settle_spans(self.shard_id, settlement.settled, end_ns)
+
+    def _on_disk_full(
+        self,
+        enqueues: list[EnqueueBatch],
+        settles: list[SettleBatch],
+        completions: list[Completion],
+        report: DrainReport,
+    ) -> None:
+        if not self.is_disk_full:
+            log.error("the data volume is full: settles go on from reserved space", extra={"shard_id": self.shard_id})
+        first_time, self.is_disk_full = not self.is_disk_full, True
+        self.reserve.give_up()
+        for batch in enqueues:
+            completions.append((batch.reply, (EnqueueResult(refusal=self.refusal(), depth=self.depth),)))
+        if not settles:
+            return
+        if enqueues or first_time:
+            # Alone, from the space that was just freed.
+            self._write([], settles, completions, report)
+            return
+        refusal = EvenflowError(
+            Reason.ERROR_REASON_DISK_FULL, "the data volume is full and so is the reserve: settle again", FULL_RETRY_MS
+        )
+        for settle_batch in settles:
+            completions.append((settle_batch.reply, (SettleResult(refusal=refusal),)))
+
+    def _call(self, command: Call, completions: list[Completion]) -> None:
+        try:
+            if command.writes:
+                with self.transaction():
+                    result = command.run(self)
+                if callable(result):
+                    # What memory has to learn once the writes are durable.
+                    result = result()
+            else:
+                result = command.run(self)
+        except EvenflowError as e:
+            completions.append((command.reply, (None, e)))
+        except (DiskFull, apsw.FullError):
+            refusal = EvenflowError(Reason.ERROR_REASON_DISK_FULL, "the data volume is full", FULL_RETRY_MS)
+            completions.append((command.reply, (None, refusal)))
+        else:
+            completions.append((command.reply, (result, None)))
+
+    def _look_again(self, command: Wake) -> None:
+        for key in tuple(self.lanes.parked) if command.keys is None else command.keys:
+            self.lanes.unpark(key)
+
+    def _free(self, command: FreeLeases) -> None:
+        if command.undelivered is None:
+            self._end_leases([e for e in self.leases.values() if e.session is command.session], counts=True)
+            return
+        mine = [self.leases.get(sequence) for sequence, _ in command.undelivered]
+        fences = [fence for _, fence in command.undelivered]
+        found = [e for e, fence in zip(mine, fences, strict=True) if e is not None and e.fence == fence]
+        self._end_leases(found[::-1], counts=False)
+
+    def _end_leases(self, entries: list[Entry], *, counts: bool) -> None:
+        if not entries:
+            return
+        settlement = Settlement(self)
+        settlement.add_expired(entries, counts=counts)
+        try:
+            if settlement.has_writes:
+                with self.transaction():
+                    settlement.write()
+        except (DiskFull, apsw.FullError):
+            # The deliveries could not be counted; the events are available again all the same.
+            settlement.rolled_back()
+            self.is_disk_full = True
+            settlement = Settlement(self)
+            settlement.add_expired(entries, counts=False)
+        settlement.committed()
+
+    def _tick(self) -> None:
+        monotonic_ms = self._clock.monotonic_ms()
+        self.has_more = False
+        if self.leases and monotonic_ms >= self._next_lease_check_ms:
+            over: list[Entry] = []
+            for entry in self.leases.values():
+                if entry.deadline_ms > monotonic_ms:
+                    break
+                over.append(entry)
+            # The oldest one goes first in its lane again.
+            self._end_leases(over[::-1], counts=True)
+            self._next_lease_check_ms = monotonic_ms + LEASE_TICK_MS
+        try:
+            if self.next_due_ms <= self.now_ms and not self.is_draining:
+                self.has_more = ageing.move_due(self)
+            if self.next_expiry_ms <= self.now_ms and not self.is_draining and len(self.expired) < ageing.EXPIRY_BATCH:
+                self.has_more = ageing.claim_expired(self) or self.has_more
+            if monotonic_ms >= self._next_housekeeping_ms:
+                self._next_housekeeping_ms = monotonic_ms + HOUSEKEEPING_MS
+                self._keep_house()
+        except (DiskFull, apsw.FullError):
+            self.database.rollback()
+            self.is_disk_full = True
+            self.has_more = False
+
+    def _keep_house(self) -> None:
+        ageing.drop_old(self)
+        self.lanes.drop_idle()
+        self._used_bytes = self.database.used_bytes()
+        self._file_bytes = self.database.file_bytes()
+        if self.is_disk_full and self.reserve.keep():
+            self.is_disk_full = False
+            log.info("there is room on the data volume again", extra={"shard_id": self.shard_id})
+
+    def _deliver(self, completions: list[Completion], report: DrainReport) -> None:
+        if self.is_draining:
+            return
+        leased, again = delivery.deliver(self)
+        self.has_more = self.has_more or again
+        for session, entries in leased:
+            report.spans += wait_spans(self, entries)
+            for response in delivery.responses(self, entries):
+                completions.append((_hand_over, (session, response)))
+
+    def _oldest_age_ms(self) -> int:
+        oldest = self.now_ms
+        for lane in list(self.lanes.by_key.values())[:64]:
+            if lane.ready:
+                oldest = min(oldest, lane.ready[0].enqueued_at_ms)
+        return max(0, self.now_ms - oldest)
+
+
+def _hand_over(session: PollerSession, response: object) -> None:
+    # On the loop. A stream that ended meanwhile: the leases run out by themselves.
+    if session.deliver is not None:
+        session.deliver(response)

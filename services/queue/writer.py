@@ -1,0 +1,247 @@
+"""The thread of one shard: takes everything that waits, has the shard apply it, hands the results over at once."""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import apsw
+from evenflow.queue.v1 import queue_pb2
+
+from services.queue.domain import (
+    Call,
+    Command,
+    Completion,
+    EnqueueBatch,
+    EnqueueResult,
+    SettleBatch,
+    SettleResult,
+    Wake,
+)
+from services.queue.identity import ShardDamaged
+from services.queue.shard import DrainReport, Shard, ShardStats
+from services.shared.errors import EvenflowError, Reason
+
+T = TypeVar("T")
+# Bounds of one transaction.
+MAX_DRAIN_EVENTS = 4_000
+MAX_DRAIN_BYTES = 16 << 20
+State = queue_pb2.ShardState
+UNAVAILABLE_RETRY_MS = 500
+log = logging.getLogger(__name__)
+
+
+class ShardWriter:
+    """A shard with its thread. `open_shard` and `close_shard` run on that thread; everything else is for the loop."""
+
+    def __init__(
+        self,
+        shard_id: int,
+        *,
+        open_shard: Callable[[], Shard],
+        close_shard: Callable[[Shard, bool], None],
+        check_file: Callable[[Shard], None],
+        on_drained: Callable[[int, DrainReport], None],
+    ) -> None:
+        """`close_shard` is told whether the file is whole; `check_file` raises ShardDamaged when it is gone."""
+        self.shard_id = shard_id
+        self.state: queue_pb2.ShardState.ValueType = State.SHARD_STATE_OPENING
+        self.state_reason = ""
+        self.stats: ShardStats | None = None
+        self.opened = asyncio.Event()
+        self._open_shard = open_shard
+        self._close_shard = close_shard
+        self._check_file = check_file
+        self._on_drained = on_drained
+        self._loop = asyncio.get_running_loop()
+        # SimpleQueue: C code, no lock of Python's taken by the loop.
+        self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name=f"shard-{shard_id}", daemon=True)
+
+    def start(self) -> None:
+        """Open the file and serve, on a thread of its own."""
+        self._thread.start()
+
+    def submit(self, command: Command) -> None:
+        """Hand over a command; its reply is called on the loop. Safe from any thread."""
+        self._inbox.put(command)
+
+    def refusal(self) -> EvenflowError | None:
+        """Why this shard cannot be used now, or None."""
+        if self.state in (State.SHARD_STATE_SERVING, State.SHARD_STATE_DRAINING):
+            return None
+        name = State.Name(self.state).removeprefix("SHARD_STATE_").lower()
+        message = f"shard {self.shard_id} is {name}: use another shard"
+        metadata = {"shard_id": str(self.shard_id)}
+        return EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, message, UNAVAILABLE_RETRY_MS, metadata)
+
+    async def call(self, run: Callable[[Shard], T], *, writes: bool = False) -> T:
+        """Run this on the shard's thread. With `writes` in one transaction; a returned callable then runs after it.
+
+        EvenflowError: refused, or the shard is not served.
+        """
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+        answer: asyncio.Future[Any] = self._loop.create_future()
+
+        def reply(result: Any, error: BaseException | None) -> None:
+            if answer.done():
+                return
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(result)
+
+        self.submit(Call(run, reply, writes))
+        result: T = await answer
+        return result
+
+    async def drain(self) -> None:
+        """Take no events, deliver no leases; settles go on."""
+        if self.refusal() is None:
+            self.state = State.SHARD_STATE_DRAINING
+            await self.call(_start_draining)
+
+    async def stop(self) -> None:
+        """Close the file and end the thread."""
+        self._inbox.put(None)
+        await self._ended.wait()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._serve_until_failure():
+                log.warning("opening the shard anew", extra={"shard_id": self.shard_id})
+        except BaseException:
+            log.exception("the shard's thread failed", extra={"shard_id": self.shard_id})
+            self._set_state(State.SHARD_STATE_QUARANTINED, "its thread failed: see the log")
+        finally:
+            self._post([(self._ended.set, ())])
+
+    def _serve_until_failure(self) -> bool:
+        """Open and serve; True when the shard has to be opened anew."""
+        try:
+            shard = self._open_shard()
+        except (ShardDamaged, apsw.Error, OSError, ValueError) as e:
+            self._quarantine(str(e))
+            return False
+        self._set_state(State.SHARD_STATE_SERVING, "")
+        commands: list[Command] = []
+        is_stopping = False
+        try:
+            while True:
+                commands, is_stopping = self._collect(shard)
+                completions, report = shard.drain(commands)
+                commands = []
+                self.stats = shard.stats()
+                if completions:
+                    self._post([*completions, (self._on_drained, (self.shard_id, report))])
+                shard.checkpoint_if_due()
+                self._check_file(shard)
+                if is_stopping:
+                    break
+        except ShardDamaged as e:
+            self._fail(commands)
+            self._close(shard, is_whole=False)
+            self._quarantine(str(e))
+            return False
+        except Exception as e:
+            log.exception("the shard stops: %s", e, extra={"shard_id": self.shard_id})
+            self._set_state(State.SHARD_STATE_OPENING, str(e))
+            self._fail(commands)
+            self._close(shard, is_whole=False)
+            return not is_stopping
+        self._close(shard, is_whole=True)
+        return False
+
+    def _collect(self, shard: Shard) -> tuple[list[Command], bool]:
+        inbox = self._inbox
+        commands: list[Command] = []
+        events = size = 0
+        try:
+            wait_seconds = shard.seconds_until_due()
+            command = inbox.get(timeout=wait_seconds) if wait_seconds > 0 else inbox.get_nowait()
+            while True:
+                if command is None:
+                    return commands, True
+                commands.append(command)
+                if isinstance(command, EnqueueBatch):
+                    events += len(command.entries)
+                    size += command.payload_bytes
+                elif isinstance(command, SettleBatch):
+                    events += len(command.settles)
+                    size += command.payload_bytes
+                if events >= MAX_DRAIN_EVENTS or size >= MAX_DRAIN_BYTES or inbox.empty():
+                    return commands, False
+                command = inbox.get_nowait()
+        except queue.Empty:
+            return commands, False
+
+    def _quarantine(self, reason: str) -> None:
+        log.error("quarantined: %s", reason, extra={"shard_id": self.shard_id})
+        self.stats = None
+        self._set_state(State.SHARD_STATE_QUARANTINED, reason)
+        # Whoever asked while the file was being opened is told; until the end, as callers may be in flight.
+        while (command := self._inbox.get()) is not None:
+            self._fail([command], was_tried=False)
+
+    def _fail(self, commands: list[Command], *, was_tried: bool = True) -> None:
+        if was_tried:
+            message = "the commit failed and may have happened: repeat with the same ids on the same shard"
+            error = EvenflowError(Reason.ERROR_REASON_OUTCOME_UNKNOWN, message, UNAVAILABLE_RETRY_MS)
+        else:
+            error = EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, f"shard {self.shard_id} is not served")
+        completions: list[Completion] = []
+        for command in commands:
+            if isinstance(command, EnqueueBatch):
+                completions.append((command.reply, (EnqueueResult(refusal=error),)))
+            elif isinstance(command, SettleBatch):
+                completions.append((command.reply, (SettleResult(refusal=error),)))
+            elif isinstance(command, Call):
+                completions.append((command.reply, (None, error)))
+        self._post(completions)
+
+    def _close(self, shard: Shard, *, is_whole: bool) -> None:
+        for entry in shard.leases.values():
+            entry.session.release(entry.lane.key, 1)
+        try:
+            self._close_shard(shard, is_whole)
+        except (apsw.Error, OSError) as e:
+            log.warning("the shard did not close cleanly: %s", e, extra={"shard_id": self.shard_id})
+
+    def _set_state(self, state: "queue_pb2.ShardState.ValueType", reason: str) -> None:
+        def apply() -> None:
+            self.state, self.state_reason = state, reason
+            if state != State.SHARD_STATE_OPENING:
+                self.opened.set()
+            self._on_drained(self.shard_id, DrainReport())
+
+        self._post([(apply, ())])
+
+    def _post(self, completions: list[Completion]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_run_all, completions)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            return
+
+
+def wake_all(writer: ShardWriter) -> None:
+    """Have the shard look at every lane again."""
+    writer.submit(Wake(None))
+
+
+def _run_all(completions: list[Completion]) -> None:
+    for function, arguments in completions:
+        try:
+            function(*arguments)
+        except Exception:
+            log.exception("a reply failed")
+
+
+def _start_draining(shard: Shard) -> None:
+    shard.is_draining = True
