@@ -1,0 +1,74 @@
+"""What of each concurrency limit this host holds and uses. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ACCOUNT = "account"
+
+
+@dataclass(slots=True)
+class Share:
+    """One limit: what control lets this host hold, what is running, what was last told to be held."""
+
+    target: int = 0
+    in_use: int = 0
+    held: int = 0
+
+
+class Shares:
+    """Running invocations never exceed the share; `report` is told what is held whenever that changes."""
+
+    def __init__(self, report: Callable[[str, int], None]) -> None:
+        self._report = report
+        self._shares: dict[str, Share] = {}
+
+    def set_target(self, limit_key: str, target: int) -> None:
+        """A higher target is usable at once; a lower one takes effect as runs end."""
+        share = self._shares.setdefault(limit_key, Share())
+        share.target = target
+        self._settle(limit_key, share)
+
+    def remove(self, limit_key: str) -> None:
+        """The limit is gone; what still runs under it is let go of as it ends."""
+        self.set_target(limit_key, 0)
+
+    def free(self, limit_key: str) -> int:
+        """Invocations that may start now; 0 while no target was told."""
+        share = self._shares.get(limit_key)
+        return max(0, share.target - share.in_use) if share is not None else 0
+
+    def is_known(self, limit_key: str) -> bool:
+        """Whether control told a target for this limit."""
+        return limit_key in self._shares
+
+    def take(self, limit_key: str) -> bool:
+        """Use one; False: none is free."""
+        share = self._shares.get(limit_key)
+        if share is None or share.in_use >= share.target:
+            return False
+        share.in_use += 1
+        return True
+
+    def give_back(self, limit_key: str) -> None:
+        """A run ended."""
+        share = self._shares[limit_key]
+        share.in_use -= 1
+        if share.held != share.target:
+            self._settle(limit_key, share)
+
+    def items(self) -> list[tuple[str, Share]]:
+        """Every limit by key."""
+        return sorted(self._shares.items())
+
+    def _settle(self, limit_key: str, share: Share) -> None:
+        held = max(share.target, share.in_use)
+        if held != share.held:
+            share.held = held
+            self._report(limit_key, held)
+        if share.target == 0 and share.in_use == 0:
+            del self._shares[limit_key]
+
+
+def limit_key_of(tenant_id: str, function_name: str, is_reserved: bool) -> str:
+    """The limit that an invocation counts against."""
+    return f"function/{tenant_id}/{function_name}" if is_reserved else ACCOUNT

@@ -1,0 +1,548 @@
+"""Invocation -> sandbox: shares, waiting, cold starts, reuse, eviction. All of it in callbacks on the loop."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from evenflow.common.v1 import event_pb2
+from evenflow.control.v1 import resources_pb2
+
+from services.runtime import log_lines, pool, runs
+from services.runtime.admission import Shares
+from services.runtime.function_log import FunctionLogs
+from services.runtime.functions import LATEST, RUNTIMES, HostedFunction, arn_of
+from services.runtime.nursery import Nursery
+from services.runtime.running import finish_lines, invoke_frame, tail_of
+from services.runtime.runs import Run
+from services.runtime.sandbox import frames
+from services.runtime.sandboxes import TAIL_BYTES, Sandbox
+from services.runtime.settings import RuntimeSettings
+from services.runtime.telemetry import Telemetry
+from services.shared.clock import Clock
+from services.shared.errors import EvenflowError, Reason
+from services.shared.follower import ConfigView
+
+RETRY_AFTER_MS = 1_000
+TICK_SECONDS = 1.0
+EXPIRY_SCAN_MS = 20.0
+log = logging.getLogger(__name__)
+
+
+class Configuration(Protocol):
+    """What the dispatcher needs of the follower."""
+
+    view: ConfigView
+
+    def ask_function(self, tenant_id: str, function_name: str) -> Awaitable[resources_pb2.Function | None]:
+        """The function as control has it now."""
+        ...
+
+
+class Dispatcher:
+    """Decides for every invocation when and where it runs; owns the sandboxes through the nursery."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        configuration: Configuration,
+        shares: Shares,
+        logs: FunctionLogs,
+        clock: Clock,
+    ) -> None:
+        self.shares = shares
+        self.waiting = 0
+        self.busy = 0
+        self.is_draining = False
+        self.telemetry: Telemetry
+        self.nursery: Nursery
+        self.on_load_change: Callable[[], None] = lambda: None
+        self._settings = settings
+        self._configuration = configuration
+        self._logs = logs
+        self._clock = clock
+        self._rules = pool.ScaleRules(settings.scale_after_ms, settings.scale_backlog_ms)
+        self._functions: dict[tuple[str, str], HostedFunction] = {}
+        self._asking: dict[tuple[str, str], list[Run]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        # In order of arrival: who waits for a start, and who waits for a share, by limit.
+        self._hungry: dict[HostedFunction, None] = {}
+        self._share_queues: dict[str, dict[HostedFunction, None]] = {}
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._ticks: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look after idle sandboxes."""
+        period = min(TICK_SECONDS, self._settings.idle_seconds / 4)
+        self._ticks = asyncio.get_running_loop().call_later(period, self._tick)
+
+    @property
+    def functions(self) -> list[HostedFunction]:
+        """Every function that was invoked here of late."""
+        return list(self._functions.values())
+
+    # --- arrival
+
+    def submit(self, run: Run) -> None:
+        """Take an invocation; its outcome is delivered in any case, perhaps at once."""
+        invocation = run.invocation
+        key = invocation.tenant_id, invocation.function_name
+        function = self._functions.get(key)
+        if function is None or function.function.revision < invocation.function_revision:
+            function = self._known(key, invocation.function_revision)
+            if function is None:
+                self._ask(key, run)
+                return
+        self._admit(function, run)
+
+    def _known(self, key: tuple[str, str], revision: int) -> HostedFunction | None:
+        found = self._configuration.view.functions.get(key)
+        if found is None or found.revision < revision:
+            return None
+        return self._adopt(found)
+
+    def _adopt(self, found: resources_pb2.Function) -> HostedFunction:
+        key = found.tenant_id, found.function_name
+        function = self._functions.get(key)
+        if function is None:
+            function = self._functions[key] = HostedFunction(found, self._logs.of(*key))
+        elif function.function is not found and function.take(found):
+            self._retire_idle(function, "replaced")
+        function.last_used_ms = self._clock.monotonic_ms()
+        return function
+
+    def _ask(self, key: tuple[str, str], run: Run) -> None:
+        if self.waiting >= self._settings.max_waiting or self.is_draining:
+            self._refuse(run, self._no_room())
+            return
+        self.waiting += 1
+        waiting = self._asking.get(key)
+        if waiting is not None:
+            waiting.append(run)
+            return
+        self._asking[key] = [run]
+        task = asyncio.create_task(self._ask_control(key), name="ask control")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask_control(self, key: tuple[str, str]) -> None:
+        try:
+            found = await self._configuration.ask_function(*key)
+        finally:
+            waiting = self._asking.pop(key)
+            self.waiting -= len(waiting)
+        # Control may be away: an older configuration is better than none.
+        found = found or self._configuration.view.functions.get(key)
+        for run in waiting:
+            if found is None:
+                self._refuse(run, _not_found(f"no function {key[1]!r} is deployed for this tenant"))
+            else:
+                self._admit(self._adopt(found), run)
+
+    def _admit(self, function: HostedFunction, run: Run) -> None:
+        if run.invocation.version not in (LATEST, ""):
+            self._refuse(run, _not_found(f"{function.key[1]!r} has no version {run.invocation.version!r}"))
+        elif self.is_draining:
+            self._refuse(run, EvenflowError(Reason.ERROR_REASON_DRAINING, "this host is draining: use another one"))
+        elif function.is_closed:
+            self._refuse(run, self._throttled(function))
+        elif function.version.runtime not in RUNTIMES:
+            text = f"runtime {function.version.runtime!r} is not offered by this host: {', '.join(RUNTIMES)} are"
+            self._refuse(run, EvenflowError(Reason.ERROR_REASON_RUNTIME_UNSUPPORTED, text))
+        elif function.idle and not function.waiting and self.shares.take(function.limit_key):
+            self._begin(function, function.idle.pop(), run)
+        elif self.waiting >= self._settings.max_waiting:
+            self._refuse(run, self._no_room())
+        else:
+            self._wait(function, run)
+            self._pump(function)
+
+    def _wait(self, function: HostedFunction, run: Run) -> None:
+        now_ms = self._clock.monotonic_ms()
+        run.waiting_since_ms = now_ms
+        run.expires_ms = now_ms + (run.invocation.max_wait_ms or self._settings.max_wait_ms)
+        if not function.waiting or run.expires_ms < function.next_expiry_ms:
+            function.next_expiry_ms = run.expires_ms
+        function.waiting.append(run)
+        function.waiting_sync += run.is_sync
+        self.waiting += 1
+        self._quiet.clear()
+
+    # --- placing what waits
+
+    def _pump(self, function: HostedFunction) -> None:
+        """Run what can run, start what should start, come back when time may change that."""
+        while function.waiting and function.idle and self.shares.take(function.limit_key):
+            self._begin(function, function.idle.pop(), self._next(function))
+        if not function.waiting:
+            return
+        if function.timer is not None and not function.waiting_sync and function.busy:
+            # From a queue, and something runs: only time can change what is wanted, and the timer comes.
+            return
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= function.next_expiry_ms:
+            self._expire(function, now_ms)
+            if not function.waiting:
+                return
+        if self.shares.free(function.limit_key) <= function.starting:
+            self._share_queues.setdefault(function.limit_key, {})[function] = None
+        elif not self._start_wanted(function, now_ms):
+            self._hungry[function] = None
+        if function.timer is None and function.waiting:
+            delay_ms = max(1.0, min(self._settings.scale_after_ms or EXPIRY_SCAN_MS, EXPIRY_SCAN_MS))
+            function.timer = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._timer, function)
+
+    def _timer(self, function: HostedFunction) -> None:
+        function.timer = None
+        self._pump(function)
+        function.quiet_mark_ms = function.last_end_ms
+
+    def _next(self, function: HostedFunction) -> Run:
+        run = function.waiting.popleft()
+        function.waiting_sync -= run.is_sync
+        self.waiting -= 1
+        return run
+
+    def _start_wanted(self, function: HostedFunction, now_ms: float) -> bool:
+        """Begin the cold starts that are wanted and possible; False: one more was wanted than was possible."""
+        oldest = function.waiting[0].waiting_since_ms
+        demand = pool.Demand(
+            idle=len(function.idle),
+            busy=function.busy,
+            starting=function.starting,
+            waiting_sync=function.waiting_sync,
+            waiting_async=len(function.waiting) - function.waiting_sync,
+            oldest_wait_ms=now_ms - oldest,
+            quiet_ms=now_ms - function.last_end_ms if function.quiet_mark_ms == function.last_end_ms else 0.0,
+            service_ms=function.service_ms,
+        )
+        wanted = pool.starts_wanted(demand, self._rules)
+        possible = self.shares.free(function.limit_key) - function.starting
+        for _ in range(min(wanted, possible)):
+            if not self._make_room(function) or not self.nursery.begin(function):
+                return False
+        return wanted <= possible or possible <= 0
+
+    def _make_room(self, function: HostedFunction) -> bool:
+        """Whether one more sandbox may exist; an idle one of another function is ended for it."""
+        if self.nursery.starting >= self._settings.max_parallel_starts:
+            return False
+        if self.nursery.count < self._settings.max_sandboxes:
+            return True
+        if self.nursery.ending >= max(1, len(self._hungry)):
+            # Room is on its way: do not end a second one for the same need.
+            return False
+        idle = (pool.Idle(s.number, f, s.idle_since_ms) for f in self._functions.values() for s in f.idle)
+        number = pool.victim(idle, function)
+        if number is not None:
+            self._retire(self.nursery.sandboxes[number], "evicted")
+        # The room is there when it is gone: the hungry are fed then.
+        return False
+
+    def _feed(self) -> None:
+        """Something ended: those who waited for room have another look, in order."""
+        for function in list(self._hungry):
+            del self._hungry[function]
+            self._pump(function)
+
+    def _rotate(self, limit_key: str, own: HostedFunction) -> None:
+        """A share came free: the functions that wait for it take turns."""
+        queue = self._share_queues.get(limit_key)
+        if not queue:
+            return
+        function = next(iter(queue))
+        del queue[function]
+        if function is not own:
+            self._pump(function)
+
+    # --- one run
+
+    def _begin(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
+        now_ms = self._clock.monotonic_ms()
+        run.begun_ms = now_ms
+        version = function.version
+        sandbox.run = run
+        sandbox.state = "busy"
+        sandbox.limit_key = function.limit_key
+        function.busy += 1
+        function.last_used_ms = now_ms
+        self.busy += 1
+        self._quiet.clear()
+        function.log.append(log_lines.start(run.request_id, LATEST))
+        arn = run.invocation.invoked_function_arn or arn_of(function.function, self._configuration.view.fleet)
+        sandbox.send(invoke_frame(run, arn, self._clock.wall_ms() + version.timeout_ms))
+        sandbox.timer = asyncio.get_running_loop().call_later(version.timeout_ms / 1_000, sandbox.end, "timeout")
+
+    def on_result(self, sandbox: Sandbox, result: frames.Result) -> None:
+        """The handler came to its end: settle, and give the sandbox its next run."""
+        run, function = sandbox.run, sandbox.function
+        assert run is not None
+        sandbox.take_output()
+        outcome = runs.of_result(result, LATEST, sandbox.sandbox_id, 0 if sandbox.invocations else sandbox.init_us)
+        self._settle(sandbox, run, outcome)
+        if function.code_key != sandbox.code_key or self.is_draining:
+            self._retire(sandbox, "replaced")
+        else:
+            sandbox.state = "idle"
+            sandbox.idle_since_ms = self._clock.monotonic_ms()
+            starved = next((f for f in self._hungry if not f.sandboxes and f is not function), None)
+            if starved is not None and self.nursery.count >= self._settings.max_sandboxes:
+                # A function with nothing at all comes before a further run of one that has something.
+                self._hungry.pop(function, None)
+                self._retire(sandbox, "evicted")
+            else:
+                function.idle.append(sandbox)
+        self._after(function)
+
+    def _settle(self, sandbox: Sandbox, run: Run, outcome: event_pb2.Outcome) -> None:
+        function: HostedFunction = sandbox.function
+        if sandbox.timer is not None:
+            sandbox.timer.cancel()
+            sandbox.timer = None
+        now_ms = self._clock.monotonic_ms()
+        init_span = None if sandbox.invocations else (sandbox.init_started_ns, sandbox.init_ended_ns)
+        sandbox.run = None
+        sandbox.invocations += 1
+        function.busy -= 1
+        # The handler's own time: what the host adds under load is no reason for a further sandbox.
+        function.service_ms = pool.smoothed(function.service_ms, outcome.duration_us / 1_000)
+        function.last_end_ms = now_ms
+        self.busy -= 1
+        lines = finish_lines(run, outcome, function.version.memory_mb)
+        function.log.append(lines)
+        if run.tail is not None:
+            outcome.log_tail = tail_of(run.tail, run.request_id, lines)
+        self.shares.give_back(sandbox.limit_key)
+        self.telemetry.settled(run, outcome, init_span)
+        run.deliver(run, outcome)
+
+    def _after(self, function: HostedFunction, *, made_room: bool = False) -> None:
+        self._rotate(function.limit_key, function)
+        # A sandbox that came free is its own function's first; room that was made is for who waited for it.
+        if not made_room:
+            self._pump(function)
+        if self._hungry:
+            self._feed()
+        if made_room:
+            self._pump(function)
+        self._look_quiet()
+
+    def on_output(self, sandbox: Sandbox, data: bytes) -> None:
+        """Log what the sandbox wrote, within the bound of a run."""
+        function: HostedFunction = sandbox.function
+        run = sandbox.run
+        if run is None:
+            sandbox.idle_output_bytes += len(data)
+            if sandbox.idle_output_bytes <= self._settings.output_bytes:
+                function.log.append(data)
+            return
+        room = self._settings.output_bytes - run.output_bytes
+        run.output_bytes += len(data)
+        if run.tail is not None:
+            run.tail += data
+            del run.tail[:-TAIL_BYTES]
+        if room <= 0:
+            return
+        function.log.append(data[:room])
+        if len(data) > room:
+            text = f"\n[evenflow] output of this invocation beyond {self._settings.output_bytes} bytes is dropped\n"
+            function.log.append(text.encode())
+
+    # --- starts and ends
+
+    def on_idle(self, sandbox: Sandbox) -> None:
+        """A start succeeded."""
+        function: HostedFunction = sandbox.function
+        if function.code_key != sandbox.code_key or self.is_draining:
+            self._retire(sandbox, "replaced")
+        else:
+            sandbox.state = "idle"
+            sandbox.idle_since_ms = self._clock.monotonic_ms()
+            function.idle.append(sandbox)
+        self._after(function)
+
+    def on_start_lost(self, function: HostedFunction, outcome: event_pb2.Outcome) -> None:
+        """A start failed: whoever waited longest gets that as the outcome."""
+        if function.waiting:
+            run = self._next(function)
+            if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
+                function.log.append(log_lines.start(run.request_id, LATEST))
+                lines = finish_lines(run, outcome, function.version.memory_mb)
+                function.log.append(lines)
+                if run.tail is not None:
+                    outcome.log_tail = tail_of(run.tail, run.request_id, lines)
+                message = outcome.error_message
+                if outcome.error_type in ("Runtime.ExitError", "Sandbox.Timedout"):
+                    outcome.error_message = f"RequestId: {run.request_id} Error: {message}"
+                    outcome.response_payload = log_lines.error_payload(outcome.error_type, outcome.error_message)
+            self.telemetry.settled(run, outcome, None)
+            run.deliver(run, outcome)
+        self._after(function)
+
+    def on_prepared(self, function: HostedFunction) -> None:
+        """Its code and a parent are there now."""
+        self._pump(function)
+
+    def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None:
+        """Nothing can be started: all who wait are told."""
+        while function.waiting:
+            self._refuse(self._next(function), error)
+        self._look_quiet()
+
+    def on_gone(self, sandbox: Sandbox, status: int) -> None:
+        """A sandbox that had been ready is dead; a run in it failed."""
+        function: HostedFunction = sandbox.function
+        if sandbox in function.idle:
+            function.idle.remove(sandbox)
+        run = sandbox.run
+        if run is not None:
+            if sandbox.end_cause == "timeout":
+                text = log_lines.timed_out_text(function.version.timeout_ms / 1_000)
+                error_type = "Sandbox.Timedout"
+            else:
+                text, error_type = log_lines.exit_text(status), "Runtime.ExitError"
+            message = f"RequestId: {run.request_id} Error: {text}"
+            started_ns = self._clock.wall_ns() - int((self._clock.monotonic_ms() - run.begun_ms) * 1_000_000)
+            duration_us = int((self._clock.monotonic_ms() - run.begun_ms) * 1_000)
+            if error_type == "Sandbox.Timedout":
+                duration_us = function.version.timeout_ms * 1_000
+                function.log.append(f"{_stamp(self._clock)} {run.request_id} {text}\n\n".encode())
+            else:
+                function.log.append(f"{message}\n{error_type}\n".encode())
+            outcome = runs.of_failure(
+                error_type,
+                message,
+                log_lines.error_payload(error_type, message),
+                version=LATEST,
+                sandbox_id=sandbox.sandbox_id,
+                started_ns=started_ns,
+                duration_us=duration_us,
+                init_us=0 if sandbox.invocations else sandbox.init_us,
+                max_rss_kb=sandbox.max_rss_kb,
+            )
+            self._settle(sandbox, run, outcome)
+        self.telemetry.ended(sandbox.end_cause or "crashed")
+        self._after(function, made_room=True)
+
+    def _retire(self, sandbox: Sandbox, cause: str) -> None:
+        idle = sandbox.function.idle
+        if sandbox in idle:
+            idle.remove(sandbox)
+        sandbox.end(cause)
+
+    def _retire_idle(self, function: HostedFunction, cause: str) -> None:
+        for sandbox in list(function.idle):
+            self._retire(sandbox, cause)
+        self.nursery.drop_seats(function)
+
+    # --- refusals, time, configuration
+
+    def _refuse(self, run: Run, error: EvenflowError) -> None:
+        outcome = runs.refused(error)
+        self.telemetry.settled(run, outcome, None)
+        run.deliver(run, outcome)
+
+    def _expire(self, function: HostedFunction, now_ms: float) -> None:
+        left = [run for run in function.waiting if run.expires_ms > now_ms]
+        late = [run for run in function.waiting if run.expires_ms <= now_ms]
+        function.waiting.clear()
+        function.waiting.extend(left)
+        function.waiting_sync = sum(run.is_sync for run in left)
+        function.next_expiry_ms = min((run.expires_ms for run in left), default=0.0)
+        self.waiting -= len(late)
+        has_share = self.shares.free(function.limit_key) > 0 or not self.shares.is_known(function.limit_key)
+        for run in late:
+            self._refuse(run, self._no_room() if has_share else self._throttled(function))
+        if late:
+            self._look_quiet()
+
+    def _throttled(self, function: HostedFunction) -> EvenflowError:
+        if function.is_reserved:
+            reason, text = Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED, "the function's reserved concurrency"
+        else:
+            reason, text = Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, "this host's share of the account's concurrency"
+        return EvenflowError(reason, f"Rate Exceeded. ({text} is in use)", RETRY_AFTER_MS)
+
+    def _no_room(self) -> EvenflowError:
+        text = "no sandbox came free on this host in time: try again"
+        return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
+
+    def configuration_changed(self) -> None:
+        """Follow the view: new revisions retire what is idle, deleted functions end."""
+        known = self._configuration.view.functions
+        for key, function in list(self._functions.items()):
+            found = known.get(key)
+            if found is None:
+                self._retire_idle(function, "replaced")
+                self.on_code_unavailable(function, _not_found(f"function {key[1]!r} was deleted"))
+                # Sandboxes that are busy end after their run: their code is no longer the function's.
+                function.code_key = b"deleted"
+                if function.is_unused:
+                    del self._functions[key]
+            elif found is not function.function and found.revision >= function.function.revision:
+                old_key = function.limit_key
+                if function.take(found):
+                    self._retire_idle(function, "replaced")
+                self._share_queues.get(old_key, {}).pop(function, None)
+                self._pump(function)
+
+    def shares_changed(self) -> None:
+        """A target rose or fell."""
+        for queue in list(self._share_queues.values()):
+            for function in list(queue):
+                queue.pop(function, None)
+                self._pump(function)
+
+    def _tick(self) -> None:
+        now_ms = self._clock.monotonic_ms()
+        idle_ms = self._settings.idle_seconds * 1_000
+        for key, function in list(self._functions.items()):
+            idle = [pool.Idle(s.number, function, s.idle_since_ms) for s in function.idle]
+            for number in pool.expired(idle, now_ms, idle_ms):
+                self._retire(self.nursery.sandboxes[number], "idle")
+            if not function.sandboxes and now_ms - function.last_used_ms >= idle_ms:
+                self.nursery.drop_seats(function)
+                if function.is_unused:
+                    del self._functions[key]
+        period = min(TICK_SECONDS, self._settings.idle_seconds / 4)
+        self._ticks = asyncio.get_running_loop().call_later(period, self._tick)
+
+    # --- the end
+
+    async def drain(self) -> None:
+        """Refuse what waits and what comes, let what runs come to its end."""
+        self.is_draining = True
+        error = EvenflowError(Reason.ERROR_REASON_DRAINING, "this host is draining: use another one")
+        for function in self._functions.values():
+            self.on_code_unavailable(function, error)
+            self._retire_idle(function, "replaced")
+        self._look_quiet()
+        await self._quiet.wait()
+
+    async def stop(self) -> None:
+        """Stop deciding."""
+        if self._ticks is not None:
+            self._ticks.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for function in self._functions.values():
+            if function.timer is not None:
+                function.timer.cancel()
+        self._quiet.set()
+
+    def _look_quiet(self) -> None:
+        if not self.busy and not self.waiting:
+            self._quiet.set()
+
+
+def _not_found(text: str) -> EvenflowError:
+    return EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, text)
+
+
+def _stamp(clock: Clock) -> str:
+    import datetime
+
+    moment = datetime.datetime.fromtimestamp(clock.wall_ms() / 1_000, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1_000:03d}Z"

@@ -1,0 +1,211 @@
+"""The runtime service: parents, packages, pool, admission and the door, put together, started and ended."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+
+import grpc
+from evenflow.control.v1 import control_pb2, control_pb2_grpc
+from evenflow.runtime.v1 import runtime_pb2_grpc
+
+from services.runtime.admission import Shares
+from services.runtime.dispatch import Configuration, Dispatcher
+from services.runtime.function_log import FunctionLogs
+from services.runtime.nursery import Nursery
+from services.runtime.packages import PackageStore
+from services.runtime.parents import PreparedParent
+from services.runtime.sandbox import isolate, strays
+from services.runtime.seats import Seats
+from services.runtime.service import RuntimeServicer
+from services.runtime.settings import RuntimeSettings
+from services.runtime.telemetry import Telemetry
+from services.runtime.uids import UidBlock
+from services.shared.channels import Peer
+from services.shared.clock import Clock
+from services.shared.errors import EvenflowError
+from services.shared.metrics import Metrics
+from services.shared.node import Node
+from services.shared.tracing import Tracer
+
+SERVICE_NAME = "evenflow.runtime.v1.RuntimeService"
+log = logging.getLogger(__name__)
+
+
+class SandboxHost:
+    """Everything of a host but its place in the fleet: give it a configuration, shares and a source of packages.
+
+    adopts_orphans: this process has no children but prepared parents and may end whatever a dead one left behind.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        configuration: Configuration,
+        packages: PackageStore,
+        shares: Shares,
+        metrics: Metrics,
+        tracer: Tracer,
+        clock: Clock,
+        adopts_orphans: bool,
+    ) -> None:
+        self.settings = settings
+        self.shares = shares
+        self.folder = Path(os.path.realpath(settings.data_dir)) / "runtime" / settings.node_id
+        self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
+        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, clock)
+        self.tier = "0"
+        self.namespaces = ""
+        self._configuration = configuration
+        self._packages = packages
+        self._clock = clock
+        self._adopts_orphans = adopts_orphans
+        self._uids = UidBlock(settings.first_uid) if os.geteuid() == 0 and settings.isolation == "auto" else None
+        preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
+        self._parents = {brings_own: self._parent(brings_own, preload) for brings_own in (False, True)}
+        self.dispatcher.telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
+
+    def _parent(self, brings_own: bool, preload: tuple[str, ...]) -> PreparedParent:
+        uids = self._uids
+        return PreparedParent(
+            "bare" if brings_own else "prepared",
+            () if brings_own else preload,
+            uids.first_uid if uids is not None else os.geteuid(),
+            self._parent_lost,
+            (uids.fd,) if uids is not None else (),
+        )
+
+    async def start(self) -> None:
+        """Prepare folders and the parent, see what this machine allows. OSError: it cannot."""
+        if self._adopts_orphans:
+            isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
+        started = time.monotonic()
+        await asyncio.to_thread(self._packages.prepare)
+        await self._parents[False].ensure()
+        abilities = self._parents[False].abilities
+        by_setting = self.settings.isolation == "0"
+        self.namespaces = "" if by_setting else abilities.namespaces
+        has_uid = self._uids is not None and abilities.own_uid and bool(self.namespaces)
+        self.tier = "a" if has_uid else "0"
+        seats = Seats(self.folder / "tmp", self._uids.first_uid if has_uid and self._uids is not None else None)
+        await asyncio.to_thread(seats.prepare)
+        self._seats = seats
+        dispatcher = self.dispatcher
+        dispatcher.nursery = Nursery(
+            self.settings,
+            dispatcher,
+            self._packages,
+            self._parents,
+            seats,
+            dispatcher.telemetry,
+            self._clock,
+            lambda: self._configuration.view,
+        )
+        dispatcher.start()
+        log.info(
+            "isolation tier %s (%s; %s), ready after %.0f ms",
+            self.tier,
+            "a uid for each sandbox" if has_uid else "the host's own uid",
+            {"root": "own mounts, IPC, host name", "user": "own mounts by a user namespace"}.get(
+                self.namespaces, "no namespaces"
+            ),
+            (time.monotonic() - started) * 1_000,
+        )
+
+    async def drain(self) -> None:
+        """Let what runs come to its end; nothing new."""
+        await self.dispatcher.drain()
+
+    async def stop(self) -> None:
+        """End every process below this one."""
+        await self.dispatcher.stop()
+        if hasattr(self.dispatcher, "nursery"):
+            await self.dispatcher.nursery.stop()
+        await asyncio.gather(*(parent.stop() for parent in self._parents.values()))
+        if hasattr(self, "_seats"):
+            await self._seats.close()
+        self.logs.close()
+        if self._uids is not None:
+            self._uids.close()
+
+    def parent_pids(self) -> set[int]:
+        """Processes of the prepared parents that were started."""
+        return {parent.pid for parent in self._parents.values() if parent.pid}
+
+    def states(self) -> Mapping[str, int]:
+        """Sandboxes by state."""
+        counts = {"starting": 0, "idle": 0, "busy": 0, "ending": 0}
+        nursery = getattr(self.dispatcher, "nursery", None)
+        for sandbox in list(nursery.sandboxes.values()) if nursery is not None else []:
+            counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
+        return counts
+
+    def _busy(self) -> Iterable[tuple[int, Mapping[str, str]]]:
+        return [(f.busy, {"function": f.key[1], "tenant": f.key[0]}) for f in self.dispatcher.functions]
+
+    def _parent_lost(self) -> None:
+        if self._adopts_orphans and not strays.kill_all(self.parent_pids()):
+            log.error("processes of a dead prepared parent would not die")
+
+
+class RuntimeService:
+    """A host in its fleet."""
+
+    def __init__(self, settings: RuntimeSettings, node: Node) -> None:
+        self._node = node
+        shares = Shares(node.membership.report_share)
+        packages = PackageStore(
+            Path(settings.data_dir) / "runtime" / settings.node_id / "packages",
+            package_source(node.dial(settings.control_target)),
+        )
+        self.host = SandboxHost(
+            settings, node.follower, packages, shares, node.metrics, node.tracer, node.clock, adopts_orphans=True
+        )
+        self._servicer = RuntimeServicer(self.host, node.clock)
+        runtime_pb2_grpc.add_RuntimeServiceServicer_to_server(self._servicer, node.server.server)
+
+    async def start(self) -> None:
+        """Be ready to start sandboxes, then join."""
+        await self._node.start_following()
+        await self.host.start()
+        self._node.membership.on_share_target = self._on_share_target
+        self._node.follower.subscribe(self.host.dispatcher.configuration_changed)
+        await self._node.start()
+
+    async def drain(self) -> None:
+        """Say so, let runs end and their outcomes leave."""
+        await self._node.drain()
+        await self.host.drain()
+        await self._servicer.drained()
+
+    async def stop(self) -> None:
+        """Leave no process behind."""
+        await self.host.stop()
+        await self._node.stop()
+
+    def _on_share_target(self, target: control_pb2.ShareTarget) -> None:
+        shares = self.host.shares
+        if target.removed:
+            shares.remove(target.limit_key)
+        else:
+            shares.set_target(target.limit_key, target.target)
+        self.host.dispatcher.shares_changed()
+
+
+def package_source(control: Peer) -> Callable[[bytes], AsyncIterator[bytes]]:
+    """Packages as control serves them."""
+    stub = control_pb2_grpc.ControlServiceStub(control.channel)
+
+    async def fetch(code_sha256: bytes) -> AsyncIterator[bytes]:
+        call = stub.DownloadPackage(
+            control_pb2.DownloadPackageRequest(code_sha256=code_sha256), metadata=control.metadata
+        )
+        try:
+            async for part in call:
+                yield part.chunk
+        except grpc.aio.AioRpcError as e:
+            raise EvenflowError.from_rpc_error(e) from None
+
+    return fetch

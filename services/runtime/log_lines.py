@@ -1,0 +1,78 @@
+"""The lines that AWS Lambda writes around a run, and the texts of its errors. Pure."""
+
+import json
+import os
+import signal
+
+
+def init_start(runtime: str, runtime_arn: str) -> bytes:
+    """Before a handler is loaded."""
+    return f"INIT_START Runtime Version: {runtime}\tRuntime Version ARN: {runtime_arn}\n".encode()
+
+
+def start(request_id: str, version: str) -> bytes:
+    """Before a run."""
+    return b"START RequestId: %s Version: %s\n" % (request_id.encode(), version.encode())
+
+
+def end_and_report(
+    request_id: str,
+    duration_us: int,
+    billed_ms: int,
+    memory_mb: int,
+    max_memory_mb: int,
+    init_us: int,
+    note: str = "",
+    trace: str = "",
+) -> bytes:
+    """After a run; `note` is such as "Status: timeout"."""
+    text = (
+        f"END RequestId: {request_id}\n"
+        f"REPORT RequestId: {request_id}\tDuration: {duration_us / 1_000:.2f} ms\tBilled Duration: {billed_ms} ms\t"
+        f"Memory Size: {memory_mb} MB\tMax Memory Used: {max_memory_mb} MB\t"
+    )
+    if init_us:
+        text += f"Init Duration: {init_us / 1_000:.2f} ms\t"
+    if note:
+        text += note + "\t"
+    return (text + (f"\n{trace}\n" if trace else "\n")).encode()
+
+
+def billed_ms_of(duration_us: int) -> int:
+    """Whole milliseconds, rounded up, at least 1."""
+    return max(1, -(-duration_us // 1_000))
+
+
+def timed_out_text(seconds: float) -> str:
+    """AWS's words for a time-out."""
+    return f"Task timed out after {seconds:.2f} seconds"
+
+
+def exit_text(status: int | None) -> str:
+    """AWS's words for a process that ended by itself; `status` as wait(2) gives it, None when it is not known."""
+    if status is None or status < 0:
+        return "Runtime exited without providing a reason"
+    if os.WIFSIGNALED(status):
+        return f"Runtime exited with error: signal: {_signal_text(os.WTERMSIG(status))}"
+    code = os.waitstatus_to_exitcode(status)
+    return f"Runtime exited with error: exit status {code}" if code else "Runtime exited without providing a reason"
+
+
+def error_payload(error_type: str, message: str) -> bytes:
+    """AWS's error object of a failure that is not the handler's own exception."""
+    return json.dumps({"errorType": error_type, "errorMessage": message}).encode()
+
+
+def _signal_text(number: int) -> str:
+    # Go's names, which is what AWS prints.
+    known: dict[int, str] = {
+        signal.SIGKILL: "killed",
+        signal.SIGSEGV: "segmentation fault",
+        signal.SIGABRT: "aborted",
+        signal.SIGTERM: "terminated",
+        signal.SIGBUS: "bus error",
+        signal.SIGFPE: "floating point exception",
+        signal.SIGILL: "illegal instruction",
+        signal.SIGXFSZ: "file size limit exceeded",
+    }
+    return known.get(number, f"signal {number}")

@@ -1,0 +1,241 @@
+"""The host's end of a prepared parent: started, asked to fork and to kill, replaced when it ends."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from services.runtime.sandbox import parent as parent_end
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 3.0
+# What boto3 imports from outside of itself, some of it late.
+BOTO3_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
+_START = (
+    "import importlib.util as u, sys; "
+    "s = u.spec_from_file_location('evenflow_sandbox', sys.argv[1] + '/__init__.py', "
+    "submodule_search_locations=[sys.argv[1]]); "
+    "m = u.module_from_spec(s); sys.modules['evenflow_sandbox'] = m; s.loader.exec_module(m); "
+    "from evenflow_sandbox.parent import main; main()"
+)
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": ":UTC"}
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Abilities:
+    """What the parent found that this machine allows; see sandbox/probe.py."""
+
+    namespaces: str = ""
+    own_uid: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Fork:
+    """One sandbox's process as the parent tells of it."""
+
+    on_pid: Callable[[int], None]
+    on_exit: Callable[[int], None]
+    pid: int = field(default=0)
+
+
+class PreparedParent:
+    """One parent process.
+
+    on_lost: it ended unasked or had to be killed; its sandboxes die with it, and what they had started is to be found
+    and ended by whoever adopts orphans here. keep_fds: stay open in it as long as anything of it lives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        preload: tuple[str, ...],
+        probe_uid: int,
+        on_lost: Callable[[], None],
+        keep_fds: tuple[int, ...] = (),
+    ) -> None:
+        self.name = name
+        self.abilities = Abilities()
+        self.pid = 0
+        self._preload = preload
+        self._probe_uid = probe_uid
+        self._keep_fds = keep_fds
+        self._on_lost = on_lost
+        self._forks: dict[int, Fork] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._stopping = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can fork now."""
+        ready = self._ready
+        return self._control is not None and ready is not None and ready.done() and not ready.cancelled()
+
+    async def ensure(self) -> None:
+        """Have it running; by the first who needs it. OSError: it does not start."""
+        if self.is_up:
+            return
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start(), name=f"parent {self.name}")
+            self._starting.add_done_callback(self._started)
+        await asyncio.shield(self._starting)
+
+    def fork(
+        self, sandbox_id: int, request: dict[str, Any], channel: socket.socket, output_fd: int, fork: Fork
+    ) -> None:
+        """Ask for a sandbox; both descriptors are the child's ends, for the caller to close. OSError: it is down."""
+        packet = json.dumps({"do": "fork", "id": sandbox_id, **request}).encode()
+        if self._control is None:
+            raise ConnectionError("the prepared parent is down")
+        if len(packet) > parent_end.MAX_PACKET_BYTES:
+            raise ValueError(f"a sandbox's configuration has {len(packet)} bytes; at most 131,072 are possible")
+        socket.send_fds(self._control, [packet], [channel.fileno(), output_fd])
+        self._forks[sandbox_id] = fork
+
+    def kill(self, sandbox_id: int) -> None:
+        """Kill a sandbox and all it started; its on_exit follows."""
+        if self._control is not None and sandbox_id in self._forks:
+            try:
+                self._control.send(json.dumps({"do": "kill", "id": sandbox_id}).encode())
+            except BlockingIOError:
+                asyncio.get_running_loop().call_later(0.001, self.kill, sandbox_id)
+            except OSError:
+                self._lost()
+
+    async def stop(self) -> None:
+        """End it and everything below it; none of it is left after that."""
+        self._stopping = True
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        process = self._process
+        if process is None:
+            return
+        self._close_control()
+        # The parent kills its sandboxes on the end of its socket.
+        try:
+            await asyncio.to_thread(process.wait, STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+            self._on_lost()
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        folder = str(Path(parent_end.__file__).parent)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a few ms, at start or after a crash
+                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, folder, str(theirs.fileno())],
+                env=_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *self._keep_fds),
+                start_new_session=True,
+                cwd="/",
+            )
+        self.pid = self._process.pid
+        self._control = ours
+        self._ready = loop.create_future()
+        ours.send(json.dumps(self._configuration()).encode())
+        loop.add_reader(ours, self._readable)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._ready
+        except TimeoutError:
+            self._process.kill()
+            raise ConnectionError(f"the prepared parent was not ready within {READY_SECONDS:.0f} s") from None
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._starting = None
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the prepared parent %s does not start: %s", self.name, task.exception())
+
+    def _configuration(self) -> dict[str, Any]:
+        spec = find_spec("boto3")
+        roots = {sys.base_prefix, sys.base_exec_prefix, sys.prefix}
+        packages_folder = ""
+        if spec is not None and spec.origin is not None:
+            packages_folder = str(Path(spec.origin).parent.parent)
+            roots.add(packages_folder)
+        roots.update(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+        real = sorted({os.path.realpath(path) for path in roots} | roots)
+        needed = [p for p in real if not any(p != other and p.startswith(other.rstrip("/") + "/") for other in real)]
+        return {
+            "preload": self._preload,
+            "packages_folder": packages_folder,
+            "packages": BOTO3_PACKAGES,
+            "needed": [p for p in needed if p not in ("/", "/usr") and os.path.isdir(p)],
+            "probe_uid": self._probe_uid,
+        }
+
+    def _readable(self) -> None:
+        assert self._control is not None
+        while self._control is not None:
+            try:
+                packet = self._control.recv(parent_end.MAX_PACKET_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._lost()
+                return
+            self._take(json.loads(packet))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            found = message["ready"]
+            self.abilities = Abilities(found["namespaces"], found["own_uid"])
+            log.info(
+                "prepared parent %s is ready after %.0f ms with %s",
+                self.name,
+                message["seconds"] * 1_000,
+                ", ".join(message["loaded"]) or "nothing preloaded",
+            )
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_result(None)
+        elif "forked" in message:
+            fork = self._forks.get(message["forked"])
+            if fork is not None:
+                fork.pid = message["pid"]
+                fork.on_pid(message["pid"])
+        elif "exited" in message:
+            fork = self._forks.pop(message["exited"], None)
+            if not message.get("clean", True):
+                log.error("processes of a dead sandbox would not die")
+            if fork is not None:
+                fork.on_exit(message["status"])
+
+    def _lost(self) -> None:
+        self._close_control()
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(ConnectionError("the prepared parent ended while it started"))
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait()
+        if not self._stopping:
+            log.warning("the prepared parent %s ended; its sandboxes are replaced", self.name)
+        self._on_lost()
+        forks, self._forks = self._forks, {}
+        for fork in forks.values():
+            fork.on_exit(-1)
+
+    def _close_control(self) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None

@@ -1,0 +1,120 @@
+"""One invocation on its way through this host, and the outcomes that it can have."""
+
+from collections.abc import Callable
+
+from evenflow.common.v1 import event_pb2
+from evenflow.runtime.v1 import runtime_pb2
+
+from services.runtime import log_lines
+from services.runtime.sandbox.frames import Result
+from services.shared import ids
+from services.shared.errors import EvenflowError, Reason
+
+_THROTTLES = (Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED)
+_S = event_pb2.OutcomeStatus
+
+
+class Run:
+    """An invocation with the times it met; `deliver` takes its outcome, once."""
+
+    __slots__ = (
+        "begun_ms",
+        "deliver",
+        "expires_ms",
+        "invocation",
+        "is_sync",
+        "output_bytes",
+        "received_ns",
+        "request_id",
+        "tail",
+        "waiting_since_ms",
+    )
+
+    def __init__(
+        self,
+        invocation: runtime_pb2.Invocation,
+        deliver: Callable[["Run", event_pb2.Outcome], None],
+        received_ns: int,
+    ) -> None:
+        self.invocation = invocation
+        self.deliver = deliver
+        self.received_ns = received_ns
+        self.request_id = ids.to_text(invocation.request_id)
+        self.is_sync = invocation.kind == runtime_pb2.INVOCATION_KIND_SYNC
+        self.waiting_since_ms = 0.0
+        self.expires_ms = 0.0
+        self.begun_ms = 0.0
+        self.output_bytes = 0
+        self.tail: bytearray | None = bytearray() if invocation.wants_log_tail else None
+
+
+def refused(error: EvenflowError) -> event_pb2.Outcome:
+    """Nothing ran: THROTTLED for concurrency, SYSTEM_ERROR for everything else."""
+    return event_pb2.Outcome(
+        status=_S.OUTCOME_STATUS_THROTTLED if error.reason in _THROTTLES else _S.OUTCOME_STATUS_SYSTEM_ERROR,
+        error_type=error.kind.aws_code,
+        error_message=error.message[:1_024],
+        refusal=error.to_detail(),
+    )
+
+
+def of_result(result: Result, version: str, sandbox_id: str, init_us: int) -> event_pb2.Outcome:
+    """The handler was run to its end."""
+    return event_pb2.Outcome(
+        status=_S.OUTCOME_STATUS_FUNCTION_ERROR if result.is_error else _S.OUTCOME_STATUS_SUCCEEDED,
+        response_payload=result.payload,
+        error_type=result.error_type.decode(errors="replace"),
+        error_message=result.error_message.decode(errors="replace"),
+        executed_version=version,
+        started_at_unix_nano=result.started_ns,
+        duration_us=result.duration_us,
+        billed_duration_ms=log_lines.billed_ms_of(result.duration_us),
+        init_duration_us=init_us,
+        max_memory_mb=megabytes_of(result.max_rss_kb),
+        sandbox_id=sandbox_id,
+    )
+
+
+def of_failure(
+    error_type: str,
+    message: str,
+    payload: bytes,
+    *,
+    version: str,
+    sandbox_id: str,
+    started_ns: int = 0,
+    duration_us: int = 0,
+    init_us: int = 0,
+    max_rss_kb: int = 0,
+) -> event_pb2.Outcome:
+    """The handler did not come to its end, or could not be loaded: counts as an attempt."""
+    return event_pb2.Outcome(
+        status=_S.OUTCOME_STATUS_FUNCTION_ERROR,
+        response_payload=payload,
+        error_type=error_type[:256],
+        error_message=message[:1_024],
+        executed_version=version,
+        started_at_unix_nano=started_ns,
+        duration_us=duration_us,
+        billed_duration_ms=log_lines.billed_ms_of(duration_us) if duration_us else 0,
+        init_duration_us=init_us,
+        max_memory_mb=megabytes_of(max_rss_kb),
+        sandbox_id=sandbox_id,
+    )
+
+
+def megabytes_of(kilobytes: int) -> int:
+    """Mebibytes, rounded up; bounded, as it comes out of a sandbox."""
+    return min(-(-kilobytes // 1_024), 1 << 30)
+
+
+def trace_header_of(invocation: runtime_pb2.Invocation) -> bytes:
+    """The X-Ray form of the invocation's trace context; empty when there is none."""
+    text = invocation.trace.traceparent
+    if len(text) != 55:
+        return b""
+    parent = invocation.lineage.parent_request_id[:4].hex() or "0"
+    return (
+        f"Root=1-{text[3:11]}-{text[11:35]};Parent={text[36:52]};Sampled={1 if text[54] == '1' else 0};"
+        f"Lineage=1:{parent}:{invocation.lineage.chain_depth}"
+    ).encode()

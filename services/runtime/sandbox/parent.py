@@ -1,0 +1,168 @@
+"""The prepared parent: a clean, single-threaded process that imported what handlers need and forks sandboxes.
+
+The host talks to it over one SOCK_SEQPACKET socket: a JSON object a packet, descriptors beside it. It ends, with every
+sandbox and whatever they started, when that socket closes.
+"""
+
+import array
+import gc
+import importlib
+import importlib.machinery
+import json
+import os
+import select
+import signal
+import site
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import isolate, strays
+from .child import become_sandbox
+from .probe import probe
+
+MAX_PACKET_BYTES = 131_072
+_POLL_MS = 1_000
+
+
+class Parent:
+    """Forks on request, reaps, kills; says so to the host."""
+
+    def __init__(self, control: socket.socket, needed: "list[str]") -> None:
+        self._control = control
+        self._needed = needed
+        self._pid = os.getpid()
+        self._sandbox_of_pid: dict[int, int] = {}
+        self._pid_of_sandbox: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Serve until the host is gone."""
+        wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(wakeup_read, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll(_POLL_MS):
+                if fd == wakeup_read:
+                    try:
+                        os.read(wakeup_read, 4_096)
+                    except BlockingIOError:
+                        pass
+                elif not self._serve_one():
+                    return
+            self._reap()
+
+    def _serve_one(self) -> bool:
+        data, ancillary, _, _ = self._control.recvmsg(MAX_PACKET_BYTES, socket.CMSG_SPACE(16))
+        fds = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        if not data:
+            return False
+        request = json.loads(data)
+        if request["do"] == "fork":
+            self._fork(request, *fds)
+        elif request["do"] == "kill":
+            pid = self._pid_of_sandbox.get(request["id"])
+            if pid is not None:
+                # Not reaped yet, so the pid is still its.
+                os.kill(pid, signal.SIGKILL)
+        return True
+
+    def _fork(self, request: "dict[str, Any]", channel_fd: int, output_fd: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as e:
+            self._tell({"exited": request["id"], "status": -1, "error": str(e)})
+            pid = -1
+        if pid == 0:
+            become_sandbox(request, channel_fd, output_fd, self._pid, self._needed)
+        os.close(channel_fd)
+        os.close(output_fd)
+        if pid > 0:
+            self._sandbox_of_pid[pid] = request["id"]
+            self._pid_of_sandbox[request["id"]] = pid
+            self._tell({"forked": request["id"], "pid": pid})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            sandbox_id = self._sandbox_of_pid.pop(pid, None)
+            if sandbox_id is None:
+                continue
+            del self._pid_of_sandbox[sandbox_id]
+            # Only when nothing of it is left may its uid and its /tmp be used again.
+            clean = strays.kill_all(self._sandbox_of_pid)
+            self._tell({"exited": sandbox_id, "status": status, "clean": clean})
+
+    def kill_everything(self) -> None:
+        """End every sandbox and whatever they started."""
+        for pid in self._sandbox_of_pid:
+            os.kill(pid, signal.SIGKILL)
+        strays.kill_all({})
+
+    def _tell(self, message: "dict[str, Any]") -> None:
+        try:
+            self._control.send(json.dumps(message).encode())
+        except OSError:
+            # The host is gone; the next read says so.
+            pass
+
+
+class RuntimePackages(importlib.machinery.PathFinder):
+    """Lets handlers import the packages that the runtime brings, and nothing else of the fleet's environment."""
+
+    def __init__(self, folder: str, names: "list[str]") -> None:
+        self._folder = [folder]
+        self._names = frozenset(names)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:  # type: ignore[override]
+        """The module's spec when it is one of the runtime's."""
+        if path is None and fullname in self._names:
+            return importlib.machinery.PathFinder.find_spec(fullname, self._folder, target)
+        return None
+
+
+def main() -> NoReturn:
+    """Runs as `python -I -S -c CODE FOLDER FD`: the folder of this package, the descriptor of the control socket."""
+    control = socket.socket(fileno=int(sys.argv[2]))
+    control.set_inheritable(False)
+    configuration = json.loads(control.recv(MAX_PACKET_BYTES))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
+    site.setquit()
+    sys.dont_write_bytecode = True
+    if configuration["packages_folder"]:
+        sys.meta_path.append(RuntimePackages(configuration["packages_folder"], configuration["packages"]))
+    started = time.monotonic()
+    loaded = [name for name in configuration["preload"] if _imports(name)]
+    found = probe(configuration["probe_uid"])
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+    isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
+    control.send(json.dumps({"ready": found, "loaded": loaded, "seconds": time.monotonic() - started}).encode())
+    parent = Parent(control, configuration["needed"])
+    try:
+        parent.run()
+    finally:
+        parent.kill_everything()
+        os._exit(0)
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True

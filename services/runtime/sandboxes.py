@@ -1,0 +1,237 @@
+"""The host's end of one sandbox: its process, its channel, its output. What comes out of it is not trusted."""
+
+import asyncio
+import os
+import socket
+from typing import Any, Protocol
+
+from services.runtime.parents import Fork, PreparedParent
+from services.runtime.runs import Run
+from services.runtime.sandbox import frames
+
+# Reads of one turn, so that a sandbox that floods its output does not keep the loop.
+MAX_OUTPUT_READS = 16
+OUTPUT_READ_BYTES = 65_536
+RECEIVE_BYTES = 262_144
+TAIL_BYTES = 4_096
+
+
+class Owner(Protocol):
+    """Who is told what a sandbox does."""
+
+    def on_ready(self, sandbox: "Sandbox", ready: frames.Ready) -> None:
+        """The handler is loaded."""
+
+    def on_start_failed(self, sandbox: "Sandbox", kind: int, failure: frames.Failure) -> None:
+        """The handler cannot be loaded (INIT_ERROR), or the sandbox cannot be made (FAULT); its end follows."""
+
+    def on_result(self, sandbox: "Sandbox", result: frames.Result) -> None:
+        """The run under way ended."""
+
+    def on_output(self, sandbox: "Sandbox", data: bytes) -> None:
+        """The sandbox wrote to stdout or stderr."""
+
+    def on_gone(self, sandbox: "Sandbox", status: int) -> None:
+        """Its process and all it started are dead; `status` as wait(2) gives it, -1 when it is not known."""
+
+
+class Sandbox:
+    """One process that runs one handler, one invocation at a time."""
+
+    __slots__ = (
+        "_assembler",
+        "_channel",
+        "_loop",
+        "_outbox",
+        "_output_fd",
+        "_owner",
+        "_parent",
+        "code_key",
+        "end_cause",
+        "function",
+        "idle_output_bytes",
+        "idle_since_ms",
+        "init_ended_ns",
+        "init_started_ns",
+        "init_us",
+        "invocations",
+        "limit_key",
+        "max_rss_kb",
+        "number",
+        "pid",
+        "run",
+        "sandbox_id",
+        "seat",
+        "state",
+        "timer",
+    )
+
+    def __init__(
+        self, number: int, host_id: str, owner: Owner, parent: PreparedParent, function: Any, seat: Any
+    ) -> None:
+        self.number = number
+        self.sandbox_id = f"{host_id}/{number}"
+        self.function = function
+        self.code_key: bytes = function.code_key
+        self.limit_key: str = function.limit_key
+        self.seat = seat
+        self.idle_output_bytes = 0
+        self.state = "starting"
+        self.pid = 0
+        self.run: Run | None = None
+        self.invocations = 0
+        self.init_started_ns = 0
+        self.init_ended_ns = 0
+        self.init_us = 0
+        self.max_rss_kb = 0
+        self.idle_since_ms = 0.0
+        self.end_cause = ""
+        self.timer: asyncio.TimerHandle | None = None
+        self._owner = owner
+        self._parent = parent
+        self._loop = asyncio.get_running_loop()
+        self._assembler = frames.Assembler()
+        self._outbox = b""
+        self._channel: socket.socket | None = None
+        self._output_fd = -1
+
+    def start(self, request: dict[str, Any]) -> None:
+        """Have the parent fork it. OSError, ValueError: it cannot be."""
+        ours, theirs = socket.socketpair()
+        output_read, output_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._parent.fork(self.number, request, theirs, output_write, Fork(self._on_pid, self._on_exit))
+        except BaseException:
+            ours.close()
+            os.close(output_read)
+            raise
+        finally:
+            theirs.close()
+            os.close(output_write)
+        ours.setblocking(False)
+        os.set_blocking(output_read, False)
+        self._channel, self._output_fd = ours, output_read
+        self._loop.add_reader(ours, self._readable)
+        self._loop.add_reader(output_read, self._output_readable)
+
+    def send(self, frame: bytes) -> None:
+        """Hand it a run."""
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            sent = channel.send(frame)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # It is dying; its end is reported in a moment.
+            return
+        if sent < len(frame):
+            self._outbox = frame[sent:]
+            self._loop.add_writer(channel, self._writable)
+
+    def end(self, cause: str) -> None:
+        """Kill it and all it started; on_gone follows. The first cause stays."""
+        if not self.end_cause:
+            self.end_cause = cause
+            self.state = "ending"
+        self._parent.kill(self.number)
+
+    def take_output(self) -> None:
+        """Read what it wrote until now."""
+        for _ in range(MAX_OUTPUT_READS):
+            if self._output_fd < 0:
+                return
+            try:
+                data = os.read(self._output_fd, OUTPUT_READ_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._close_output()
+                return
+            self._owner.on_output(self, data)
+
+    def _on_pid(self, pid: int) -> None:
+        self.pid = pid
+
+    def _on_exit(self, status: int) -> None:
+        # What it sent before it died still counts.
+        while self._receive():
+            pass
+        self.take_output()
+        self._close_channel()
+        self._close_output()
+        self.state = "gone"
+        self._owner.on_gone(self, status)
+
+    def _readable(self) -> None:
+        self._receive()
+
+    def _receive(self) -> bool:
+        channel = self._channel
+        if channel is None:
+            return False
+        try:
+            data = channel.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._close_channel()
+            self.end("crashed")
+            return False
+        try:
+            for frame in self._assembler.feed(data):
+                self._take(frame)
+        except ValueError:
+            self._close_channel()
+            self.end("broke protocol")
+        return True
+
+    def _take(self, frame: bytes) -> None:
+        kind = frames.kind_of(frame)
+        if kind == frames.RESULT and self.run is not None and self.state == "busy":
+            result = frames.parse_result(frame)
+            if result.request_id != self.run.invocation.request_id:
+                raise ValueError("a result of another request")
+            self._owner.on_result(self, result)
+        elif kind == frames.READY and self.state == "starting":
+            self._owner.on_ready(self, frames.parse_ready(frame))
+        elif kind in (frames.INIT_ERROR, frames.FAULT) and self.state == "starting":
+            failure = frames.parse_failure(frame)
+            self._owner.on_start_failed(self, kind, failure)
+        elif self.state != "ending":
+            raise ValueError("a frame out of turn")
+
+    def _writable(self) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            sent = channel.send(self._outbox)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._outbox)
+        self._outbox = self._outbox[sent:]
+        if not self._outbox:
+            self._loop.remove_writer(channel)
+
+    def _output_readable(self) -> None:
+        self.take_output()
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._loop.remove_reader(self._channel)
+            self._loop.remove_writer(self._channel)
+            self._channel.close()
+            self._channel = None
+
+    def _close_output(self) -> None:
+        if self._output_fd >= 0:
+            self._loop.remove_reader(self._output_fd)
+            os.close(self._output_fd)
+            self._output_fd = -1

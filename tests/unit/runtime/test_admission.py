@@ -1,0 +1,39 @@
+"""Shares: never more than the target runs, and what is held is reported truly."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime.admission import Shares, limit_key_of
+
+
+def test_nothing_runs_before_the_first_target() -> None:
+    """An unknown limit has no room."""
+    shares = Shares(lambda _key, _held: None)
+    assert not shares.take("account") and shares.free("account") == 0 and not shares.is_known("account")
+
+
+def test_a_reserved_function_counts_against_its_own_limit() -> None:
+    """And only against it."""
+    assert limit_key_of("t", "f", True) == "function/t/f"
+    assert limit_key_of("t", "f", False) == "account"
+
+
+@given(st.lists(st.one_of(st.integers(0, 5), st.sampled_from(["take", "give"])), max_size=60))
+def test_the_share_holds_in_every_order(steps: list[int | str]) -> None:
+    """What runs is within the highest of the target and what ran when it fell; held = max(target, in use)."""
+    held = {"account": 0}
+    shares = Shares(held.__setitem__)
+    target = in_use = 0
+    for step in steps:
+        if step == "take":
+            taken = shares.take("account")
+            assert taken == (in_use < target)
+            in_use += taken
+        elif step == "give":
+            if in_use:
+                shares.give_back("account")
+                in_use -= 1
+        else:
+            target = int(step)
+            shares.set_target("account", target)
+        assert held["account"] == max(target, in_use)

@@ -1,0 +1,53 @@
+"""When a further sandbox is started and which one is ended."""
+
+from services.runtime.pool import Demand, Idle, ScaleRules, expired, smoothed, starts_wanted, victim
+
+RULES = ScaleRules(after_ms=5, backlog_ms=25)
+
+
+def demand(**changes: float | None) -> Demand:
+    fields: dict[str, float | None] = {
+        "idle": 0, "busy": 0, "starting": 0, "waiting_sync": 0, "waiting_async": 0,
+        "oldest_wait_ms": 0.0, "quiet_ms": 0.0, "service_ms": None, **changes,
+    }  # fmt: skip
+    return Demand(**fields)  # type: ignore[arg-type]
+
+
+def test_who_waits_synchronously_gets_a_start_at_once() -> None:
+    """As many as are not covered by idle ones and starts under way."""
+    assert starts_wanted(demand(waiting_sync=3, busy=10), RULES) == 3
+    assert starts_wanted(demand(waiting_sync=3, starting=2, busy=10), RULES) == 1
+
+
+def test_the_first_async_one_gets_a_start_the_next_wait() -> None:
+    """One start when there is nothing; then patience."""
+    assert starts_wanted(demand(waiting_async=50), RULES) == 1
+    assert starts_wanted(demand(waiting_async=50, starting=1), RULES) == 0
+    assert starts_wanted(demand(waiting_async=50, busy=5, oldest_wait_ms=4.9), RULES) == 0
+
+
+def test_handlers_that_do_not_turn_over_scale_out() -> None:
+    """Waited long enough and nothing ended since: one for each that waits."""
+    assert starts_wanted(demand(waiting_async=50, busy=5, oldest_wait_ms=6, quiet_ms=6), RULES) == 50
+    assert starts_wanted(demand(waiting_async=50, busy=5, starting=4, oldest_wait_ms=6, quiet_ms=6), RULES) == 46
+
+
+def test_fast_handlers_scale_only_with_the_backlog() -> None:
+    """128 that take 0.1 ms need no third sandbox; 128 that take 2 ms need ten."""
+    fast = demand(waiting_async=128, busy=2, oldest_wait_ms=20, service_ms=0.1)
+    assert starts_wanted(fast, RULES) == 0
+    slow = demand(waiting_async=128, busy=2, oldest_wait_ms=20, service_ms=2.0)
+    assert starts_wanted(slow, RULES) == 8
+
+
+def test_the_victim_is_the_least_recently_used_of_another_function() -> None:
+    """Never one's own, never nobody's."""
+    idle = [Idle(1, "mine", 0.0), Idle(2, "a", 30.0), Idle(3, "b", 20.0)]
+    assert victim(idle, "mine") == 3
+    assert victim(idle[:1], "mine") is None
+
+
+def test_idle_ones_end_after_their_time() -> None:
+    """At the bound, not before."""
+    assert expired([Idle(1, "a", 0.0), Idle(2, "a", 1.0)], 100.0, 100.0) == [1]
+    assert smoothed(None, 4.0) == 4.0 and smoothed(4.0, 14.0) == 5.0
