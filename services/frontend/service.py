@@ -1,0 +1,283 @@
+"""The gRPC door: protobuf to domain and back, for the public port and for the node's inner socket alike."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from evenflow.common.v1 import event_pb2
+from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
+from evenflow.queue.v1 import queue_pb2
+
+from services.frontend.invocations import Invocations
+from services.frontend.submissions import Submission, Submissions
+from services.frontend.targets import DEFAULT_TENANT, Targets
+from services.frontend.telemetry import Telemetry
+from services.frontend.tickets import Ticket
+from services.policy import validation
+from services.shared import ids
+from services.shared.channels import carries_token
+from services.shared.clock import Clock
+from services.shared.errors import EvenflowError, Reason, abort, invalid
+from services.shared.streams import Wakeup, serve_stream
+
+MAX_BATCH_EVENTS = 1_000
+MAX_BATCH_BYTES = 3_670_016
+MAX_UNANSWERED_BATCHES = 64
+_BEARER = "bearer "
+_SAME_FIELDS = [
+    f.name
+    for f in frontend_pb2.GetEventResponse.DESCRIPTOR.fields
+    if f.name in queue_pb2.EventStatus.DESCRIPTOR.fields_by_name and f.name not in ("state", "trace")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, from the metadata."""
+
+    tenant_id: str
+    from_fleet: bool
+    traceparent: str
+    tracestate: str
+
+
+class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
+    """Serves evenflow.frontend.v1.FrontendService."""
+
+    def __init__(
+        self,
+        submissions: Submissions,
+        invocations: Invocations,
+        targets: Targets,
+        telemetry: Telemetry,
+        clock: Clock,
+        token: str,
+    ) -> None:
+        self._submissions = submissions
+        self._invocations = invocations
+        self._targets = targets
+        self._telemetry = telemetry
+        self._clock = clock
+        self._token = token
+
+    async def Invoke(self, request: frontend_pb2.InvokeRequest, context: Any) -> frontend_pb2.InvokeResponse:
+        """Runs a function and waits for its result."""
+        caller = self._caller(context)
+        request_id = ids.mint(self._clock.wall_ms(), 0)
+        try:
+            if request.client_context:
+                _check(validation.check_client_context, request.client_context)
+            if request.dry_run:
+                limit = validation.MAX_SYNC_PAYLOAD_BYTES
+                await self._invocations.check(
+                    caller.tenant_id, request.function_name, request.qualifier, request.payload, limit, "DryRun"
+                )
+                return frontend_pb2.InvokeResponse(request_id=request_id)
+            outcome = await self._invocations.invoke(
+                request_id,
+                caller.tenant_id,
+                request.function_name,
+                request.qualifier,
+                request.payload,
+                client_context=request.client_context,
+                wants_log_tail=request.wants_log_tail,
+                traceparent=request.trace.traceparent or caller.traceparent,
+                tracestate=request.trace.tracestate or caller.tracestate,
+            )
+        except EvenflowError as e:
+            self._telemetry.refused(e, "grpc", ids.to_text(request_id), caller.tenant_id)
+            await abort(context, e)
+        return frontend_pb2.InvokeResponse(request_id=request_id, outcome=outcome)
+
+    async def InvokeAsync(
+        self, request: frontend_pb2.InvokeAsyncRequest, context: Any
+    ) -> frontend_pb2.InvokeAsyncResponse:
+        """Accepts one event; answers after it is durable."""
+        results = await self._accept(self._caller(context), [request.event])
+        if results[0].HasField("error"):
+            await abort(context, EvenflowError.from_detail(results[0].error))
+        return frontend_pb2.InvokeAsyncResponse(request_id=results[0].request_id, duplicate=results[0].duplicate)
+
+    async def PublishBatch(
+        self, request: frontend_pb2.PublishBatchRequest, context: Any
+    ) -> frontend_pb2.PublishBatchResponse:
+        """Accepts a batch of events; each is accepted or refused by itself."""
+        try:
+            _check_batch(request)
+        except EvenflowError as e:
+            self._telemetry.refused(e, "grpc")
+            await abort(context, e)
+        results = await self._accept(self._caller(context), request.events)
+        return frontend_pb2.PublishBatchResponse(results=results)
+
+    async def Publish(  # type: ignore[override]  # the stubs know generators only, grpc.aio takes a coroutine, too
+        self, _requests: Any, context: Any
+    ) -> None:
+        """Accepts batches for as long as the stream lasts; at most 64 are unanswered, then nothing is read."""
+        caller = self._caller(context)
+        answers: deque[frontend_pb2.PublishResponse] = deque()
+        wakeup, gate = Wakeup(), Wakeup()
+        unanswered: set[int] = set()
+
+        def on_message(request: frontend_pb2.PublishRequest) -> None:
+            if not request.batch_id or request.batch_id in unanswered:
+                raise invalid("batch_id must not be 0 and not be one that waits for its answer", field="batch_id")
+            _check_batch(request)
+            unanswered.add(request.batch_id)
+            batch_id, events = request.batch_id, request.events
+
+            def answer(ticket: Ticket) -> None:
+                unanswered.discard(batch_id)
+                answers.append(
+                    frontend_pb2.PublishResponse(batch_id=batch_id, results=self._results(ticket, submissions))
+                )
+                wakeup.set()
+                gate.set()
+
+            submissions = [self._submission(caller, e) for e in events]
+            self._take(caller, events, submissions, answer)
+
+        await serve_stream(
+            context,
+            on_message=on_message,
+            produce=lambda: answers.popleft() if answers else None,
+            wakeup=wakeup,
+            is_owing=lambda: bool(unanswered),
+            # Answers that the caller does not fetch count as unanswered, too.
+            may_read=lambda: len(unanswered) + len(answers) < MAX_UNANSWERED_BATCHES,
+            read_gate=gate,
+        )
+
+    async def GetEvent(self, request: frontend_pb2.GetEventRequest, context: Any) -> frontend_pb2.GetEventResponse:
+        """Tells the state of one event."""
+        caller = self._caller(context)
+        try:
+            if request.tenant_id and not caller.from_fleet:
+                raise _fleet_only()
+            status = await self._invocations.get_event(request.tenant_id or caller.tenant_id, request.request_id)
+        except EvenflowError as e:
+            self._telemetry.refused(e, "grpc", request.request_id.hex(), caller.tenant_id)
+            await abort(context, e)
+        response = frontend_pb2.GetEventResponse(
+            state=queue_pb2.EventState.Name(status.state).removeprefix("EVENT_STATE_").lower(), trace=status.trace
+        )
+        for name in _SAME_FIELDS:
+            setattr(response, name, getattr(status, name))
+        return response
+
+    async def _accept(
+        self, caller: Caller, events: Iterable[frontend_pb2.EventSubmission]
+    ) -> list[frontend_pb2.SubmissionResult]:
+        done: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        submissions = [self._submission(caller, e) for e in events]
+
+        def answer(ticket: Ticket) -> None:
+            if not done.done():
+                done.set_result(ticket)
+
+        self._take(caller, events, submissions, answer)
+        return self._results(await done, submissions)
+
+    def _take(
+        self,
+        caller: Caller,
+        events: Iterable[frontend_pb2.EventSubmission],
+        submissions: list[Submission],
+        answer: Any,
+    ) -> None:
+        def on_done(ticket: Ticket) -> None:
+            self._submissions.finish(ticket, submissions, "grpc")
+            answer(ticket)
+
+        ticket = Ticket(len(submissions), self._clock.monotonic_ms(), on_done)
+        for index, (event, submission) in enumerate(zip(events, submissions, strict=True)):
+            if not caller.from_fleet and (event.tenant_id or event.source or event.HasField("lineage")):
+                ticket.refuse(index, _fleet_only())
+            else:
+                self._submissions.take(ticket, index, submission)
+
+    @staticmethod
+    def _submission(caller: Caller, event: frontend_pb2.EventSubmission) -> Submission:
+        traceparent, tracestate = caller.traceparent, caller.tracestate
+        if event.HasField("trace"):
+            traceparent, tracestate = event.trace.traceparent, event.trace.tracestate
+        if not caller.from_fleet:
+            return Submission(
+                caller.tenant_id,
+                event.function_name,
+                event.qualifier,
+                event.payload,
+                "grpc",
+                traceparent,
+                tracestate,
+                event.client_token,
+            )
+        lineage: event_pb2.Lineage | None = event.lineage if event.HasField("lineage") else None
+        return Submission(
+            event.tenant_id or caller.tenant_id,
+            event.function_name,
+            event.qualifier,
+            event.payload,
+            event.source or "grpc",
+            traceparent,
+            tracestate,
+            event.client_token,
+            lineage,
+            True,
+        )
+
+    @staticmethod
+    def _results(ticket: Ticket, submissions: list[Submission]) -> list[frontend_pb2.SubmissionResult]:
+        if ticket.errors is None and ticket.duplicates is None:
+            return [frontend_pb2.SubmissionResult(request_id=request_id) for request_id in ticket.request_ids]
+        results = []
+        for index in range(len(submissions)):
+            error = ticket.error(index)
+            if error is not None:
+                results.append(frontend_pb2.SubmissionResult(error=error.to_detail()))
+            else:
+                results.append(
+                    frontend_pb2.SubmissionResult(
+                        request_id=ticket.request_ids[index], duplicate=ticket.is_duplicate(index)
+                    )
+                )
+        return results
+
+    def _caller(self, context: Any) -> Caller:
+        metadata = context.invocation_metadata() or ()
+        tenant_id, traceparent, tracestate = DEFAULT_TENANT, "", ""
+        for key, value in metadata:
+            if key == "authorization" and value[: len(_BEARER)].lower() == _BEARER:
+                tenant_id = self._targets.tenant_of_key(value[len(_BEARER) :].strip())
+            elif key == "traceparent":
+                traceparent = value
+            elif key == "tracestate":
+                tracestate = value
+        return Caller(tenant_id, carries_token(metadata, self._token), traceparent, tracestate)
+
+
+def _check_batch(request: frontend_pb2.PublishBatchRequest | frontend_pb2.PublishRequest) -> None:
+    if not 1 <= len(request.events) <= MAX_BATCH_EVENTS:
+        raise invalid(f"a batch has 1 to {MAX_BATCH_EVENTS} events, not {len(request.events)}", field="events")
+    if request.ByteSize() > MAX_BATCH_BYTES:
+        raise EvenflowError(
+            Reason.ERROR_REASON_REQUEST_TOO_LARGE,
+            f"a batch has at most {MAX_BATCH_BYTES} bytes serialized: send smaller ones",
+            metadata={"limit": str(MAX_BATCH_BYTES)},
+        )
+
+
+def _check(check: Any, value: str) -> None:
+    try:
+        check(value)
+    except ValueError as e:
+        raise EvenflowError(Reason.ERROR_REASON_INVALID_REQUEST_CONTENT, str(e)) from None
+
+
+def _fleet_only() -> EvenflowError:
+    return EvenflowError(
+        Reason.ERROR_REASON_ACCESS_DENIED,
+        "tenant_id, lineage and source are for services of the fleet: leave them empty",
+    )
