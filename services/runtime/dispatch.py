@@ -127,8 +127,12 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _ask_control(self, key: tuple[str, str]) -> None:
+        found: resources_pb2.Function | None = None
+        unanswered: EvenflowError | None = None
         try:
             found = await self._configuration.ask_function(*key)
+        except EvenflowError as e:
+            unanswered = e
         finally:
             waiting = self._asking.pop(key)
             self.waiting -= len(waiting)
@@ -136,7 +140,7 @@ class Dispatcher:
         found = found or self._configuration.view.functions.get(key)
         for run in waiting:
             if found is None:
-                self._refuse(run, _not_found(f"no function {key[1]!r} is deployed for this tenant"))
+                self._refuse(run, unanswered or _not_found(f"no function {key[1]!r} is deployed for this tenant"))
             else:
                 self._admit(self._adopt(found), run)
 

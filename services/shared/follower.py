@@ -13,6 +13,7 @@ from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 
 from services.policy.backoff import equal_jitter_ms
 from services.shared.channels import Peer
+from services.shared.errors import EvenflowError, Reason
 
 BACKOFF_BASE_MS = 50.0
 BACKOFF_CAP_MS = 1_000.0
@@ -133,7 +134,10 @@ class ControlFollower:
             _write_snapshot(self._path, self.view)
 
     async def ask_function(self, tenant_id: str, function_name: str) -> resources_pb2.Function | None:
-        """The function as control has it now, taken into the view; what the view has when control is down."""
+        """The function as control has it now, taken into the view; None: there is none.
+
+        When control does not answer, what the view has; EvenflowError UNAVAILABLE when it has nothing.
+        """
         known = self.view.functions.get((tenant_id, function_name))
         try:
             answer = await self._stub.GetFunction(
@@ -142,7 +146,15 @@ class ControlFollower:
                 metadata=self._peer.metadata,
             )
         except grpc.aio.AioRpcError as e:
-            return None if e.code() is grpc.StatusCode.NOT_FOUND else known
+            if e.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            if known is not None:
+                return known
+            raise EvenflowError(
+                Reason.ERROR_REASON_UNAVAILABLE,
+                f"control cannot be asked now whether there is a function {function_name!r}; try again",
+                retry_after_ms=1_000,
+            ) from e
         now = self.view.functions.get((tenant_id, function_name))
         if now is None or now.revision < answer.function.revision:
             key = f"function/{tenant_id}/{function_name}"

@@ -1,0 +1,94 @@
+"""All runtime hosts, and which of them runs what."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from evenflow.control.v1 import resources_pb2
+
+from services.policy.placement import choose_host
+from services.poller.functions import FunctionBook, Plan
+from services.poller.held import Held
+from services.poller.runtime_host import RunOwner, RuntimeHost
+from services.poller.settings import PollerSettings
+from services.shared.channels import Peer
+from services.shared.follower import ConfigView
+
+
+class RuntimeFleet:
+    """Follows the members with role runtime; places invocations by affinity and credits."""
+
+    def __init__(
+        self,
+        settings: PollerSettings,
+        *,
+        incarnation: str,
+        view: Callable[[], ConfigView],
+        dial: Callable[[str], Peer],
+        functions: FunctionBook,
+        owner: RunOwner,
+    ) -> None:
+        self._settings = settings
+        self._incarnation = incarnation
+        self._view = view
+        self._dial = dial
+        self._functions = functions
+        self._owner = owner
+        self._hosts: dict[str, RuntimeHost] = {}
+        self._credits: dict[str, int] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[RuntimeHost]:
+        return iter(self._hosts.values())
+
+    @property
+    def room(self) -> int:
+        """Invocations that all hosts together take or run for this poller."""
+        return sum(host.room for host in self)
+
+    @property
+    def in_flight(self) -> int:
+        """Invocations at hosts now."""
+        return sum(len(host.running) for host in self)
+
+    def place(self, held: Held, plan: Plan) -> bool:
+        """Send the invocation to a host; False when none has room."""
+        host_id = choose_host(plan.ranked, self._credits)
+        if host_id is None:
+            return False
+        self._hosts[host_id].send(held, plan)
+        return True
+
+    def follow(self) -> None:
+        """Open and close streams as the members say."""
+        members = {m.node_id: m for m in self._view().members_of(resources_pb2.NODE_ROLE_RUNTIME)}
+        changed = False
+        for host_id, host in list(self._hosts.items()):
+            member = members.get(host_id)
+            if member is None or member.address != host.target:
+                changed = True
+                del self._hosts[host_id]
+                host.retire()
+                task = asyncio.create_task(host.close(), name=f"close {host_id}")
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        for host_id, member in members.items():
+            if host_id not in self._hosts:
+                changed = True
+                host = self._hosts[host_id] = RuntimeHost(
+                    member,
+                    self._dial(member.address),
+                    caller_id=self._settings.node_id,
+                    incarnation=self._incarnation,
+                    credits=self._credits,
+                    max_wait_ms=self._settings.max_wait_ms,
+                    owner=self._owner,
+                )
+                host.start()
+            self._hosts[host_id].set_takes_new(member.state != resources_pb2.MEMBER_STATE_LEAVING)
+        if changed:
+            self._functions.hosts_changed(sorted(self._hosts))
+
+    async def close(self) -> None:
+        """End every stream."""
+        await asyncio.gather(*(host.close() for host in self._hosts.values()), *self._closing, return_exceptions=True)
+        self._hosts.clear()

@@ -1,0 +1,40 @@
+"""Host placement: affinity first, then room."""
+
+from services.policy.placement import choose_host, rank_hosts
+
+HOSTS = [f"runtime-{n}" for n in range(5)]
+
+
+def test_the_order_is_the_functions_own_and_stays() -> None:
+    """The same for the same function, different over functions, whatever order the hosts come in."""
+    assert rank_hosts("t", "f", HOSTS) == rank_hosts("t", "f", reversed(HOSTS))
+    first = {rank_hosts("t", f"f{n}", HOSTS)[0] for n in range(100)}
+    assert first == set(HOSTS)
+
+
+def test_a_host_that_goes_moves_only_its_own_functions() -> None:
+    """Rendezvous hashing."""
+    left = [host for host in HOSTS if host != "runtime-2"]
+    for n in range(200):
+        before, after = rank_hosts("t", f"f{n}", HOSTS), rank_hosts("t", f"f{n}", left)
+        assert after == tuple(host for host in before if host != "runtime-2")
+
+
+def test_the_preferred_host_wins_while_it_has_room() -> None:
+    """One credit is enough."""
+    ranked = ("b", "a", "c")
+    assert choose_host(ranked, {"a": 50, "b": 1, "c": 9}) == "b"
+
+
+def test_overflow_goes_where_most_room_is_and_equals_go_by_rank() -> None:
+    """So that it stays on few hosts."""
+    ranked = ("b", "a", "c")
+    assert choose_host(ranked, {"a": 3, "b": 0, "c": 9}) == "c"
+    assert choose_host(ranked, {"a": 3, "b": 0, "c": 3}) == "a"
+
+
+def test_no_room_is_no_host() -> None:
+    """Neither without hosts, nor without credits."""
+    assert choose_host((), {}) is None
+    assert choose_host(("a",), {"a": 0}) is None
+    assert choose_host(("a",), {}) is None
