@@ -10,9 +10,9 @@ from evenflow.common.v1 import event_pb2
 from evenflow.control.v1 import resources_pb2
 from evenflow.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 
-from services.frontend.placement import choose_host
 from services.frontend.settings import FrontendSettings
 from services.frontend.targets import Configuration
+from services.policy.placement import choose_host, rank_hosts
 from services.shared.channels import Peer
 from services.shared.errors import EvenflowError, Reason
 from services.shared.streams import StreamLink
@@ -194,9 +194,8 @@ class RuntimeFleet:
     def _place(self, run: Run) -> bool:
         rooms = {host.host_id: host for host in self._hosts.values() if host.has_room}
         invocation = run.invocation
-        host_id = choose_host(
-            invocation.tenant_id, invocation.function_name, {host_id: host.credits for host_id, host in rooms.items()}
-        )
+        ranked = rank_hosts(invocation.tenant_id, invocation.function_name, rooms)
+        host_id = choose_host(ranked, {host_id: host.credits for host_id, host in rooms.items()})
         if host_id is None:
             return False
         rooms[host_id].send(run)

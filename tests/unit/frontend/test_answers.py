@@ -11,7 +11,6 @@ import pytest
 from services.frontend import http_answers
 from services.frontend.http_routes import Routes
 from services.frontend.http_traces import parent_of
-from services.frontend.placement import choose_host
 from services.policy import validation
 from services.shared.errors import TABLE, EvenflowError
 
@@ -93,12 +92,3 @@ def test_what_is_no_json_is_said_to_be_none(payload: bytes) -> None:
     """With a sentence, also for nesting without end."""
     with pytest.raises(ValueError):
         validation.check_json(payload)
-
-
-def test_a_function_stays_on_its_host_while_that_has_room() -> None:
-    """Affinity first; a nearly full host gives way; nothing without credit."""
-    rooms = {f"runtime-{i}": 10 for i in range(5)}
-    first = choose_host("t", "f", rooms)
-    assert first is not None and choose_host("t", "f", rooms) == first
-    assert choose_host("t", "f", {**rooms, first: 1}) != first
-    assert choose_host("t", "f", {"runtime-0": 0}) is None
