@@ -4,8 +4,11 @@ The endpoint is `http://HOST:PORT/metrics` (setting metrics.listen) or the same 
 `RUN_DIR/NODE.metrics.sock`, so that on one machine only the two doors listen on TCP.
 """
 
+import math
 import socketserver
 import threading
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,18 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import REGISTRY, make_wsgi_app
 
 from services.shared.settings import NodeSettings
@@ -42,9 +55,29 @@ LAMBDA_METRICS = (
     "ProvisionedConcurrencySpilloverInvocations",
     "ProvisionedConcurrencyUtilization",
 )
-LAMBDA_HISTOGRAMS_MS = ("Duration", "AsyncEventAge", "IteratorAge")
 # Milliseconds, from a warm no-op to AWS's longest timeout.
-_BUCKETS_MS = [0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000, 900_000]
+_BUCKETS_MS: list[float] = [
+    0.25,
+    0.5,
+    1,
+    2,
+    3,
+    5,
+    7.5,
+    10,
+    25,
+    50,
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    60_000,
+    900_000,
+]
+_BUCKETS_COUNT: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000]
 
 
 class Counter:
@@ -70,38 +103,97 @@ class Counter:
         return [Observation(value, dict(key)) for key, value in list(self._values.items())]
 
 
-class Histogram:
-    """A distribution for each set of attributes."""
+class _Series:
+    """One distribution: how many values fell into each bucket."""
 
-    def __init__(self, instrument: Any) -> None:
-        self._record = instrument.record
-        self._known: set[tuple[tuple[str, str], ...]] = set()
+    __slots__ = ("count", "counts", "greatest", "least", "total")
+
+    def __init__(self, buckets: int) -> None:
+        self.counts = [0] * buckets
+        self.count = 0
+        self.total = 0.0
+        self.least = math.inf
+        self.greatest = -math.inf
+
+
+class Histogram:
+    """A distribution for each set of attributes.
+
+    The SDK's own instrument costs 7 us a value, as much as an event's whole way through a queue: values are counted
+    here and enter OpenTelemetry's model when somebody collects.
+    """
+
+    def __init__(self, name: str, unit: str, description: str) -> None:
+        self._name = name
+        self._unit = unit
+        self._description = description
+        self._bounds = _BUCKETS_MS if unit == "ms" else _BUCKETS_COUNT
+        self._series: dict[tuple[tuple[str, str], ...], _Series] = {}
+        self._since_ns = time.time_ns()
 
     def record(self, value: Value, **attributes: str) -> None:
         """Note one value."""
         key = tuple(attributes.items())
-        if key not in self._known:
-            if len(self._known) >= MAX_SERIES:
-                attributes = dict.fromkeys(attributes, "other")
-            else:
-                self._known.add(key)
-        self._record(value, attributes)
+        series = self._series.get(key)
+        if series is None:
+            if len(self._series) >= MAX_SERIES:
+                key = tuple((name, "other") for name in attributes)
+            series = self._series.setdefault(key, _Series(len(self._bounds) + 1))
+        series.counts[bisect_left(self._bounds, value)] += 1
+        series.count += 1
+        series.total += value
+        if value < series.least:
+            series.least = value
+        if value > series.greatest:
+            series.greatest = value
+
+    def collect(self, now_ns: int) -> Metric:
+        """All series as OpenTelemetry has them."""
+        points = [
+            HistogramDataPoint(
+                attributes=dict(key),
+                start_time_unix_nano=self._since_ns,
+                time_unix_nano=now_ns,
+                count=series.count,
+                sum=series.total,
+                bucket_counts=list(series.counts),
+                explicit_bounds=self._bounds,
+                min=series.least,
+                max=series.greatest,
+            )
+            for key, series in list(self._series.items())
+        ]
+        data = HistogramData(data_points=points, aggregation_temporality=AggregationTemporality.CUMULATIVE)
+        return Metric(name=self._name, description=self._description, unit=self._unit, data=data)
+
+
+class _Reader(PrometheusMetricReader):
+    """Adds our histograms to what the SDK collected."""
+
+    def __init__(self, resource: Resource, histograms: list[Histogram]) -> None:
+        super().__init__()
+        self._own_resource = resource
+        self._histograms = histograms
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        now_ns = time.time_ns()
+        metrics = [histogram.collect(now_ns) for histogram in self._histograms]
+        scope = ScopeMetrics(scope=InstrumentationScope("evenflow"), metrics=metrics, schema_url="")
+        ours = ResourceMetrics(resource=self._own_resource, scope_metrics=[scope], schema_url="")
+        theirs = metrics_data.resource_metrics if metrics_data is not None else ()
+        super()._receive_metrics(MetricsData(resource_metrics=[*theirs, ours]), timeout_millis, **kwargs)
 
 
 class Metrics:
     """The instruments of one process; make it once a process."""
 
     def __init__(self, service_name: str, settings: NodeSettings) -> None:
-        reader = PrometheusMetricReader()
-        buckets = ExplicitBucketHistogramAggregation(_BUCKETS_MS)
-        views = [
-            View(instrument_name="evenflow_*", instrument_unit="ms", aggregation=buckets),
-            *(View(instrument_name=name.lower(), name=name) for name in LAMBDA_METRICS),
-            *(View(instrument_name=name.lower(), name=name, aggregation=buckets) for name in LAMBDA_HISTOGRAMS_MS),
-        ]
+        views = [View(instrument_name=name.lower(), name=name) for name in LAMBDA_METRICS]
         resource = Resource.create(
             {"service.name": f"evenflow-{service_name}", "service.instance.id": settings.node_id}
         )
+        self._histograms: list[Histogram] = []
+        reader = _Reader(resource, self._histograms)
         self._provider = MeterProvider(metric_readers=[reader], resource=resource, views=views, shutdown_on_exit=False)
         self._meter = self._provider.get_meter("evenflow")
         self._settings = settings
@@ -125,7 +217,9 @@ class Metrics:
 
     def histogram(self, name: str, unit: str, description: str) -> Histogram:
         """A histogram; unit "ms" has buckets from a quarter of a millisecond to 15 minutes."""
-        return Histogram(self._meter.create_histogram(name, unit=unit, description=description))
+        histogram = Histogram(name, unit, description)
+        self._histograms.append(histogram)
+        return histogram
 
     def serve(self) -> None:
         """Serve /metrics from a thread of its own. OSError: the address is taken."""

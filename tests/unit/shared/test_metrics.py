@@ -48,3 +48,15 @@ def test_series_are_bounded(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -
     assert counter.value(function="a") == 1
     assert counter.value(function="c") == 0
     assert counter.value(function="other") == 2
+
+
+def test_a_histogram_counts_every_value_once_and_bounds_are_inclusive(metrics: Metrics, run_dir: Path) -> None:
+    histogram = metrics.histogram("evenflow_wait", "ms", "Wait.")
+    for value in (5, 5.01, 0.1, 2_000_000):
+        histogram.record(value, shard="1")
+    lines = [line for line in scrape(run_dir).splitlines() if line.startswith("evenflow_wait_milliseconds")]
+    found = {line.split("le=")[1].split('"')[1]: float(line.split()[-1]) for line in lines if "le=" in line}
+    assert (found["0.25"], found["3"], found["5"], found["7.5"]) == (1, 1, 2, 3)
+    assert (found["900000"], found["+Inf"]) == (3, 4)
+    assert any(line.startswith("evenflow_wait_milliseconds_count") and line.endswith(" 4.0") for line in lines)
+    assert any(line.startswith("evenflow_wait_milliseconds_sum") and line.endswith(" 2000010.11") for line in lines)
