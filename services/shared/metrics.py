@@ -198,6 +198,8 @@ class Metrics:
         self._meter = self._provider.get_meter("evenflow")
         self._settings = settings
         self._server: WSGIServer | None = None
+        # The SDK collects nothing, and calls no reader, while it has no instrument of its own.
+        self.gauge("evenflow_up", "1: this process is alive.", lambda: [(1, {})])
 
     def counter(self, name: str, description: str) -> Counter:
         """A counter; exported as NAME_total."""
