@@ -2,41 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable
 
 from evenflow.common.v1 import event_pb2
-from evenflow.control.v1 import resources_pb2
 
-from services.runtime import log_lines, pool, runs
+from services.runtime import log_lines, pool, refusals, running, runs
 from services.runtime.admission import Shares
+from services.runtime.book import Configuration, FunctionBook
 from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import LATEST, RUNTIMES, HostedFunction, arn_of
 from services.runtime.nursery import Nursery
-from services.runtime.running import finish_lines, invoke_frame, tail_of
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
 from services.runtime.sandboxes import TAIL_BYTES, Sandbox
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
 from services.shared.clock import Clock
-from services.shared.errors import EvenflowError, Reason
-from services.shared.follower import ConfigView
+from services.shared.errors import EvenflowError
 
-RETRY_AFTER_MS = 1_000
 TICK_SECONDS = 1.0
 EXPIRY_SCAN_MS = 20.0
 log = logging.getLogger(__name__)
-
-
-class Configuration(Protocol):
-    """What the dispatcher needs of the follower."""
-
-    view: ConfigView
-
-    def ask_function(self, tenant_id: str, function_name: str) -> Awaitable[resources_pb2.Function | None]:
-        """The function as control has it now."""
-        ...
 
 
 class Dispatcher:
@@ -58,13 +44,11 @@ class Dispatcher:
         self.nursery: Nursery
         self.on_load_change: Callable[[], None] = lambda: None
         self._settings = settings
-        self._configuration = configuration
-        self._logs = logs
+        self._book = FunctionBook(
+            configuration, logs, clock, on_replaced=lambda function: self._retire_idle(function, "replaced")
+        )
         self._clock = clock
         self._rules = pool.ScaleRules(settings.scale_after_ms, settings.scale_backlog_ms)
-        self._functions: dict[tuple[str, str], HostedFunction] = {}
-        self._asking: dict[tuple[str, str], list[Run]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         # In order of arrival: who waits for a start, and who waits for a share, by limit.
         self._hungry: dict[HostedFunction, None] = {}
         self._share_queues: dict[str, dict[HostedFunction, None]] = {}
@@ -77,10 +61,9 @@ class Dispatcher:
         period = min(TICK_SECONDS, self._settings.idle_seconds / 4)
         self._ticks = asyncio.get_running_loop().call_later(period, self._tick)
 
-    @property
     def functions(self) -> list[HostedFunction]:
         """Every function that was invoked here of late."""
-        return list(self._functions.values())
+        return self._book.all()
 
     # --- arrival
 
@@ -88,76 +71,36 @@ class Dispatcher:
         """Take an invocation; its outcome is delivered in any case, perhaps at once."""
         invocation = run.invocation
         key = invocation.tenant_id, invocation.function_name
-        function = self._functions.get(key)
-        if function is None or function.function.revision < invocation.function_revision:
-            function = self._known(key, invocation.function_revision)
-            if function is None:
-                self._ask(key, run)
-                return
-        self._admit(function, run)
+        function = self._book.find(key, invocation.function_revision)
+        if function is not None:
+            self._admit(function, run)
+        elif self.waiting >= self._settings.max_waiting or self.is_draining:
+            self._refuse(run, refusals.no_room())
+        else:
+            self.waiting += 1
+            self._book.ask(key, run, self._told)
 
-    def _known(self, key: tuple[str, str], revision: int) -> HostedFunction | None:
-        found = self._configuration.view.functions.get(key)
-        if found is None or found.revision < revision:
-            return None
-        return self._adopt(found)
-
-    def _adopt(self, found: resources_pb2.Function) -> HostedFunction:
-        key = found.tenant_id, found.function_name
-        function = self._functions.get(key)
-        if function is None:
-            function = self._functions[key] = HostedFunction(found, self._logs.of(*key))
-        elif function.function is not found and function.take(found):
-            self._retire_idle(function, "replaced")
-        function.last_used_ms = self._clock.monotonic_ms()
-        return function
-
-    def _ask(self, key: tuple[str, str], run: Run) -> None:
-        if self.waiting >= self._settings.max_waiting or self.is_draining:
-            self._refuse(run, self._no_room())
-            return
-        self.waiting += 1
-        waiting = self._asking.get(key)
-        if waiting is not None:
-            waiting.append(run)
-            return
-        self._asking[key] = [run]
-        task = asyncio.create_task(self._ask_control(key), name="ask control")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _ask_control(self, key: tuple[str, str]) -> None:
-        found: resources_pb2.Function | None = None
-        unanswered: EvenflowError | None = None
-        try:
-            found = await self._configuration.ask_function(*key)
-        except EvenflowError as e:
-            unanswered = e
-        finally:
-            waiting = self._asking.pop(key)
-            self.waiting -= len(waiting)
-        # Control may be away: an older configuration is better than none.
-        found = found or self._configuration.view.functions.get(key)
-        for run in waiting:
-            if found is None:
-                self._refuse(run, unanswered or _not_found(f"no function {key[1]!r} is deployed for this tenant"))
-            else:
-                self._admit(self._adopt(found), run)
+    def _told(self, run: Run, function: HostedFunction | None, error: EvenflowError | None) -> None:
+        self.waiting -= 1
+        if function is not None:
+            self._admit(function, run)
+        else:
+            text = f"no function {run.invocation.function_name!r} is deployed for this tenant"
+            self._refuse(run, error or refusals.not_found(text))
 
     def _admit(self, function: HostedFunction, run: Run) -> None:
         if run.invocation.version not in (LATEST, ""):
-            self._refuse(run, _not_found(f"{function.key[1]!r} has no version {run.invocation.version!r}"))
+            self._refuse(run, refusals.not_found(f"{function.key[1]!r} has no version {run.invocation.version!r}"))
         elif self.is_draining:
-            self._refuse(run, EvenflowError(Reason.ERROR_REASON_DRAINING, "this host is draining: use another one"))
+            self._refuse(run, refusals.draining())
         elif function.is_closed:
-            self._refuse(run, self._throttled(function))
+            self._refuse(run, refusals.throttled(function))
         elif function.version.runtime not in RUNTIMES:
-            text = f"runtime {function.version.runtime!r} is not offered by this host: {', '.join(RUNTIMES)} are"
-            self._refuse(run, EvenflowError(Reason.ERROR_REASON_RUNTIME_UNSUPPORTED, text))
+            self._refuse(run, refusals.unsupported(function.version.runtime))
         elif function.idle and not function.waiting and self.shares.take(function.limit_key):
             self._begin(function, function.idle.pop(), run)
         elif self.waiting >= self._settings.max_waiting:
-            self._refuse(run, self._no_room())
+            self._refuse(run, refusals.no_room())
         else:
             self._wait(function, run)
             self._pump(function)
@@ -237,7 +180,7 @@ class Dispatcher:
         if self.nursery.ending >= max(1, len(self._hungry)):
             # Room is on its way: do not end a second one for the same need.
             return False
-        idle = (pool.Idle(s.number, f, s.idle_since_ms) for f in self._functions.values() for s in f.idle)
+        idle = (pool.Idle(s.number, f, s.idle_since_ms) for f in self._book.all() for s in f.idle)
         number = pool.victim(idle, function)
         if number is not None:
             self._retire(self.nursery.sandboxes[number], "evicted")
@@ -274,8 +217,8 @@ class Dispatcher:
         self.busy += 1
         self._quiet.clear()
         function.log.append(log_lines.start(run.request_id, LATEST))
-        arn = run.invocation.invoked_function_arn or arn_of(function.function, self._configuration.view.fleet)
-        sandbox.send(invoke_frame(run, arn, self._clock.wall_ms() + version.timeout_ms))
+        arn = run.invocation.invoked_function_arn or arn_of(function.function, self._book.view.fleet)
+        sandbox.send(running.invoke_frame(run, arn, self._clock.wall_ms() + version.timeout_ms))
         sandbox.timer = asyncio.get_running_loop().call_later(version.timeout_ms / 1_000, sandbox.end, "timeout")
 
     def on_result(self, sandbox: Sandbox, result: frames.Result) -> None:
@@ -313,10 +256,7 @@ class Dispatcher:
         function.service_ms = pool.smoothed(function.service_ms, outcome.duration_us / 1_000)
         function.last_end_ms = now_ms
         self.busy -= 1
-        lines = finish_lines(run, outcome, function.version.memory_mb)
-        function.log.append(lines)
-        if run.tail is not None:
-            outcome.log_tail = tail_of(run.tail, run.request_id, lines)
+        function.log.append(running.finished(run, outcome, function.version.memory_mb))
         self.shares.give_back(sandbox.limit_key)
         self.telemetry.settled(run, outcome, init_span)
         run.deliver(run, outcome)
@@ -371,15 +311,7 @@ class Dispatcher:
         if function.waiting:
             run = self._next(function)
             if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
-                function.log.append(log_lines.start(run.request_id, LATEST))
-                lines = finish_lines(run, outcome, function.version.memory_mb)
-                function.log.append(lines)
-                if run.tail is not None:
-                    outcome.log_tail = tail_of(run.tail, run.request_id, lines)
-                message = outcome.error_message
-                if outcome.error_type in ("Runtime.ExitError", "Sandbox.Timedout"):
-                    outcome.error_message = f"RequestId: {run.request_id} Error: {message}"
-                    outcome.response_payload = log_lines.error_payload(outcome.error_type, outcome.error_message)
+                function.log.append(running.start_failed(run, outcome, function.version.memory_mb))
             self.telemetry.settled(run, outcome, None)
             run.deliver(run, outcome)
         self._after(function)
@@ -401,30 +333,8 @@ class Dispatcher:
             function.idle.remove(sandbox)
         run = sandbox.run
         if run is not None:
-            if sandbox.end_cause == "timeout":
-                text = log_lines.timed_out_text(function.version.timeout_ms / 1_000)
-                error_type = "Sandbox.Timedout"
-            else:
-                text, error_type = log_lines.exit_text(status), "Runtime.ExitError"
-            message = f"RequestId: {run.request_id} Error: {text}"
-            started_ns = self._clock.wall_ns() - int((self._clock.monotonic_ms() - run.begun_ms) * 1_000_000)
-            duration_us = int((self._clock.monotonic_ms() - run.begun_ms) * 1_000)
-            if error_type == "Sandbox.Timedout":
-                duration_us = function.version.timeout_ms * 1_000
-                function.log.append(f"{_stamp(self._clock)} {run.request_id} {text}\n\n".encode())
-            else:
-                function.log.append(f"{message}\n{error_type}\n".encode())
-            outcome = runs.of_failure(
-                error_type,
-                message,
-                log_lines.error_payload(error_type, message),
-                version=LATEST,
-                sandbox_id=sandbox.sandbox_id,
-                started_ns=started_ns,
-                duration_us=duration_us,
-                init_us=0 if sandbox.invocations else sandbox.init_us,
-                max_rss_kb=sandbox.max_rss_kb,
-            )
+            outcome, text = running.died(run, sandbox, function.version.timeout_ms, status, self._clock)
+            function.log.append(text)
             self._settle(sandbox, run, outcome)
         self.telemetry.ended(sandbox.end_cause or "crashed")
         self._after(function, made_room=True)
@@ -457,33 +367,21 @@ class Dispatcher:
         self.waiting -= len(late)
         has_share = self.shares.free(function.limit_key) > 0 or not self.shares.is_known(function.limit_key)
         for run in late:
-            self._refuse(run, self._no_room() if has_share else self._throttled(function))
+            self._refuse(run, refusals.no_room() if has_share else refusals.throttled(function))
         if late:
             self._look_quiet()
 
-    def _throttled(self, function: HostedFunction) -> EvenflowError:
-        if function.is_reserved:
-            reason, text = Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED, "the function's reserved concurrency"
-        else:
-            reason, text = Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, "this host's share of the account's concurrency"
-        return EvenflowError(reason, f"Rate Exceeded. ({text} is in use)", RETRY_AFTER_MS)
-
-    def _no_room(self) -> EvenflowError:
-        text = "no sandbox came free on this host in time: try again"
-        return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
-
     def configuration_changed(self) -> None:
         """Follow the view: new revisions retire what is idle, deleted functions end."""
-        known = self._configuration.view.functions
-        for key, function in list(self._functions.items()):
-            found = known.get(key)
+        known = self._book.view.functions
+        for function in self._book.all():
+            found = known.get(function.key)
             if found is None:
                 self._retire_idle(function, "replaced")
-                self.on_code_unavailable(function, _not_found(f"function {key[1]!r} was deleted"))
+                self.on_code_unavailable(function, refusals.not_found(f"function {function.key[1]!r} was deleted"))
                 # Sandboxes that are busy end after their run: their code is no longer the function's.
                 function.code_key = b"deleted"
-                if function.is_unused:
-                    del self._functions[key]
+                self._book.forget(function)
             elif found is not function.function and found.revision >= function.function.revision:
                 old_key = function.limit_key
                 if function.take(found):
@@ -501,14 +399,13 @@ class Dispatcher:
     def _tick(self) -> None:
         now_ms = self._clock.monotonic_ms()
         idle_ms = self._settings.idle_seconds * 1_000
-        for key, function in list(self._functions.items()):
+        for function in self._book.all():
             idle = [pool.Idle(s.number, function, s.idle_since_ms) for s in function.idle]
             for number in pool.expired(idle, now_ms, idle_ms):
                 self._retire(self.nursery.sandboxes[number], "idle")
             if not function.sandboxes and now_ms - function.last_used_ms >= idle_ms:
                 self.nursery.drop_seats(function)
-                if function.is_unused:
-                    del self._functions[key]
+                self._book.forget(function)
         period = min(TICK_SECONDS, self._settings.idle_seconds / 4)
         self._ticks = asyncio.get_running_loop().call_later(period, self._tick)
 
@@ -517,9 +414,8 @@ class Dispatcher:
     async def drain(self) -> None:
         """Refuse what waits and what comes, let what runs come to its end."""
         self.is_draining = True
-        error = EvenflowError(Reason.ERROR_REASON_DRAINING, "this host is draining: use another one")
-        for function in self._functions.values():
-            self.on_code_unavailable(function, error)
+        for function in self._book.all():
+            self.on_code_unavailable(function, refusals.draining())
             self._retire_idle(function, "replaced")
         self._look_quiet()
         await self._quiet.wait()
@@ -528,10 +424,8 @@ class Dispatcher:
         """Stop deciding."""
         if self._ticks is not None:
             self._ticks.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for function in self._functions.values():
+        await self._book.stop()
+        for function in self._book.all():
             if function.timer is not None:
                 function.timer.cancel()
         self._quiet.set()
@@ -539,14 +433,3 @@ class Dispatcher:
     def _look_quiet(self) -> None:
         if not self.busy and not self.waiting:
             self._quiet.set()
-
-
-def _not_found(text: str) -> EvenflowError:
-    return EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, text)
-
-
-def _stamp(clock: Clock) -> str:
-    import datetime
-
-    moment = datetime.datetime.fromtimestamp(clock.wall_ms() / 1_000, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1_000:03d}Z"

@@ -12,7 +12,8 @@ from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
 from services.runtime.admission import Shares
-from services.runtime.dispatch import Configuration, Dispatcher
+from services.runtime.book import Configuration
+from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
@@ -143,7 +144,7 @@ class SandboxHost:
         return counts
 
     def _busy(self) -> Iterable[tuple[int, Mapping[str, str]]]:
-        return [(f.busy, {"function": f.key[1], "tenant": f.key[0]}) for f in self.dispatcher.functions]
+        return [(f.busy, {"function": f.key[1], "tenant": f.key[0]}) for f in self.dispatcher.functions()]
 
     def _parent_lost(self) -> None:
         if self._adopts_orphans and not strays.kill_all(self.parent_pids()):

@@ -2,10 +2,16 @@
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines
+from services.policy.arns import LATEST
+from services.policy.records import iso_ms
+from services.runtime import log_lines, runs
 from services.runtime.runs import Run, trace_header_of
 from services.runtime.sandbox import frames
-from services.runtime.sandboxes import TAIL_BYTES
+from services.runtime.sandboxes import TAIL_BYTES, Sandbox
+from services.shared.clock import Clock
+
+TIMED_OUT = "Sandbox.Timedout"
+EXITED = "Runtime.ExitError"
 
 
 def invoke_frame(run: Run, arn: str, deadline_ms: int) -> bytes:
@@ -21,14 +27,14 @@ def invoke_frame(run: Run, arn: str, deadline_ms: int) -> bytes:
     )
 
 
-def finish_lines(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
-    """END and REPORT of a run."""
+def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
+    """END and REPORT of a run; gives its outcome the log tail when that was asked for."""
     note = ""
-    if outcome.error_type == "Sandbox.Timedout":
+    if outcome.error_type == TIMED_OUT:
         note = "Status: timeout"
-    elif outcome.error_type == "Runtime.ExitError":
-        note = "Status: error\tError Type: Runtime.ExitError"
-    return log_lines.end_and_report(
+    elif outcome.error_type == EXITED:
+        note = f"Status: error\tError Type: {EXITED}"
+    lines = log_lines.end_and_report(
         run.request_id,
         outcome.duration_us,
         log_lines.billed_ms_of(outcome.duration_us),
@@ -37,8 +43,44 @@ def finish_lines(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
         outcome.init_duration_us,
         note,
     )
+    if run.tail is not None:
+        outcome.log_tail = (log_lines.start(run.request_id, LATEST) + bytes(run.tail) + lines)[-TAIL_BYTES:]
+    return lines
 
 
-def tail_of(output: bytearray, request_id: str, lines: bytes) -> bytes:
-    """The last 4 KiB of a run's log."""
-    return (log_lines.start(request_id, "$LATEST") + bytes(output) + lines)[-TAIL_BYTES:]
+def start_failed(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
+    """The lines of a run whose sandbox could not be started; names the run in the outcome where AWS does."""
+    lines = log_lines.start(run.request_id, LATEST) + finished(run, outcome, memory_mb)
+    if outcome.error_type in (EXITED, TIMED_OUT):
+        outcome.error_message = f"RequestId: {run.request_id} Error: {outcome.error_message}"
+        outcome.response_payload = log_lines.error_payload(outcome.error_type, outcome.error_message)
+    return lines
+
+
+def died(
+    run: Run, sandbox: Sandbox, timeout_ms: int, status: int | None, clock: Clock
+) -> tuple[event_pb2.Outcome, bytes]:
+    """The outcome of a run whose sandbox is dead, and what its log says; `status` as wait(2) gives it."""
+    duration_us = int((clock.monotonic_ms() - run.begun_ms) * 1_000)
+    started_ns = clock.wall_ns() - duration_us * 1_000
+    if sandbox.end_cause == "timeout":
+        text, error_type = log_lines.timed_out_text(timeout_ms / 1_000), TIMED_OUT
+        duration_us = timeout_ms * 1_000
+    else:
+        text, error_type = log_lines.exit_text(status), EXITED
+    message = f"RequestId: {run.request_id} Error: {text}"
+    lines = f"{message}\n{error_type}\n"
+    if error_type == TIMED_OUT:
+        lines = f"{iso_ms(clock.wall_ms())} {run.request_id} {text}\n\n"
+    outcome = runs.of_failure(
+        error_type,
+        message,
+        log_lines.error_payload(error_type, message),
+        version=LATEST,
+        sandbox_id=sandbox.sandbox_id,
+        started_ns=started_ns,
+        duration_us=duration_us,
+        init_us=0 if sandbox.invocations else sandbox.init_us,
+        max_rss_kb=sandbox.max_rss_kb,
+    )
+    return outcome, lines.encode()

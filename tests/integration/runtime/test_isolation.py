@@ -83,11 +83,18 @@ async def test_a_sandbox_of_a_root_host_is_somebody_else(run_dir: Path) -> None:
             },
         )
         assert got["uid"] >= 20_000 and got["file"] == "/var/task/app.py" and got["write"] == "OSError"
-        assert got["tmp"] == [] and got["wrote"] == 1 and got["mnt"] == []
+        assert set(got["tmp"]) <= shown_in_tmp() and got["wrote"] == 1 and got["mnt"] == []
         assert got["token"] == "FileNotFoundError" and got["data"] == got["packages"] == "FileNotFoundError"
         assert got["kill"] == "PermissionError" and got["remount"] != 0
         got = await kit.call("other", {"tmp": "os.listdir('/tmp')", "uid": "os.getuid()"})
-        assert got["tmp"] == [] and got["uid"] >= 20_000
+        assert set(got["tmp"]) <= shown_in_tmp() and got["uid"] >= 20_000
+
+
+def shown_in_tmp() -> set[str]:
+    """What a sandbox must find in its private /tmp: the way to an interpreter that lies there; empty as a rule."""
+    homes = [Path(home) for home in (sys.prefix, sys.base_prefix)]
+    tops = [Path("/tmp"), Path("/var/tmp")]
+    return {home.relative_to(top).parts[0] for home in homes for top in tops if home.is_relative_to(top)}
 
 
 @pytest.mark.parametrize("isolation", ["auto", "0"])

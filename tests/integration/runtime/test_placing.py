@@ -130,7 +130,7 @@ async def test_idle_sandboxes_end_after_their_time(run_dir: Path) -> None:
         pids = kit.pids()
         await eventually(lambda: not kit.pids())
         assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
-        await eventually(lambda: not kit.host.dispatcher.functions)
+        await eventually(lambda: not kit.host.dispatcher.functions())
 
 
 async def test_a_new_revision_replaces_what_is_warm(run_dir: Path) -> None:

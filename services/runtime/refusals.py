@@ -1,0 +1,37 @@
+"""Why an invocation is not run here, each with what the caller may do about it."""
+
+from services.runtime.functions import RUNTIMES, HostedFunction
+from services.shared.errors import EvenflowError, Reason
+
+RETRY_AFTER_MS = 1_000
+
+
+def not_found(text: str) -> EvenflowError:
+    """There is no such function or version."""
+    return EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, text)
+
+
+def draining() -> EvenflowError:
+    """Another host can run it."""
+    return EvenflowError(Reason.ERROR_REASON_DRAINING, "this host is draining: use another one")
+
+
+def no_room() -> EvenflowError:
+    """There was a share but no sandbox."""
+    text = "no sandbox came free on this host in time: try again"
+    return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
+
+
+def throttled(function: HostedFunction) -> EvenflowError:
+    """The function's limit is used up."""
+    if function.is_reserved:
+        reason, text = Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED, "the function's reserved concurrency"
+    else:
+        reason, text = Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, "this host's share of the account's concurrency"
+    return EvenflowError(reason, f"Rate Exceeded. ({text} is in use)", RETRY_AFTER_MS)
+
+
+def unsupported(runtime: str) -> EvenflowError:
+    """This host cannot run such code."""
+    text = f"runtime {runtime!r} is not offered by this host: {', '.join(RUNTIMES)} are"
+    return EvenflowError(Reason.ERROR_REASON_RUNTIME_UNSUPPORTED, text)
