@@ -22,6 +22,7 @@ from services.shared.errors import EvenflowError
 
 TICK_SECONDS = 1.0
 EXPIRY_SCAN_MS = 20.0
+MAX_AHEAD_PAYLOAD_BYTES = 8_192
 log = logging.getLogger(__name__)
 
 
@@ -206,28 +207,56 @@ class Dispatcher:
     # --- one run
 
     def _begin(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
-        now_ms = self._clock.monotonic_ms()
-        run.begun_ms = now_ms
-        version = function.version
-        sandbox.run = run
+        """Give an idle sandbox a run; the caller has taken its share."""
         sandbox.state = "busy"
         sandbox.limit_key = function.limit_key
         function.busy += 1
-        function.last_used_ms = now_ms
         self.busy += 1
         self._quiet.clear()
-        function.log.append(log_lines.start(run.request_id, LATEST))
+        sandbox.send(self._frame(function, run, is_ahead=False))
+        self._run_begins(function, sandbox, run)
+
+    def _frame(self, function: HostedFunction, run: Run, *, is_ahead: bool) -> bytes:
         arn = run.invocation.invoked_function_arn or arn_of(function.function, self._book.view.fleet)
-        sandbox.send(running.invoke_frame(run, arn, self._clock.wall_ms() + version.timeout_ms))
-        sandbox.timer = asyncio.get_running_loop().call_later(version.timeout_ms / 1_000, sandbox.end, "timeout")
+        return running.invoke_frame(run, arn, function.version.timeout_ms, is_ahead=is_ahead)
+
+    def _run_begins(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
+        now_ms = self._clock.monotonic_ms()
+        run.begun_ms = function.last_used_ms = now_ms
+        sandbox.run = run
+        function.log.append(log_lines.start(run.request_id, LATEST))
+        timeout_ms = function.version.timeout_ms
+        sandbox.deadline_ms = now_ms + timeout_ms
+        if sandbox.timer is None:
+            sandbox.timer = asyncio.get_running_loop().call_later(timeout_ms / 1_000, self._on_deadline, sandbox)
+
+    def _on_deadline(self, sandbox: Sandbox) -> None:
+        # One timer serves many runs: it is cheaper to look again than to make and cancel one for each.
+        sandbox.timer = None
+        if sandbox.run is None:
+            return
+        left_ms = sandbox.deadline_ms - self._clock.monotonic_ms()
+        if left_ms <= 0:
+            sandbox.end("timeout")
+        else:
+            sandbox.timer = asyncio.get_running_loop().call_later(left_ms / 1_000, self._on_deadline, sandbox)
 
     def on_result(self, sandbox: Sandbox, result: frames.Result) -> None:
         """The handler came to its end: settle, and give the sandbox its next run."""
         run, function = sandbox.run, sandbox.function
         assert run is not None
-        sandbox.take_output()
+        if result.has_output:
+            sandbox.take_output()
         outcome = runs.of_result(result, LATEST, sandbox.sandbox_id, 0 if sandbox.invocations else sandbox.init_us)
         self._settle(sandbox, run, outcome)
+        if sandbox.ahead:
+            # It goes on by itself, under the share that it has.
+            if result.has_output:
+                sandbox.send(frames.pack_go())
+            self._run_begins(function, sandbox, sandbox.ahead.popleft())
+            self._send_ahead(function, sandbox, result.has_output)
+            return
+        self._is_free(function, sandbox)
         if function.code_key != sandbox.code_key or self.is_draining:
             self._retire(sandbox, "replaced")
         else:
@@ -241,25 +270,42 @@ class Dispatcher:
             else:
                 function.idle.append(sandbox)
         self._after(function)
+        if sandbox.run is not None:
+            self._send_ahead(function, sandbox, result.has_output)
+
+    def _send_ahead(self, function: HostedFunction, sandbox: Sandbox, has_output: bool) -> None:
+        """Fill the sandbox's channel with what waits, unless somebody else needs its share or its place."""
+        if has_output or not function.waiting or function.idle or self.is_draining or self._hungry:
+            return
+        if function.code_key != sandbox.code_key or self._share_queues.get(sandbox.limit_key):
+            return
+        room = pool.runs_ahead(function.service_ms) - len(sandbox.ahead)
+        parts: list[bytes] = []
+        while room > len(parts) and function.waiting and _may_wait_ahead(function.waiting[0]):
+            run = self._next(function)
+            sandbox.ahead.append(run)
+            parts.append(self._frame(function, run, is_ahead=True))
+        if parts:
+            sandbox.send(b"".join(parts))
 
     def _settle(self, sandbox: Sandbox, run: Run, outcome: event_pb2.Outcome) -> None:
+        """A run is over: its log lines, numbers and outcome."""
         function: HostedFunction = sandbox.function
-        if sandbox.timer is not None:
-            sandbox.timer.cancel()
-            sandbox.timer = None
-        now_ms = self._clock.monotonic_ms()
         init_span = None if sandbox.invocations else (sandbox.init_started_ns, sandbox.init_ended_ns)
         sandbox.run = None
         sandbox.invocations += 1
-        function.busy -= 1
         # The handler's own time: what the host adds under load is no reason for a further sandbox.
         function.service_ms = pool.smoothed(function.service_ms, outcome.duration_us / 1_000)
-        function.last_end_ms = now_ms
-        self.busy -= 1
+        function.last_end_ms = self._clock.monotonic_ms()
         function.log.append(running.finished(run, outcome, function.version.memory_mb))
-        self.shares.give_back(sandbox.limit_key)
         self.telemetry.settled(run, outcome, init_span)
         run.deliver(run, outcome)
+
+    def _is_free(self, function: HostedFunction, sandbox: Sandbox) -> None:
+        """The sandbox runs nothing any more: its share goes back."""
+        function.busy -= 1
+        self.busy -= 1
+        self.shares.give_back(sandbox.limit_key)
 
     def _after(self, function: HostedFunction, *, made_room: bool = False) -> None:
         self._rotate(function.limit_key, function)
@@ -336,8 +382,24 @@ class Dispatcher:
             outcome, text = running.died(run, sandbox, function.version.timeout_ms, status, self._clock)
             function.log.append(text)
             self._settle(sandbox, run, outcome)
+            self._is_free(function, sandbox)
+            self._wait_again(function, sandbox)
+        if sandbox.timer is not None:
+            sandbox.timer.cancel()
+            sandbox.timer = None
         self.telemetry.ended(sandbox.end_cause or "crashed")
         self._after(function, made_room=True)
+
+    def _wait_again(self, function: HostedFunction, sandbox: Sandbox) -> None:
+        """What had been sent ahead to a sandbox that died never began: it waits in front."""
+        ahead = sandbox.ahead
+        if not ahead:
+            return
+        # Its time to wait goes on from where it was.
+        function.next_expiry_ms = min(run.expires_ms for run in (*ahead, *function.waiting))
+        self.waiting += len(ahead)
+        function.waiting.extendleft(reversed(ahead))
+        ahead.clear()
 
     def _retire(self, sandbox: Sandbox, cause: str) -> None:
         idle = sandbox.function.idle
@@ -433,3 +495,8 @@ class Dispatcher:
     def _look_quiet(self) -> None:
         if not self.busy and not self.waiting:
             self._quiet.set()
+
+
+def _may_wait_ahead(run: Run) -> bool:
+    """Somebody who waits synchronously gets a sandbox of his own; a large payload would fill the channel."""
+    return not run.is_sync and len(run.invocation.payload) <= MAX_AHEAD_PAYLOAD_BYTES

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 # Few sandboxes share the cores well even when each turns over fast.
 EAGER_SANDBOXES = 2
+# Runs that wait in a sandbox's own channel: at most so many, and at most so many milliseconds of them.
+MAX_AHEAD = 8
+AHEAD_MS = 2.0
 # Weight of the newest run in the mean service time.
 SMOOTHING = 0.1
 
@@ -61,6 +64,16 @@ def starts_wanted(demand: Demand, rules: ScaleRules) -> int:
     # As many as bring the expected wait down to the bound, no more.
     needed = int(demand.waiting_async * demand.service_ms / rules.backlog_ms)
     return sync + max(0, min(waiting, needed - existing))
+
+
+def runs_ahead(service_ms: float | None) -> int:
+    """How many runs a busy sandbox may have waiting in its own channel, so that it need not sleep between two.
+
+    Only handlers so short that whoever waits there hardly notices: one that turns out long would hold them up.
+    """
+    if service_ms is None:
+        return 0
+    return min(MAX_AHEAD, int(AHEAD_MS / max(service_ms, AHEAD_MS / MAX_AHEAD)))
 
 
 def smoothed(mean_ms: float | None, newest_ms: float) -> float:

@@ -14,16 +14,17 @@ TIMED_OUT = "Sandbox.Timedout"
 EXITED = "Runtime.ExitError"
 
 
-def invoke_frame(run: Run, arn: str, deadline_ms: int) -> bytes:
-    """The INVOKE frame of a run."""
+def invoke_frame(run: Run, arn: str, timeout_ms: int, *, is_ahead: bool) -> bytes:
+    """The INVOKE frame of a run; `is_ahead`: another one is still under way."""
     invocation = run.invocation
     return frames.pack_invoke(
         invocation.request_id,
-        deadline_ms,
+        timeout_ms,
         arn.encode(),
         trace_header_of(invocation),
         invocation.client_context.encode(),
         invocation.payload,
+        is_ahead=is_ahead,
     )
 
 

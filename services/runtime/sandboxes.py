@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections import deque
 from typing import Any, Protocol
 
 from services.runtime.parents import Fork, PreparedParent
@@ -46,7 +47,9 @@ class Sandbox:
         "_output_fd",
         "_owner",
         "_parent",
+        "ahead",
         "code_key",
+        "deadline_ms",
         "end_cause",
         "function",
         "idle_output_bytes",
@@ -79,6 +82,9 @@ class Sandbox:
         self.state = "starting"
         self.pid = 0
         self.run: Run | None = None
+        # Sent already, to be run after `run`; each becomes the run when the one before it has ended.
+        self.ahead: deque[Run] = deque()
+        self.deadline_ms = 0.0
         self.invocations = 0
         self.init_started_ns = 0
         self.init_ended_ns = 0
@@ -91,7 +97,7 @@ class Sandbox:
         self._parent = parent
         self._loop = asyncio.get_running_loop()
         self._assembler = frames.Assembler()
-        self._outbox = b""
+        self._outbox = bytearray()
         self._channel: socket.socket | None = None
         self._output_fd = -1
 
@@ -115,9 +121,12 @@ class Sandbox:
         self._loop.add_reader(output_read, self._output_readable)
 
     def send(self, frame: bytes) -> None:
-        """Hand it a run."""
+        """Hand it a run, or several."""
         channel = self._channel
         if channel is None:
+            return
+        if self._outbox:
+            self._outbox += frame
             return
         try:
             sent = channel.send(frame)
@@ -127,7 +136,7 @@ class Sandbox:
             # It is dying; its end is reported in a moment.
             return
         if sent < len(frame):
-            self._outbox = frame[sent:]
+            self._outbox += frame[sent:]
             self._loop.add_writer(channel, self._writable)
 
     def end(self, cause: str) -> None:
@@ -216,7 +225,7 @@ class Sandbox:
             return
         except OSError:
             sent = len(self._outbox)
-        self._outbox = self._outbox[sent:]
+        del self._outbox[:sent]
         if not self._outbox:
             self._loop.remove_writer(channel)
 

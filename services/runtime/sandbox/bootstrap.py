@@ -1,5 +1,6 @@
 """The loop of a sandbox: load the handler, then one frame in, one call, one frame out."""
 
+import fcntl
 import gc
 import importlib
 import json
@@ -8,8 +9,10 @@ import os
 import resource
 import socket
 import sys
+import termios
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -19,6 +22,7 @@ from .context import LambdaContext
 
 CHANNEL_FD = 3
 _RECEIVE_BYTES = 262_144
+_NO_BYTES = bytes(4)
 Handler = Callable[[Any, LambdaContext], Any]
 _request_id = ""
 
@@ -79,21 +83,30 @@ def _loop(channel: socket.socket, handler: Handler) -> None:
     global _request_id  # noqa: PLW0603 - one run at a time in this process; the log handler names it
     assembler = frames.Assembler()
     environ = os.environ
+    waiting: deque[frames.Invoke] = deque()
+    is_output_taken = True
     while True:
-        data = channel.recv(_RECEIVE_BYTES)
-        if not data:
-            return
-        for frame in assembler.feed(data):
-            invoke = frames.parse_invoke(frame)
-            _request_id = str(uuid.UUID(bytes=invoke.request_id))
-            if invoke.trace_header:
-                environ["_X_AMZN_TRACE_ID"] = invoke.trace_header.decode()
-            else:
-                environ.pop("_X_AMZN_TRACE_ID", None)
-            channel.sendall(_run(handler, invoke))
+        while not waiting or (waiting[0].is_ahead and not is_output_taken):
+            data = channel.recv(_RECEIVE_BYTES)
+            if not data:
+                return
+            for frame in assembler.feed(data):
+                if frames.kind_of(frame) == frames.GO:
+                    is_output_taken = True
+                else:
+                    waiting.append(frames.parse_invoke(frame))
+        invoke = waiting.popleft()
+        _request_id = str(uuid.UUID(bytes=invoke.request_id))
+        if invoke.trace_header:
+            environ["_X_AMZN_TRACE_ID"] = invoke.trace_header.decode()
+        else:
+            environ.pop("_X_AMZN_TRACE_ID", None)
+        result, has_output = _run(handler, invoke)
+        is_output_taken = not has_output
+        channel.sendall(result)
 
 
-def _run(handler: Handler, invoke: frames.Invoke) -> bytes:
+def _run(handler: Handler, invoke: frames.Invoke) -> "tuple[bytes, bool]":
     error: failures.ErrorObject | None = None
     payload = b""
     started_ns = time.time_ns()
@@ -103,7 +116,8 @@ def _run(handler: Handler, invoke: frames.Invoke) -> bytes:
             event = json.loads(invoke.payload)
         except (ValueError, RecursionError) as e:
             raise failures.Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {e}") from None
-        context = LambdaContext(_request_id, invoke.client_context, invoke.deadline_ms, invoke.arn.decode())
+        deadline_ms = started_ns // 1_000_000 + invoke.timeout_ms
+        context = LambdaContext(_request_id, invoke.client_context, deadline_ms, invoke.arn.decode())
         result = handler(event, context)
         payload = _marshal(result)
     except Exception as e:
@@ -113,11 +127,27 @@ def _run(handler: Handler, invoke: frames.Invoke) -> bytes:
         _write_log(failures.as_log_text(error))
         payload = error.payload
     _flush()
-    if error is None:
-        return frames.pack_result(invoke.request_id, started_ns, duration_us, _max_rss_kb(), payload)
-    return frames.pack_result(
-        invoke.request_id, started_ns, duration_us, _max_rss_kb(), payload, error.error_type, error.message
+    has_output = _has_output()
+    result = frames.pack_result(
+        invoke.request_id,
+        started_ns,
+        duration_us,
+        _max_rss_kb(),
+        payload,
+        error.error_type if error is not None else "",
+        error.message if error is not None else "",
+        has_output=has_output,
     )
+    return result, has_output
+
+
+def _has_output() -> bool:
+    """Whether something that this run wrote is still in the pipe to the host."""
+    try:
+        return fcntl.ioctl(1, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
+    except OSError:
+        # The handler closed its output.
+        return False
 
 
 def _default(value: object) -> object:

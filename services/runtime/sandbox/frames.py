@@ -13,6 +13,7 @@ READY = 2
 INIT_ERROR = 3
 FAULT = 4
 RESULT = 5
+GO = 6
 
 # AWS's limit of a response, and room for the error text and the fixed fields on top.
 MAX_RESPONSE_BYTES = 6_291_556
@@ -21,17 +22,25 @@ MAX_ERROR_TYPE_BYTES = 256
 MAX_ERROR_MESSAGE_BYTES = 1_024
 
 LENGTH = struct.Struct("!I")
-_INVOKE = struct.Struct("!IB16sQHHHI")
+_INVOKE = struct.Struct("!IB16sBIHHHI")
+_GO_FRAME = struct.pack("!IB", 1, GO)
 _READY = struct.Struct("!IBQI")
 _ERROR = struct.Struct("!IBHHI")
 _RESULT = struct.Struct("!IB16sBQQIHHI")
+_IS_ERROR = 1
+_HAS_OUTPUT = 2
+_ALL_FLAGS = _IS_ERROR | _HAS_OUTPUT
 
 
 class Invoke(NamedTuple):
-    """One run: the deadline is in milliseconds since the Unix epoch; the payload is JSON, unparsed."""
+    """One run; the payload is JSON, unparsed.
+
+    is_ahead: it was sent while another run was under way, so that the sandbox need not wait for it.
+    """
 
     request_id: bytes
-    deadline_ms: int
+    is_ahead: bool
+    timeout_ms: int
     arn: bytes
     trace_header: bytes
     client_context: bytes
@@ -54,10 +63,15 @@ class Failure(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How a run ended; an error has a type."""
+    """How a run ended; an error has a type.
+
+    has_output: the run's output may still be in the pipe. A run that was sent ahead then waits for GO, so that the log
+    stays in order.
+    """
 
     request_id: bytes
     is_error: bool
+    has_output: bool
     started_ns: int
     duration_us: int
     max_rss_kb: int
@@ -67,13 +81,25 @@ class Result(NamedTuple):
 
 
 def pack_invoke(
-    request_id: bytes, deadline_ms: int, arn: bytes, trace_header: bytes, client_context: bytes, payload: bytes
+    request_id: bytes,
+    timeout_ms: int,
+    arn: bytes,
+    trace_header: bytes,
+    client_context: bytes,
+    payload: bytes,
+    *,
+    is_ahead: bool = False,
 ) -> bytes:
     """An INVOKE frame. struct.error: a part is over its bound."""
     sizes = len(arn), len(trace_header), len(client_context), len(payload)
     length = _INVOKE.size - 4 + sum(sizes)
-    head = _INVOKE.pack(length, INVOKE, request_id, deadline_ms, *sizes)
+    head = _INVOKE.pack(length, INVOKE, request_id, is_ahead, timeout_ms, *sizes)
     return b"".join((head, arn, trace_header, client_context, payload))
+
+
+def pack_go() -> bytes:
+    """A GO frame: the output of the last run was taken."""
+    return _GO_FRAME
 
 
 def pack_ready(init_us: int, max_rss_kb: int) -> bytes:
@@ -97,6 +123,8 @@ def pack_result(
     payload: bytes,
     error_type: str = "",
     error_message: str = "",
+    *,
+    has_output: bool = False,
 ) -> bytes:
     """A RESULT frame; it is an error when it has a type."""
     type_bytes, message_bytes = _cut(error_type, MAX_ERROR_TYPE_BYTES), _cut(error_message, MAX_ERROR_MESSAGE_BYTES)
@@ -105,7 +133,7 @@ def pack_result(
         length,
         RESULT,
         request_id,
-        1 if error_type else 0,
+        (_IS_ERROR if error_type else 0) | (_HAS_OUTPUT if has_output else 0),
         started_ns,
         duration_us,
         min(max_rss_kb, 0xFFFFFFFF),
@@ -125,9 +153,9 @@ def kind_of(frame: bytes) -> int:
 
 def parse_invoke(frame: bytes) -> Invoke:
     """The parts of an INVOKE frame. ValueError: they do not fit."""
-    _, _, request_id, deadline_ms, *sizes = _fields(_INVOKE, frame, INVOKE)
+    _, _, request_id, is_ahead, timeout_ms, *sizes = _fields(_INVOKE, frame, INVOKE)
     arn, trace_header, client_context, payload = _parts(frame, _INVOKE.size, sizes)
-    return Invoke(request_id, deadline_ms, arn, trace_header, client_context, payload)
+    return Invoke(request_id, bool(is_ahead), timeout_ms, arn, trace_header, client_context, payload)
 
 
 def parse_ready(frame: bytes) -> Ready:
@@ -145,13 +173,14 @@ def parse_failure(frame: bytes) -> Failure:
 
 def parse_result(frame: bytes) -> Result:
     """The parts of a RESULT frame. ValueError: they do not fit."""
-    _, _, request_id, is_error, started_ns, duration_us, rss, *sizes = _fields(_RESULT, frame, RESULT)
+    _, _, request_id, flags, started_ns, duration_us, rss, *sizes = _fields(_RESULT, frame, RESULT)
     error_type, error_message, payload = _parts(frame, _RESULT.size, sizes)
     if len(payload) > MAX_RESPONSE_BYTES or len(error_type) > MAX_ERROR_TYPE_BYTES:
         raise ValueError("a result is over its bound")
-    if len(error_message) > MAX_ERROR_MESSAGE_BYTES or is_error > 1 or bool(error_type) != bool(is_error):
+    is_error, has_output = bool(flags & _IS_ERROR), bool(flags & _HAS_OUTPUT)
+    if len(error_message) > MAX_ERROR_MESSAGE_BYTES or flags > _ALL_FLAGS or bool(error_type) != is_error:
         raise ValueError("a result contradicts itself")
-    return Result(request_id, bool(is_error), started_ns, duration_us, rss, error_type, error_message, payload)
+    return Result(request_id, is_error, has_output, started_ns, duration_us, rss, error_type, error_message, payload)
 
 
 def _fields(layout: struct.Struct, frame: bytes, kind: int) -> "tuple[Any, ...]":

@@ -1,6 +1,6 @@
 """When a further sandbox is started and which one is ended."""
 
-from services.runtime.pool import Demand, Idle, ScaleRules, expired, smoothed, starts_wanted, victim
+from services.runtime.pool import Demand, Idle, ScaleRules, expired, runs_ahead, smoothed, starts_wanted, victim
 
 RULES = ScaleRules(after_ms=5, backlog_ms=25)
 
@@ -51,3 +51,9 @@ def test_idle_ones_end_after_their_time() -> None:
     """At the bound, not before."""
     assert expired([Idle(1, "a", 0.0), Idle(2, "a", 1.0)], 100.0, 100.0) == [1]
     assert smoothed(None, 4.0) == 4.0 and smoothed(4.0, 14.0) == 5.0
+
+
+def test_only_short_handlers_are_sent_runs_ahead() -> None:
+    """Two milliseconds of them at most, and eight at most; none while the time is not known."""
+    assert runs_ahead(None) == 0
+    assert [runs_ahead(ms) for ms in (0.0, 0.02, 0.25, 0.5, 1.0, 2.0, 2.1, 1_000.0)] == [8, 8, 8, 4, 2, 1, 0, 0]

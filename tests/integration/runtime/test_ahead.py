@@ -1,0 +1,137 @@
+"""Runs that are sent ahead to a busy sandbox: once each, in order, and given back when it dies."""
+
+import asyncio
+import re
+from collections import Counter
+from pathlib import Path
+
+from evenflow.common.v1 import event_pb2
+from evenflow.control.v1 import resources_pb2
+from evenflow.runtime.v1 import runtime_pb2
+
+from services.runtime import pool
+from tests.integration.runtime.kit import HostKit
+from tests.kit.waiting import eventually
+
+S = event_pb2.OutcomeStatus
+ASYNC = runtime_pb2.INVOCATION_KIND_ASYNC
+NOTE = """
+import os, time
+def handler(event, context):
+    with open(os.environ["EVENFLOW_BUCKET_RUNS"] + "/" + context.aws_request_id, "ab") as file:
+        file.write(b"x")
+    if event == "die":
+        os._exit(9)
+    if event == "sleep":
+        time.sleep(30)
+"""
+PRINT = """
+import os, subprocess
+def handler(event, context):
+    if event % 3 == 0:
+        print("said", context.aws_request_id)
+    if event % 50 == 0:
+        os.write(2, b"wrote " + context.aws_request_id.encode() + b"\\n")
+    if event % 100 == 0:
+        subprocess.run(["echo", "child", context.aws_request_id])
+"""
+RUNS = [resources_pb2.BucketGrant(bucket="runs", writable=True)]
+
+
+def runs_of(kit: HostKit) -> Counter[str]:
+    """How often each request was begun."""
+    folder = Path(kit.settings.data_dir, "buckets", "runs")
+    return Counter({path.name: path.stat().st_size for path in folder.iterdir()})
+
+
+async def warmed(kit: HostKit, name: str, event: object) -> None:
+    """Until the host knows that the handler is short, so that it sends ahead."""
+    await asyncio.gather(*(kit.invoke(name, event, kind=ASYNC) for _ in range(20)))
+
+
+async def test_runs_are_sent_ahead_and_each_is_run_once(run_dir: Path) -> None:
+    """A thousand no-ops: outcomes and runs are one to one."""
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=2) as kit:
+        kit.deploy("note", NOTE, buckets=RUNS)
+        await warmed(kit, "note", "")
+        most_ahead = 0
+        futures = [kit.begin(kit.invocation("note", "", kind=ASYNC)) for _ in range(1_000)]
+        while not all(future.done() for future in futures):
+            sandboxes = kit.host.dispatcher.nursery.sandboxes.values()
+            most_ahead = max(most_ahead, *(len(sandbox.ahead) for sandbox in sandboxes), 0)
+            assert kit.host.dispatcher.busy <= 2
+            await asyncio.sleep(0)
+        assert 0 < most_ahead <= pool.MAX_AHEAD
+        assert {future.result().status for future in futures} == {S.OUTCOME_STATUS_SUCCEEDED}
+        runs = runs_of(kit)
+        assert len(runs) == 1_020 and set(runs.values()) == {1}
+        assert kit.host.dispatcher.waiting == kit.host.dispatcher.busy == 0
+        assert [share.in_use for _, share in kit.shares.items()] == [0]
+
+
+async def test_the_log_stays_in_order(run_dir: Path) -> None:
+    """What a run writes, by print, by descriptor or by a child process, stands between its own START and END."""
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=1) as kit:
+        kit.deploy("print", PRINT)
+        await warmed(kit, "print", 1)
+        await asyncio.gather(*(kit.invoke("print", n, kind=ASYNC) for n in range(600)))
+        current = ""
+        said: Counter[str] = Counter()
+        for line in kit.log("print").splitlines():
+            found = re.match(r"(START RequestId:|END RequestId:|said|wrote|child) (\S+)", line)
+            if found is None:
+                continue
+            word, request_id = found.groups()
+            if word.startswith("START"):
+                assert not current
+                current = request_id
+                continue
+            assert request_id == current, line
+            if word.startswith("END"):
+                current = ""
+            else:
+                said[word] += 1
+        assert said == {"said": 200, "wrote": 12, "child": 6}
+
+
+async def test_a_sandbox_that_dies_takes_only_its_own_run_with_it(run_dir: Path) -> None:
+    """What had been sent ahead never began: it runs elsewhere, once."""
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=1) as kit:
+        kit.deploy("note", NOTE, buckets=RUNS)
+        await warmed(kit, "note", "")
+        events = ["die" if n % 40 == 20 else "" for n in range(200)]
+        outcomes = await asyncio.gather(*(kit.invoke("note", event, kind=ASYNC) for event in events))
+        for event, outcome in zip(events, outcomes, strict=True):
+            if event:
+                assert outcome.error_type == "Runtime.ExitError"
+                assert "exit status 9" in outcome.error_message
+            else:
+                assert outcome.status == S.OUTCOME_STATUS_SUCCEEDED, outcome
+        assert set(runs_of(kit).values()) == {1}
+
+
+async def test_a_run_that_turns_out_long_is_timed_out_and_the_others_go_on(run_dir: Path) -> None:
+    """The time-out counts from its own begin; those behind it wait no longer than that."""
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=1) as kit:
+        kit.deploy("note", NOTE, buckets=RUNS, timeout_ms=400)
+        await warmed(kit, "note", "")
+        events = ["sleep" if n == 10 else "" for n in range(30)]
+        outcomes = await asyncio.gather(*(kit.invoke("note", event, kind=ASYNC) for event in events))
+        assert [n for n, o in enumerate(outcomes) if o.status != S.OUTCOME_STATUS_SUCCEEDED] == [10]
+        assert outcomes[10].error_type == "Sandbox.Timedout"
+        assert outcomes[10].duration_us == 400_000
+        await eventually(lambda: kit.host.dispatcher.busy == 0)
+
+
+async def test_nobody_who_waits_synchronously_is_queued_behind(run_dir: Path) -> None:
+    """A synchronous run gets a sandbox of its own."""
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=4) as kit:
+        kit.deploy("note", NOTE, buckets=RUNS)
+        await warmed(kit, "note", "")
+        behind = [kit.begin(kit.invocation("note", "", kind=ASYNC)) for _ in range(50)]
+        sync = kit.begin(kit.invocation("note", ""))
+        while not sync.done():
+            for sandbox in kit.host.dispatcher.nursery.sandboxes.values():
+                assert not any(run.is_sync for run in sandbox.ahead)
+            await asyncio.sleep(0)
+        await asyncio.gather(*behind)
