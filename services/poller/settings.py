@@ -18,7 +18,7 @@ class PollerSettings(NodeSettings):
         "poller.max_lease_bytes", 64 * _MIB, minimum=2 * _MIB, maximum=1 << 36, help="Bytes of those leases."
     )
     lease_batch: int = setting(
-        "poller.lease_batch", 128, minimum=1, maximum=10_000, help="Leases held ready beyond what hosts take."
+        "poller.lease_batch", 256, minimum=1, maximum=10_000, help="Leases held ready beyond what hosts take."
     )
     max_wait_ms: int = setting(
         "poller.max_wait_ms",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 # Without any host a few leases still come: events past their age and results for destinations need none.
 MIN_WINDOW = 16
 # A credit message is worth sending when it is this part of the window, or when the node has nothing left.
-GRAIN = 8
+GRAIN = 4
 MAX_CREDIT_EVENTS = 10_000
 MAX_CREDIT_BYTES = 64 << 20
 

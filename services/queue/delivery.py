@@ -24,6 +24,8 @@ def deliver(shard: "Shard") -> tuple[list[tuple[PollerSession, list[Entry]]], bo
     """Lease what may be leased to the pollers that want it; also whether there is more to give at once."""
     sessions = shard.sessions.active
     if not sessions or (not len(shard.lanes.order) and not shard.expired):
+        for session in sessions:
+            shard.wake_others(session.pass_on(shard.shard_id), None)
         return [], False
     shard.turn += 1
     first = shard.turn % len(sessions)
@@ -33,7 +35,8 @@ def deliver(shard: "Shard") -> tuple[list[tuple[PollerSession, list[Entry]]], bo
     for session in (*sessions[first:], *sessions[:first]):
         waiting = shard.event_count - len(shard.leases)
         if waiting <= 0:
-            break
+            shard.wake_others(session.pass_on(shard.shard_id), None)
+            continue
         part = min(share, max(1, waiting // len(sessions)))
         events, payload_bytes = session.take_credit(shard.shard_id, part)
         if not events:
@@ -41,7 +44,7 @@ def deliver(shard: "Shard") -> tuple[list[tuple[PollerSession, list[Entry]]], bo
         taker = _Taker(shard, session, events, payload_bytes)
         taker.run()
         unused = events - len(taker.taken)
-        shard.wake_others(session.return_credit(shard.shard_id, unused, taker.bytes_left), None)
+        shard.wake_others(session.return_credit(unused, taker.bytes_left), None)
         if taker.taken:
             leased.append((session, taker.taken))
             again = again or unused == 0 or len(sessions) > 1

@@ -6,10 +6,14 @@ shard that calls.
 
 import threading
 from collections.abc import Callable
+from itertools import islice
 
 FunctionKey = tuple[str, str]
 MAX_CREDIT_EVENTS = 100_000
 MAX_CREDIT_BYTES = 1 << 30
+# A shard that is served takes at least so many if it has them: a few leases for every shard at every credit would cost
+# each of them a turn of its thread and a message.
+MIN_TAKE_EVENTS = 32
 
 
 class PollerSession:
@@ -24,18 +28,28 @@ class PollerSession:
         self._lock = threading.Lock()
         self._events = 0
         self._bytes = 0
-        self._hungry: set[int] = set()
+        # Shards that want more than they got, the longest waiting first.
+        self._hungry: dict[int, None] = {}
+        # Shards that were woken for credit and have not come for it yet.
+        self._called: set[int] = set()
         self._limits: dict[FunctionKey, int] = {}
         self._held: dict[FunctionKey, int] = {}
         self._blocked: dict[FunctionKey, set[int]] = {}
 
     def add_credit(self, events: int, payload_bytes: int) -> set[int]:
-        """More room at the poller; returns the shards that wait for it."""
+        """More room at the poller; returns the shards to wake for it."""
         with self._lock:
             self._events = min(self._events + events, MAX_CREDIT_EVENTS)
             self._bytes = min(self._bytes + payload_bytes, MAX_CREDIT_BYTES)
-            hungry, self._hungry = self._hungry, set()
-            return hungry
+            return self._next_hungry()
+
+    def pass_on(self, shard_id: int) -> set[int]:
+        """This shard has no use for credit now: shards to wake for what is left."""
+        if not self._called and not self._hungry:
+            return set()
+        with self._lock:
+            self._called.discard(shard_id)
+            return self._next_hungry()
 
     def clear_credit(self) -> None:
         """The stream ended: what the poller granted on it is void."""
@@ -45,28 +59,36 @@ class PollerSession:
     def take_credit(self, shard_id: int, wanted: int) -> tuple[int, int]:
         """Reserve room for up to `wanted` leases: (events, bytes). While others wait too, only a fair part of it."""
         with self._lock:
+            self._hungry.pop(shard_id, None)
+            self._called.discard(shard_id)
             if self._bytes <= 0 or self._events <= 0:
-                self._hungry.add(shard_id)
+                self._hungry[shard_id] = None
                 return 0, 0
-            sharers = len(self._hungry - {shard_id}) + 1
-            granted = min(wanted, max(1, self._events // sharers))
+            sharers = len(self._hungry) + len(self._called) + 1
+            granted = min(wanted, self._events, max(MIN_TAKE_EVENTS, self._events // sharers))
+            payload_bytes = max(1, self._bytes * granted // self._events)
             self._events -= granted
+            self._bytes -= payload_bytes
             if granted < wanted:
-                self._hungry.add(shard_id)
-            else:
-                self._hungry.discard(shard_id)
-            payload_bytes, self._bytes = self._bytes, 0
+                self._hungry[shard_id] = None
             return granted, payload_bytes
 
-    def return_credit(self, shard_id: int, events: int, payload_bytes: int) -> set[int]:
+    def return_credit(self, events: int, payload_bytes: int) -> set[int]:
         """Give back what was reserved and not used (bytes may be negative: overdrawn); returns shards to wake."""
         with self._lock:
             self._events += events
             self._bytes += payload_bytes
-            if self._events <= 0 or self._bytes <= 0:
-                return set()
-            hungry, self._hungry = self._hungry, set()
-            return hungry
+            return self._next_hungry()
+
+    def _next_hungry(self) -> set[int]:
+        """As many of the hungry as the credit can serve, the longest waiting first; the lock is held."""
+        if not self._hungry or self._events <= 0 or self._bytes <= 0:
+            return set()
+        served = list(islice(self._hungry, -(-self._events // MIN_TAKE_EVENTS)))
+        for shard_id in served:
+            del self._hungry[shard_id]
+        self._called.update(served)
+        return set(served)
 
     def set_limit(self, key: FunctionKey, max_leases: int | None) -> None:
         """Bound the leases of one function; None lifts it."""

@@ -36,6 +36,7 @@ from services.queue.settings import QueueSettings
 from services.queue.settlement import Settlement
 from services.queue.steady_clock import SteadyClock
 from services.queue.telemetry import SpanFacts, enqueue_spans, settle_spans, wait_spans
+from services.queue.turns import Turns
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
@@ -84,6 +85,7 @@ class Shard:
         sessions: Sessions,
         boot_number: int,
         wake_shards: Callable[[Iterable[int], Wake], None] = lambda _shards, _wake: None,
+        turns: Turns | None = None,
     ) -> None:
         """Take stock of the file. `boot_number`: 32 random bits, the upper half of every fence."""
         self.shard_id = shard_id
@@ -93,6 +95,7 @@ class Shard:
         self._clock = clock
         self._steady = SteadyClock(clock)
         self._wake_shards = wake_shards
+        self._turns = turns or Turns()
         self._fence = boot_number << 32
         self.now_ms = self._steady.now_ms()
         self.leases: dict[int, Entry] = {}
@@ -163,7 +166,8 @@ class Shard:
         steady_ms, monotonic_ms = self._steady.now_ms(), self._clock.monotonic_ms()
         due_ms = self._next_housekeeping_ms - monotonic_ms
         if self.leases:
-            due_ms = min(due_ms, self._next_lease_check_ms - monotonic_ms)
+            oldest_ms = next(iter(self.leases.values())).deadline_ms
+            due_ms = min(due_ms, max(oldest_ms, self._next_lease_check_ms) - monotonic_ms)
         if not self.is_draining:
             due_ms = min(due_ms, self.next_due_ms - steady_ms, self.next_expiry_ms - steady_ms)
         return max(0.0, due_ms / 1_000)
@@ -190,7 +194,8 @@ class Shard:
         except BaseException:
             self.database.rollback()
             raise
-        self.database.commit()
+        with self._turns.given_away():
+            self.database.commit()
 
     def wall_ns(self) -> int:
         """Nanoseconds since the Unix epoch, for spans."""
@@ -267,8 +272,9 @@ class Shard:
                 intake.write(enqueues)
                 settlement.write()
                 started_ms = self._clock.monotonic_ms()
-                self.database.commit()
-                report.commit_ms = self._clock.monotonic_ms() - started_ms
+                with self._turns.given_away():
+                    self.database.commit()
+                    report.commit_ms = self._clock.monotonic_ms() - started_ms
         except (apsw.FullError, DiskFull):
             self.database.rollback()
             intake.rolled_back()

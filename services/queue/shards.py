@@ -13,6 +13,7 @@ from services.queue.identity import Manifest, ShardDamaged, close_verified, lock
 from services.queue.sessions import PollerSession, Sessions
 from services.queue.settings import QueueSettings
 from services.queue.shard import DrainReport, Shard, ShardStats
+from services.queue.turns import Turns
 from services.queue.writer import ShardWriter
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
@@ -43,6 +44,7 @@ class Shards:
         self._inodes: dict[int, int] = {}
         self._checked: dict[int, float] = {}
         self._random = random.SystemRandom()
+        self._turns = Turns()
 
     def __iter__(self) -> Iterator[ShardWriter]:
         return iter([self._writers[shard_id] for shard_id in sorted(self._writers)])
@@ -128,6 +130,7 @@ class Shards:
             close_shard=self._close_shard,
             check_file=self._check_file,
             on_drained=self._note_drained,
+            turns=self._turns,
         )
         self._writers[shard_id] = writer
         writer.start()
@@ -144,7 +147,9 @@ class Shards:
             database = open_verified(self._directory, shard_id, self._manifest, self._settings.cache_bytes)
         self._inodes[shard_id] = path.stat().st_ino
         boot_number = self._random.getrandbits(31)
-        return Shard(shard_id, database, self._settings, self._clock, self.sessions, boot_number, self.wake)
+        return Shard(
+            shard_id, database, self._settings, self._clock, self.sessions, boot_number, self.wake, self._turns
+        )
 
     def _close_shard(self, shard: Shard, is_whole: bool) -> None:
         if is_whole:

@@ -22,6 +22,7 @@ from services.queue.domain import (
 )
 from services.queue.identity import ShardDamaged
 from services.queue.shard import DrainReport, Shard, ShardStats
+from services.queue.turns import Turns
 from services.shared.errors import EvenflowError, Reason
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ MAX_DRAIN_EVENTS = 4_000
 MAX_DRAIN_BYTES = 16 << 20
 State = queue_pb2.ShardState
 UNAVAILABLE_RETRY_MS = 500
+# No command: the shard drains because it is time.
+_TIME: Command = Wake()
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +47,7 @@ class ShardWriter:
         close_shard: Callable[[Shard, bool], None],
         check_file: Callable[[Shard], None],
         on_drained: Callable[[int, DrainReport], None],
+        turns: Turns,
     ) -> None:
         """`close_shard` is told whether the file is whole; `check_file` raises ShardDamaged when it is gone."""
         self.shard_id = shard_id
@@ -55,6 +59,7 @@ class ShardWriter:
         self._close_shard = close_shard
         self._check_file = check_file
         self._on_drained = on_drained
+        self._turns = turns
         self._loop = asyncio.get_running_loop()
         # SimpleQueue: C code, no lock of Python's taken by the loop.
         self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
@@ -134,10 +139,13 @@ class ShardWriter:
         is_stopping = False
         try:
             while True:
-                commands, is_stopping = self._collect(shard)
-                completions, report = shard.drain(commands)
-                commands = []
-                self.stats = shard.stats()
+                first = self._wait(shard)
+                with self._turns.taken():
+                    # What came while another shard had its turn is in the same commit.
+                    commands, is_stopping = self._collect(first)
+                    completions, report = shard.drain(commands)
+                    commands = []
+                    self.stats = shard.stats()
                 if completions:
                     self._post([*completions, (self._on_drained, (self.shard_id, report))])
                 shard.checkpoint_if_due()
@@ -158,28 +166,37 @@ class ShardWriter:
         self._close(shard, is_whole=True)
         return False
 
-    def _collect(self, shard: Shard) -> tuple[list[Command], bool]:
+    def _wait(self, shard: Shard) -> Command | None:
+        """The next command; `_TIME` when time makes the shard drain without one."""
+        wait_seconds = shard.seconds_until_due()
+        if wait_seconds <= 0:
+            return _TIME
+        try:
+            return self._inbox.get(timeout=wait_seconds)
+        except queue.Empty:
+            return _TIME
+
+    def _collect(self, command: Command | None) -> tuple[list[Command], bool]:
+        """The command and what waits behind it, within the bounds of one transaction; True: the shard stops."""
         inbox = self._inbox
         commands: list[Command] = []
         events = size = 0
-        try:
-            wait_seconds = shard.seconds_until_due()
-            command = inbox.get(timeout=wait_seconds) if wait_seconds > 0 else inbox.get_nowait()
-            while True:
-                if command is None:
-                    return commands, True
+        while command is not None:
+            if command is not _TIME:
                 commands.append(command)
-                if isinstance(command, EnqueueBatch):
-                    events += len(command.entries)
-                    size += command.payload_bytes
-                elif isinstance(command, SettleBatch):
-                    events += len(command.settles)
-                    size += command.payload_bytes
-                if events >= MAX_DRAIN_EVENTS or size >= MAX_DRAIN_BYTES or inbox.empty():
-                    return commands, False
+            if isinstance(command, EnqueueBatch):
+                events += len(command.entries)
+                size += command.payload_bytes
+            elif isinstance(command, SettleBatch):
+                events += len(command.settles)
+                size += command.payload_bytes
+            if events >= MAX_DRAIN_EVENTS or size >= MAX_DRAIN_BYTES:
+                return commands, False
+            try:
                 command = inbox.get_nowait()
-        except queue.Empty:
-            return commands, False
+            except queue.Empty:
+                return commands, False
+        return commands, True
 
     def _quarantine(self, reason: str) -> None:
         log.error("quarantined: %s", reason, extra={"shard_id": self.shard_id})

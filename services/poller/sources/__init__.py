@@ -1,0 +1,1 @@
+"""Event sources: buckets whose new objects become S3 events."""

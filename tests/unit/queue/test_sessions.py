@@ -1,0 +1,88 @@
+"""How a poller's credit is shared among shards: in worthwhile parts, the longest waiting first, nobody forgotten."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.queue.sessions import MIN_TAKE_EVENTS, PollerSession
+
+MIB = 1 << 20
+SHARDS = 8
+
+
+def hungry_session() -> PollerSession:
+    """All shards asked in order and got nothing."""
+    session = PollerSession("poller-0", "one")
+    for shard_id in range(SHARDS):
+        assert session.take_credit(shard_id, 1_000) == (0, 0)
+    return session
+
+
+def test_a_small_credit_wakes_as_many_as_it_can_serve_well() -> None:
+    """Two parts for two shards, and the others wait on."""
+    session = hungry_session()
+    assert session.add_credit(2 * MIN_TAKE_EVENTS, MIB) == {0, 1}
+    assert session.take_credit(0, 1_000)[0] == MIN_TAKE_EVENTS
+    assert session.take_credit(1, 1_000)[0] == MIN_TAKE_EVENTS
+    assert session.take_credit(2, 1_000) == (0, 0)
+
+
+def test_who_was_served_stands_behind_who_was_not() -> None:
+    """Over four rounds of credit for two, all eight had their turn."""
+    session = hungry_session()
+    served: list[int] = []
+    for _ in range(SHARDS // 2):
+        for shard_id in sorted(session.add_credit(2 * MIN_TAKE_EVENTS, MIB)):
+            assert session.take_credit(shard_id, 1_000)[0] == MIN_TAKE_EVENTS
+            served.append(shard_id)
+    assert sorted(served) == list(range(SHARDS))
+
+
+def test_a_large_credit_is_shared_evenly() -> None:
+    """Whoever comes first leaves enough for those that were woken with it; who wants more stands in line again."""
+    session = hungry_session()
+    assert session.add_credit(1_600, 16 * MIB) == set(range(SHARDS))
+    parts = [session.take_credit(shard_id, 10_000) for shard_id in range(SHARDS)]
+    assert all(100 <= events <= 200 and MIB <= payload_bytes <= 2 * MIB for events, payload_bytes in parts)
+
+
+def test_credit_that_the_woken_cannot_use_goes_on_to_the_next() -> None:
+    """A shard may have lost its events by the time it is woken."""
+    session = hungry_session()
+    assert session.add_credit(MIN_TAKE_EVENTS, MIB) == {0}
+    assert session.pass_on(0) == {1}
+    events, payload_bytes = session.take_credit(1, 10)
+    assert events == 10
+    assert session.return_credit(4, payload_bytes) == {2}
+
+
+def test_no_credit_wakes_nobody() -> None:
+    """Neither without events, nor without bytes."""
+    session = hungry_session()
+    assert session.pass_on(0) == set()
+    session.add_credit(1, 1)
+    assert session.take_credit(0, 1) == (1, 1)
+    assert session.return_credit(0, -100) == set()
+    assert session.add_credit(5, 50) == set()
+    assert session.add_credit(0, 51) != set()
+
+
+@given(st.lists(st.tuples(st.integers(0, SHARDS - 1), st.integers(0, 200), st.integers(1, 300)), max_size=60))
+def test_no_more_is_taken_than_was_granted_and_credit_never_sleeps(steps: list[tuple[int, int, int]]) -> None:
+    """Whatever the order: the sum holds, and while credit is left whoever wants it has been woken."""
+    session = PollerSession("poller-0", "one")
+    granted = taken = 0
+    wants: set[int] = set()
+    woken: set[int] = set()
+    for shard_id, credit, wanted in steps:
+        granted += credit
+        woken |= session.add_credit(credit, MIB)
+        woken.discard(shard_id)
+        wants.discard(shard_id)
+        events, _ = session.take_credit(shard_id, wanted)
+        taken += events
+        if events < wanted:
+            wants.add(shard_id)
+        woken |= session.pass_on(shard_id)
+        assert taken <= granted
+        if granted > taken:
+            assert woken & wants or not wants
