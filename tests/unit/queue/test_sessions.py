@@ -42,7 +42,8 @@ def test_a_large_credit_is_shared_evenly() -> None:
     session = hungry_session()
     assert session.add_credit(1_600, 16 * MIB) == set(range(SHARDS))
     parts = [session.take_credit(shard_id, 10_000) for shard_id in range(SHARDS)]
-    assert all(100 <= events <= 200 and MIB <= payload_bytes <= 2 * MIB for events, payload_bytes in parts)
+    assert all(2 * MIN_TAKE_EVENTS <= events <= 200 for events, _ in parts)
+    assert all(MIB // 2 <= payload_bytes <= 2 * MIB for _, payload_bytes in parts)
 
 
 def test_credit_that_the_woken_cannot_use_goes_on_to_the_next() -> None:
