@@ -15,7 +15,7 @@ from services.runtime.runs import Run
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, abort
 from services.shared.ids import REQUEST_ID_BYTES
-from services.shared.streams import Wakeup, serve_stream
+from services.shared.streams import QUEUE_GAP_MS, Wakeup, serve_stream
 
 if TYPE_CHECKING:
     from services.runtime.host import SandboxHost
@@ -42,6 +42,8 @@ class _Caller:
         self.settled.set()
         self._host = host
         self._clock = clock
+        # Somebody waits for each result of a synchronous run: nothing is held back for company.
+        self._is_waited_for = False
         self._said_hello = False
         self._credits = 0
         self._grant = host.settings.max_sandboxes * CREDITS_PER_SLOT + EXTRA_CREDITS
@@ -60,6 +62,7 @@ class _Caller:
         received_ns = self._clock.wall_ns()
         for invocation in message.batch.invocations:
             run = Run(invocation, self._deliver, received_ns)
+            self._is_waited_for = self._is_waited_for or run.is_sync
             self.owed += 1
             self.settled.clear()
             refusal = self._refusal_of(invocation)
@@ -68,6 +71,10 @@ class _Caller:
                 self._deliver(run, runs.refused(refusal))
             else:
                 self._host.dispatcher.submit(run)
+
+    def gap_ms(self) -> float:
+        """Shortest time between two messages to this caller."""
+        return 0.0 if self._is_waited_for else QUEUE_GAP_MS
 
     def produce(self) -> runtime_pb2.InvokeResponse | None:
         """What came up since the last message."""
@@ -136,6 +143,7 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
                 produce=caller.produce,
                 wakeup=caller.wakeup,
                 is_owing=lambda: caller.owed > 0,
+                gap_ms=caller.gap_ms,
             )
         finally:
             caller.settled.set()

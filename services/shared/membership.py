@@ -10,6 +10,8 @@ from services.shared.channels import Peer
 from services.shared.streams import StreamLink
 
 DEFAULT_HEARTBEAT_MS = 1_000
+# For the last reports to reach control, so that it knows a clean end from a lost node.
+GOODBYE_SECONDS = 0.5
 _Request = control_pb2.JoinRequest
 _Response = control_pb2.JoinResponse
 
@@ -35,6 +37,8 @@ class Membership:
             node_id=node_id, role=role, incarnation=incarnation, address=address, slots=slots
         )
         self._held: OrderedDict[str, int] = OrderedDict()
+        # What the hello of the current stream said: held shares, and whether this node leaves.
+        self._said: tuple[dict[str, int], bool] = ({}, False)
         self._outbox: deque[_Request] = deque()
         self._welcomed = asyncio.Event()
         self._heartbeat_seconds = DEFAULT_HEARTBEAT_MS / 1_000
@@ -47,6 +51,7 @@ class Membership:
             hello=self._say_hello,
             produce=lambda: self._outbox.popleft() if self._outbox else None,
             on_message=self._on_message,
+            on_up=self._catch_up,
         )
 
     def start(self) -> None:
@@ -74,11 +79,14 @@ class Membership:
             self._send(_Request(leaving=control_pb2.Leaving()))
 
     async def stop(self) -> None:
-        """End the stream."""
+        """End the stream; after `leave` control sees that this was meant."""
         if self._heartbeats is not None:
             self._heartbeats.cancel()
             await asyncio.gather(self._heartbeats, return_exceptions=True)
-        await self._link.close()
+        if self._leaving:
+            await self._link.finish(GOODBYE_SECONDS)
+        else:
+            await self._link.close()
 
     def _say_hello(self) -> _Request:
         self._outbox.clear()
@@ -88,7 +96,18 @@ class Membership:
             hello.shares_held.add(limit_key=limit_key, held=held)
         if self._leaving:
             self._outbox.append(_Request(leaving=control_pb2.Leaving()))
+        self._said = dict(self._held), self._leaving
         return _Request(hello=hello)
+
+    def _catch_up(self) -> None:
+        """Tell what changed while the hello was on its way out."""
+        held, was_leaving = self._said
+        for limit_key in {**held, **self._held}:
+            now = self._held.get(limit_key, 0)
+            if now != held.get(limit_key, 0):
+                self._send(_Request(share_held=control_pb2.ShareHeld(limit_key=limit_key, held=now)))
+        if self._leaving and not was_leaving:
+            self._send(_Request(leaving=control_pb2.Leaving()))
 
     def _on_message(self, message: _Response) -> None:
         match message.WhichOneof("kind"):

@@ -1,7 +1,9 @@
 """Batched bidirectional streams, both ends: a reader that hands messages over and a writer that pulls them.
 
 The writer asks `produce()` for the next message whenever the last one has been taken by the transport; whatever
-came up meanwhile goes out as one message. So batches grow with load and nothing waits when idle.
+came up meanwhile goes out as one message. So batches grow with load and nothing waits when idle. A message costs
+about as much as thirty events in it: where nobody waits for the single event, a gap after each message makes the next
+one larger.
 """
 
 import asyncio
@@ -19,6 +21,8 @@ Req = TypeVar("Req")
 Res = TypeVar("Res")
 BACKOFF_BASE_MS = 50.0
 BACKOFF_CAP_MS = 2_000.0
+# The gap of streams between services that carry events from the queue: the first message after a pause leaves at once.
+QUEUE_GAP_MS = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +47,7 @@ class StreamLink(Generic[Req, Res]):
 
     dial: opens the call. hello: the first message of each opening, or None. produce: the next message, or None when
     there is nothing to send. on_message: each answer. on_down: the stream broke; the error is None when the peer
-    ended it.
+    ended it. gap_ms: shortest time between two messages.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class StreamLink(Generic[Req, Res]):
         hello: Callable[[], Req | None] = lambda: None,
         on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[grpc.aio.AioRpcError | None], None] = lambda _error: None,
+        gap_ms: float = 0.0,
     ) -> None:
         self.name = name
         self.is_up = False
@@ -65,7 +70,9 @@ class StreamLink(Generic[Req, Res]):
         self._hello = hello
         self._on_up = on_up
         self._on_down = on_down
+        self._gap_seconds = gap_ms / 1_000
         self._wakeup = Wakeup()
+        self._is_finishing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -75,6 +82,14 @@ class StreamLink(Generic[Req, Res]):
     def wake(self) -> None:
         """`produce` has something now."""
         self._wakeup.set()
+
+    async def finish(self, within_seconds: float) -> None:
+        """Send what there is, end the stream from this side so that the peer sees a clean end, and stop."""
+        self._is_finishing = True
+        self._wakeup.set()
+        if self._task is not None and self.is_up:
+            await asyncio.wait({self._task}, timeout=within_seconds)
+        await self.close()
 
     async def close(self) -> None:
         """Cancel the stream and stop."""
@@ -113,6 +128,8 @@ class StreamLink(Generic[Req, Res]):
                     log.info("stream ended: %s %s", code.name, await call.details(), extra={"peer": self.name})
             elif error is not None and (got_message or failures == 0):
                 log.info("stream down: %s %s", error.code().name, error.details(), extra={"peer": self.name})
+            if self._is_finishing:
+                return
             failures = 1 if got_message else failures + 1
             wait_ms = equal_jitter_ms(failures, BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.random())
             await asyncio.sleep(wait_ms / 1_000)
@@ -127,10 +144,15 @@ class StreamLink(Generic[Req, Res]):
             self._on_up()
             while True:
                 message = self._produce()
+                if message is None and self._is_finishing:
+                    await call.done_writing()
+                    return
                 if message is None:
                     await self._wakeup.wait()
                 else:
                     await call.write(message)
+                    if self._gap_seconds:
+                        await asyncio.sleep(self._gap_seconds)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             # The reader sees the same end and reports it.
             call.cancel()
@@ -150,12 +172,14 @@ async def serve_stream(
     is_owing: Callable[[], bool] = lambda: False,
     may_read: Callable[[], bool] | None = None,
     read_gate: Wakeup | None = None,
+    gap_ms: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """The serving end of a stream: reads until the caller ends it, writes what `produce` gives.
 
     on_message may raise EvenflowError to end the call. After the caller half-closed, the call ends as soon as
     `produce` has nothing and `is_owing` says that no answer is outstanding (wake when that changes). `may_read` False
-    stops reading (so that HTTP/2's own flow control holds the caller back) until `read_gate` is set.
+    stops reading (so that HTTP/2's own flow control holds the caller back) until `read_gate` is set. `gap_ms`: asked
+    after each message, the shortest time until the next one.
     """
     reading_ended = False
 
@@ -176,6 +200,9 @@ async def serve_stream(
             message = produce()
             if message is not None:
                 await context.write(message)
+                gap = gap_ms()
+                if gap:
+                    await asyncio.sleep(gap / 1_000)
             elif reading_ended and not is_owing():
                 return
             else:
