@@ -101,7 +101,7 @@ class Poller:
             leases_held=lambda: self.queues.leases_held,
             invocations_in_flight=lambda: self.hosts.in_flight,
             deliveries_in_flight=lambda: self.deliveries.in_flight,
-            sources=lambda: self.sources.describe(),
+            sources=self.sources.describe,
         )
         poller_pb2_grpc.add_PollerServiceServicer_to_server(service, node.server.server)
         self._following: asyncio.TimerHandle | None = None

@@ -15,7 +15,7 @@ from services.poller.window import Account, Window
 from services.shared.channels import Peer
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
-from services.shared.streams import StreamLink
+from services.shared.streams import QUEUE_GAP_MS, StreamLink
 
 MAX_BATCH_SETTLEMENTS = 1_000
 MAX_BATCH_BYTES = 3_500_000
@@ -103,6 +103,7 @@ class QueueNode:
             on_message=self._on_leases,
             on_up=self._on_lease_up,
             on_down=lambda _error: self._on_lease_down(),
+            gap_ms=QUEUE_GAP_MS,
         )
         self._settle_link: StreamLink[queue_pb2.SettleRequest, queue_pb2.SettleResponse] = StreamLink(
             f"{self.node_id} settle",
@@ -110,6 +111,7 @@ class QueueNode:
             produce=self._produce_settle_request,
             on_message=self._on_settled,
             on_down=lambda _error: self._on_settle_down(),
+            gap_ms=QUEUE_GAP_MS,
         )
 
     def start(self) -> None:

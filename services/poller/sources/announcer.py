@@ -71,6 +71,8 @@ class Announcer:
         self._marks: list[tuple[Wish, ObjectVersion, str]] = []
         self._is_marking = False
         self._is_ending = False
+        self.announced_total = 0
+        self.last_error = ""
         # Set while the journal is open.
         self.journal: Journal | None = None
 
@@ -167,9 +169,14 @@ class Announcer:
         # The token is of this object alone: a copy with other times in it is the same event.
         if error is None or error.reason == Reason.ERROR_REASON_TOKEN_REUSED:
             self._means.telemetry.announced(*self._names)
+            self.announced_total += 1
+            self.last_error = ""
             self._errands.forget_topic(_RETRIED)
             self._marks.append((wish, version, ANNOUNCED))
-        elif error.kind.retryable or error.reason in _FLEET_REASONS:
+            self._errands.call_soon(self._step)
+            return
+        self.last_error = error.message
+        if error.kind.retryable or error.reason in _FLEET_REASONS:
             self._means.telemetry.retried(*self._names)
             self._retry(wish, error)
         else:

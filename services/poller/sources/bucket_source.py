@@ -87,6 +87,16 @@ class BucketSource:
         return len(self._backlog)
 
     @property
+    def announced_total(self) -> int:
+        """Events submitted since this poller owns the source."""
+        return self._announcer.announced_total
+
+    @property
+    def last_error(self) -> str:
+        """Why the last submission failed; empty: it did not."""
+        return self._announcer.last_error
+
+    @property
     def is_failed(self) -> bool:
         """Whether it has to begin anew."""
         return self._errands.is_failed

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenflow.control.v1 import control_pb2, resources_pb2
+from evenflow.poller.v1 import poller_pb2
 from watchdog.observers.inotify_c import InotifyFD
 
 from services.policy.s3_events import wants_created
@@ -33,6 +34,7 @@ DRAIN_SECONDS = 2.0
 SCANNING_THREADS = 3
 READING_THREADS = 2
 JOURNALS = "sources"
+KIND = "bucket"
 log = logging.getLogger(__name__)
 
 
@@ -113,6 +115,22 @@ class BucketSources:
         """The configuration changed: sources may be new, different or gone."""
         self._reconcile()
         self._start_ticker()
+
+    def describe(self) -> list[poller_pb2.SourceDescription]:
+        """The sources that this poller owns now."""
+        found = []
+        for source_id, lease in self._leases.items():
+            running = self._running.get(source_id)
+            found.append(
+                poller_pb2.SourceDescription(
+                    source_id=source_id,
+                    kind=KIND,
+                    epoch=lease.epoch,
+                    submitted_total=running.announced_total if running is not None else 0,
+                    last_error=running.last_error if running is not None else "",
+                )
+            )
+        return found
 
     async def drain(self) -> None:
         """Take up nothing new; wait, within a bound, for the answers to what was submitted."""

@@ -1,0 +1,144 @@
+"""The rules of functions, sources and reservations: every bound from both sides."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from services.policy.function_rules import (
+    BucketSourceSpec,
+    FunctionSpec,
+    Home,
+    RuleBroken,
+    check_function,
+    check_reservation,
+    check_sources,
+    complete,
+)
+
+HOME = Home("123456789012", "us-east-1")
+GOOD = complete(FunctionSpec("clean", "clean.lambda_handler", "python3"))
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
+SOURCE = BucketSourceSpec("podcast-in", ("s3:ObjectCreated:*",))
+
+
+def test_defaults_are_those_of_aws() -> None:
+    """3 s, 128 MiB, $LATEST; nothing else is filled in."""
+    assert (GOOD.timeout_ms, GOOD.memory_mb, GOOD.version) == (3_000, 128, "$LATEST")
+    assert GOOD.maximum_retry_attempts is None and GOOD.maximum_event_age_seconds is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"function_name": "a" * 64},
+        {"function_name": "A-z_9"},
+        {"handler": "pkg/my-module.handler"},
+        {"handler": "pkg.module.handler"},
+        {"handler": "m." + "h" * 126},
+        {"runtime": "python3.14"},
+        {"timeout_ms": 1},
+        {"timeout_ms": 900_000},
+        {"memory_mb": 10_240},
+        {"description": "d" * 256},
+        {"environment": {"AB": "x" * 4_094}},
+        {"environment": {"AWSOME": "1", "LAMBDA_OTHER": "2", "TZ": ":UTC"}},
+        {"buckets": ("abc", "a.b-c9", "x" * 63)},
+        {"maximum_retry_attempts": 0},
+        {"maximum_retry_attempts": 2},
+        {"maximum_event_age_seconds": 60},
+        {"maximum_event_age_seconds": 21_600},
+        {"on_success_arn": ARN + "index"},
+        {"on_failure_arn": ARN + "index:$LATEST"},
+    ],
+)
+def test_what_keeps_the_rules_passes(changes: dict[str, Any]) -> None:
+    check_function(replace(GOOD, **changes), HOME)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field_name"),
+    [
+        ({"function_name": ""}, "function_name"),
+        ({"function_name": "a" * 65}, "function_name"),
+        ({"function_name": "a/b"}, "function_name"),
+        ({"function_name": "a\n"}, "function_name"),
+        ({"version": "1"}, "version"),
+        ({"handler": ""}, "handler"),
+        ({"handler": "handler"}, "handler"),
+        ({"handler": "a..b"}, "handler"),
+        ({"handler": "../evil.handler"}, "handler"),
+        ({"handler": "m." + "h" * 127}, "handler"),
+        ({"runtime": ""}, "runtime"),
+        ({"runtime": "python2.7"}, "runtime"),
+        ({"timeout_ms": 900_001}, "timeout_ms"),
+        ({"memory_mb": 127}, "memory_mb"),
+        ({"memory_mb": 10_241}, "memory_mb"),
+        ({"description": "d" * 257}, "description"),
+        ({"environment": {"AB": "x" * 4_095}}, "environment"),
+        ({"environment": {"AB": "é" * 2_048}}, "environment"),
+        ({"environment": {"1A": ""}}, "environment"),
+        ({"environment": {"A": ""}}, "environment"),
+        ({"environment": {"A-B": ""}}, "environment"),
+        ({"environment": {"AB": "\x00"}}, "environment"),
+        ({"environment": {"AWS_REGION": "x"}}, "environment"),
+        ({"environment": {"AWS_LAMBDA_ANYTHING": "x"}}, "environment"),
+        ({"environment": {"AWS_SESSION_TOKEN": "x"}}, "environment"),
+        ({"environment": {"LAMBDA_TASK_ROOT": "x"}}, "environment"),
+        ({"environment": {"_HANDLER": "x"}}, "environment"),
+        ({"buckets": ("ab",)}, "buckets"),
+        ({"buckets": ("x" * 64,)}, "buckets"),
+        ({"buckets": ("Upper",)}, "buckets"),
+        ({"buckets": ("a..b",)}, "buckets"),
+        ({"buckets": ("-ab",)}, "buckets"),
+        ({"buckets": ("../x",)}, "buckets"),
+        ({"buckets": ("abc", "abc")}, "buckets"),
+        ({"buckets": tuple(f"b{i:03d}" for i in range(17))}, "buckets"),
+        ({"maximum_retry_attempts": 3}, "maximum_retry_attempts"),
+        ({"maximum_event_age_seconds": 59}, "maximum_event_age_seconds"),
+        ({"maximum_event_age_seconds": 21_601}, "maximum_event_age_seconds"),
+        ({"on_success_arn": "index"}, "on_success_arn"),
+        ({"on_success_arn": "arn:aws:sqs:us-east-1:123456789012:q"}, "on_success_arn"),
+        ({"on_success_arn": ARN + "clean"}, "on_success_arn"),
+        ({"on_failure_arn": ARN + "clean:$LATEST"}, "on_failure_arn"),
+        ({"on_failure_arn": ARN + "index:7"}, "on_failure_arn"),
+        ({"on_failure_arn": ARN.replace("123456789012", "000000000000") + "index"}, "on_failure_arn"),
+        ({"on_failure_arn": ARN.replace("us-east-1", "eu-west-1") + "index"}, "on_failure_arn"),
+    ],
+)
+def test_a_broken_rule_names_its_field(changes: dict[str, Any], field_name: str) -> None:
+    with pytest.raises(RuleBroken) as refused:
+        check_function(replace(GOOD, **changes), HOME)
+    assert refused.value.field_name == field_name and str(refused.value).startswith(f"{field_name}: ")
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("change", "field_name"),
+    [
+        (lambda s: [replace(s, bucket="")], "sources.bucket"),
+        (lambda s: [replace(s, events=())], "sources.events"),
+        (lambda s: [replace(s, events=("s3:ObjectRemoved:*",))], "sources.events"),
+        (lambda s: [replace(s, key_prefix="x" * 1_025)], "sources.key_prefix"),
+        (lambda s: [s, s], "sources"),
+        (lambda s: [replace(s, key_prefix=str(i)) for i in range(17)], "sources"),
+    ],
+)
+def test_a_bad_source_is_refused(change: Callable[[BucketSourceSpec], list[BucketSourceSpec]], field_name: str) -> None:
+    with pytest.raises(RuleBroken) as refused:
+        check_sources(change(SOURCE))
+    assert refused.value.field_name == field_name
+
+
+def test_good_sources_pass() -> None:
+    check_sources([SOURCE, replace(SOURCE, key_suffix=".wav"), replace(SOURCE, events=("s3:ObjectCreated:Put",))])
+
+
+def test_at_least_100_stay_unreserved() -> None:
+    """900 of 1,000 can be reserved in all; 0 always can; the refusal says how many are left."""
+    check_reservation(900, 0, 1_000)
+    check_reservation(400, 500, 1_000)
+    check_reservation(0, 0, 50)
+    with pytest.raises(RuleBroken, match=r"below its minimum value of \[100\]; at most 400 can"):
+        check_reservation(401, 500, 1_000)
