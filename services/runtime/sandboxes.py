@@ -1,8 +1,12 @@
 """The host's end of one sandbox: its process, its channel, its output. What comes out of it is not trusted."""
 
 import asyncio
+import fcntl
 import os
+import select
 import socket
+import struct
+import termios
 from collections import deque
 from typing import Any, Protocol
 
@@ -15,6 +19,7 @@ MAX_OUTPUT_READS = 16
 OUTPUT_READ_BYTES = 65_536
 RECEIVE_BYTES = 262_144
 TAIL_BYTES = 4_096
+MAX_RUNS_LOOKED_AT = 64
 
 
 class Owner(Protocol):
@@ -162,6 +167,13 @@ class Sandbox:
                 return
             self._owner.on_output(self, data)
 
+    def _take_some_output(self, size: int) -> None:
+        try:
+            data = os.read(self._output_fd, size)
+        except OSError:
+            return
+        self._owner.on_output(self, data)
+
     def _on_pid(self, pid: int) -> None:
         self.pid = pid
 
@@ -230,7 +242,23 @@ class Sandbox:
             self._loop.remove_writer(channel)
 
     def _output_readable(self) -> None:
-        self.take_output()
+        if not self.ahead:
+            self.take_output()
+            return
+        # Whose output is it? What is in the pipe belongs to one run, as a run that was sent ahead begins only after the
+        # output of the one before was taken. It is the current one's if that has not ended by the time we have looked.
+        for _ in range(MAX_RUNS_LOOKED_AT):
+            run, written = self.run, _bytes_in(self._output_fd)
+            while self._receive():
+                pass
+            if self._output_fd < 0:
+                return
+            if self.run is run:
+                if written:
+                    self._take_some_output(written)
+                elif _is_hung_up(self._output_fd):
+                    self._close_output()
+                return
 
     def _close_channel(self) -> None:
         if self._channel is not None:
@@ -244,3 +272,14 @@ class Sandbox:
             self._loop.remove_reader(self._output_fd)
             os.close(self._output_fd)
             self._output_fd = -1
+
+
+def _is_hung_up(pipe_fd: int) -> bool:
+    """Whether all who could write are gone and nothing is left to read."""
+    poll = select.poll()
+    poll.register(pipe_fd, select.POLLIN)
+    return any(events == select.POLLHUP for _, events in poll.poll(0))
+
+
+def _bytes_in(pipe_fd: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(pipe_fd, termios.FIONREAD, bytes(4)))[0])
