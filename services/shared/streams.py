@@ -208,6 +208,9 @@ async def serve_stream(
             else:
                 await wakeup.wait()
 
+    # Else it would go with the first write; a refusal that comes while that is under way would send it again, which
+    # gRPC does not take: the call would never end.
+    await context.send_initial_metadata(())
     reader, writer = asyncio.create_task(read()), asyncio.create_task(write())
     try:
         done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_EXCEPTION)

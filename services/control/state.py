@@ -1,0 +1,119 @@
+"""The configuration in memory: what is committed, indexed for reading. Resources are never changed once they are in."""
+
+import bisect
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from evenflow.control.v1 import resources_pb2
+
+from services.policy.sharing import ACCOUNT, limit_key
+
+FunctionKey = tuple[str, str]
+
+
+def function_resource_key(tenant_id: str, function_name: str) -> str:
+    """Key of a function."""
+    return f"function/{tenant_id}/{function_name}"
+
+
+class State:
+    """Resources by key, and what is derived from them. Only `apply` changes it."""
+
+    def __init__(self, revision: int, resources: Iterable[resources_pb2.Resource]) -> None:
+        self.revision = revision
+        self.fleet = resources_pb2.Fleet()
+        self.shard_map = resources_pb2.ShardMap()
+        self.tenants: dict[str, resources_pb2.Tenant] = {}
+        self.functions: dict[FunctionKey, resources_pb2.Function] = {}
+        self.sources: dict[str, resources_pb2.EventSource] = {}
+        self.members: dict[str, resources_pb2.Member] = {}
+        # Functions with a reservation, 0 included, by limit key.
+        self.reservations: dict[str, int] = {}
+        self.total_reserved = 0
+        self._resources: dict[str, resources_pb2.Resource] = {}
+        self._names: dict[str, list[str]] = {}
+        self._sources_of: dict[FunctionKey, dict[str, resources_pb2.EventSource]] = {}
+        self.apply(revision, resources, ())
+
+    @property
+    def resources(self) -> Mapping[str, resources_pb2.Resource]:
+        """Everything by key."""
+        return MappingProxyType(self._resources)
+
+    def apply(self, revision: int, upserts: Iterable[resources_pb2.Resource], deleted_keys: Iterable[str]) -> None:
+        """Take a committed change."""
+        for key in deleted_keys:
+            self._take_out(key)
+        for resource in upserts:
+            self._put_in(resource)
+        self.revision = revision
+
+    def function(self, tenant_id: str, function_name: str) -> resources_pb2.Function | None:
+        """The function, if there is one."""
+        return self.functions.get((tenant_id, function_name))
+
+    def sources_of(self, tenant_id: str, function_name: str) -> list[resources_pb2.EventSource]:
+        """The event sources of a function, by id."""
+        return [source for _, source in sorted(self._sources_of.get((tenant_id, function_name), {}).items())]
+
+    def names_after(self, tenant_id: str, after: str, count: int) -> list[str]:
+        """At most `count` names of the tenant's functions that come after this one, in order; empty: from the first."""
+        names = self._names.get(tenant_id, [])
+        start = bisect.bisect_right(names, after) if after else 0
+        return names[start : start + count]
+
+    def limits(self) -> dict[str, int]:
+        """Limits of which shares are given out: limit key -> invocations at once."""
+        found = {key: reserved for key, reserved in self.reservations.items() if reserved > 0}
+        found[ACCOUNT] = self.unreserved
+        return found
+
+    @property
+    def unreserved(self) -> int:
+        """What of the account's concurrency no function has for itself."""
+        return max(0, self.fleet.account_concurrency - self.total_reserved)
+
+    def _put_in(self, resource: resources_pb2.Resource) -> None:
+        self._take_out(resource.key)
+        self._resources[resource.key] = resource
+        match resource.WhichOneof("kind"):
+            case "fleet":
+                self.fleet = resource.fleet
+            case "shard_map":
+                self.shard_map = resource.shard_map
+            case "tenant":
+                self.tenants[resource.tenant.tenant_id] = resource.tenant
+            case "member":
+                self.members[resource.member.node_id] = resource.member
+            case "source":
+                source = resource.source
+                self.sources[source.source_id] = source
+                self._sources_of.setdefault((source.tenant_id, source.function_name), {})[source.source_id] = source
+            case "function":
+                function = resource.function
+                self.functions[function.tenant_id, function.function_name] = function
+                bisect.insort(self._names.setdefault(function.tenant_id, []), function.function_name)
+                if function.HasField("reserved_concurrency"):
+                    self._reserve(limit_key(function.tenant_id, function.function_name), function.reserved_concurrency)
+
+    def _take_out(self, key: str) -> None:
+        resource = self._resources.pop(key, None)
+        match resource.WhichOneof("kind") if resource is not None else None:
+            case "source":
+                source = self.sources.pop(resource.source.source_id)  # type: ignore[union-attr]  # None matches no case
+                self._sources_of[source.tenant_id, source.function_name].pop(source.source_id)
+            case "member":
+                del self.members[resource.member.node_id]  # type: ignore[union-attr]
+            case "tenant":
+                del self.tenants[resource.tenant.tenant_id]  # type: ignore[union-attr]
+            case "function":
+                function = self.functions.pop((resource.function.tenant_id, resource.function.function_name))  # type: ignore[union-attr]
+                names = self._names[function.tenant_id]
+                del names[bisect.bisect_left(names, function.function_name)]
+                self._reserve(limit_key(function.tenant_id, function.function_name), None)
+
+    def _reserve(self, key: str, reserved: int | None) -> None:
+        self.total_reserved -= self.reservations.pop(key, 0)
+        if reserved is not None:
+            self.reservations[key] = reserved
+            self.total_reserved += reserved
