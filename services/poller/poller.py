@@ -120,6 +120,8 @@ class Poller:
         await self._node.drain()
         await self.sources.drain()
         self.processing.drain()
+        # What was granted would be delivered again as often as it is given back.
+        await self.queues.stop_leasing()
         # Three counts of three owners, once in a process's life: looking is simpler than signals.
         while self.queues.leases_held or self.hosts.in_flight or self.deliveries.in_flight:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_SECONDS)

@@ -106,6 +106,10 @@ class QueueFleet:
         for node in self._nodes.values():
             node.limit_changed(key)
 
+    async def stop_leasing(self) -> None:
+        """Have no node deliver anything more; settlements go on."""
+        await asyncio.gather(*(node.stop_leasing() for node in self._nodes.values()))
+
     async def close(self) -> None:
         """End every stream."""
         await asyncio.gather(*(node.close() for node in self._nodes.values()), *self._closing, return_exceptions=True)

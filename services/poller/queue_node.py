@@ -119,6 +119,10 @@ class QueueNode:
         self._lease_link.start()
         self._settle_link.start()
 
+    async def stop_leasing(self) -> None:
+        """End the lease stream, and with it what was granted; settlements go on."""
+        await self._lease_link.close()
+
     async def close(self) -> None:
         """End both streams."""
         await self._lease_link.close()

@@ -151,6 +151,7 @@ class Attempt:
     counts: bool
     executed_version: str
     sandbox_id: str
+    is_function_error: bool = False
 
 
 @dataclass(slots=True)

@@ -171,4 +171,5 @@ def _attempt_from(record: queue_pb2.AttemptRecord) -> Attempt:
         record.status not in _NOT_COUNTED,
         record.executed_version,
         record.sandbox_id,
+        record.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR,
     )

@@ -57,6 +57,9 @@ def progress_after(progress: Progress | None, settle: Settle) -> Progress | None
         after.error_message = settle.error_message[:MAX_ERROR_MESSAGE]
     if attempt is not None:
         _note_attempt(after, attempt)
+        if attempt.is_function_error and settle.action in (Action.HANDOVER, Action.DEAD_LETTER):
+            # The last error ends the event; those before it were counted by their releases.
+            after.function_errors += 1
         if settle.action is Action.ACK and settle.condition == event_pb2.CONDITION_SUCCESS:
             after.error_type = after.error_message = ""
     return after

@@ -23,6 +23,20 @@ def echo(invocation: runtime_pb2.Invocation) -> event_pb2.Outcome | None:
     )
 
 
+class _Stream:
+    """One caller's stream: its answers, and its invocations that are still open."""
+
+    def __init__(self) -> None:
+        self.answers: deque[runtime_pb2.InvokeResponse] = deque()
+        self.wakeup = Wakeup()
+        self.open: set[int] = set()
+
+    def answer(self, response: runtime_pb2.InvokeResponse) -> None:
+        """Send it."""
+        self.answers.append(response)
+        self.wakeup.set()
+
+
 # Any: a fake serves only a part of the contract, and the stubs know no asyncio coroutines.
 _Servicer: Any = runtime_pb2_grpc.RuntimeServiceServicer
 
@@ -35,9 +49,13 @@ class FakeRuntimeHost(_Servicer):  # type: ignore[misc]
         self.behave: Callable[[runtime_pb2.Invocation], event_pb2.Outcome | None] = echo
         self.cut_after_receive = False
         self.seen: list[runtime_pb2.Invocation] = []
-        self._answers: deque[runtime_pb2.InvokeResponse] = deque()
-        self._wakeup = Wakeup()
+        self._streams: list[_Stream] = []
         self._server: GrpcServer | None = None
+
+    @property
+    def callers(self) -> int:
+        """Streams that are open now."""
+        return len(self._streams)
 
     @property
     def address(self) -> str:
@@ -57,39 +75,43 @@ class FakeRuntimeHost(_Servicer):  # type: ignore[misc]
             await self._server.stop(0)
 
     def finish(self, invocation_id: int, outcome: event_pb2.Outcome) -> None:
-        """End an invocation that was kept open; its credit goes back."""
-        self._answers.append(
-            runtime_pb2.InvokeResponse(
-                results=[runtime_pb2.InvocationResult(invocation_id=invocation_id, outcome=outcome)],
-                credit_invocations=1,
-            )
-        )
-        self._wakeup.set()
+        """End an invocation that was kept open; its credit goes back. One whose caller has gone is passed over."""
+        for stream in self._streams:
+            if invocation_id in stream.open:
+                stream.open.discard(invocation_id)
+                result = runtime_pb2.InvocationResult(invocation_id=invocation_id, outcome=outcome)
+                stream.answer(runtime_pb2.InvokeResponse(results=[result], credit_invocations=1))
+                return
 
     def grant(self, invocations: int) -> None:
-        """More credit."""
-        self._answers.append(runtime_pb2.InvokeResponse(credit_invocations=invocations))
-        self._wakeup.set()
+        """More credit for every caller."""
+        for stream in self._streams:
+            stream.answer(runtime_pb2.InvokeResponse(credit_invocations=invocations))
 
     async def Invoke(self, _requests: Any, context: Any) -> None:
         """See the proto."""
-        self._answers.clear()
+        stream = _Stream()
+        self._streams.append(stream)
 
         def on_message(request: runtime_pb2.InvokeRequest) -> None:
             if request.HasField("hello"):
-                self._answers.append(runtime_pb2.InvokeResponse(load=runtime_pb2.HostLoad(slots=self.credit)))
-                self.grant(self.credit)
+                load = runtime_pb2.HostLoad(slots=self.credit)
+                stream.answer(runtime_pb2.InvokeResponse(load=load, credit_invocations=self.credit))
             for invocation in request.batch.invocations:
                 self.seen.append(invocation)
                 if self.cut_after_receive:
                     raise EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "cut by the test")
+                stream.open.add(invocation.invocation_id)
                 outcome = self.behave(invocation)
                 if outcome is not None:
                     self.finish(invocation.invocation_id, outcome)
 
-        await serve_stream(
-            context,
-            on_message=on_message,
-            produce=lambda: self._answers.popleft() if self._answers else None,
-            wakeup=self._wakeup,
-        )
+        try:
+            await serve_stream(
+                context,
+                on_message=on_message,
+                produce=lambda: stream.answers.popleft() if stream.answers else None,
+                wakeup=stream.wakeup,
+            )
+        finally:
+            self._streams.remove(stream)

@@ -23,6 +23,12 @@ async def eventually(predicate: Callable[[], T | Awaitable[T]], within_seconds: 
         await asyncio.sleep(_POLL_SECONDS)
 
 
+async def until(condition: Callable[[], Awaitable[bool]], within_seconds: float = 5.0, what: str = "") -> None:
+    """Until the condition, a coroutine function, holds; AssertionError when it does not in time."""
+    awaited: Callable[[], bool | Awaitable[bool]] = condition
+    await eventually(awaited, within_seconds, what)
+
+
 def wait_until(predicate: Callable[[], T], within_seconds: float = 5.0, what: str = "") -> T:
     """The same for code without a loop."""
     deadline = time.monotonic() + within_seconds

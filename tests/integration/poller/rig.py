@@ -1,0 +1,230 @@
+"""A fleet of real processes whose runtime host is scripted: each test says what its function answers."""
+
+import io
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from evenflow.common.v1 import errors_pb2, event_pb2
+from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
+from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
+from evenflow.poller.v1 import poller_pb2_grpc
+from evenflow.runtime.v1 import runtime_pb2
+
+from services.shared import ids
+from services.shared.channels import Peer
+from services.shared.membership import Membership
+from tests.kit.fake_runtime_host import FakeRuntimeHost
+from tests.kit.processes import ServiceProcesses, free_port
+from tests.kit.waiting import eventually, until
+
+TENANT = "default"
+S = event_pb2.OutcomeStatus
+Outcome = event_pb2.Outcome
+Behave = Callable[[runtime_pb2.Invocation], Outcome | None]
+PROCESSES = ("control", "queue-0", "frontend-0", "poller-0")
+
+
+def arn(name: str) -> str:
+    """The ARN of a function of this fleet."""
+    return f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
+
+
+def succeeded(payload: bytes = b"null") -> Outcome:
+    """The handler returned."""
+    return Outcome(
+        status=S.OUTCOME_STATUS_SUCCEEDED,
+        response_payload=payload,
+        executed_version="$LATEST",
+        started_at_unix_nano=1_700_000_000_000_000_000,
+        duration_us=1_000,
+    )
+
+
+def failed(message: str = "no") -> Outcome:
+    """The handler raised."""
+    return Outcome(
+        status=S.OUTCOME_STATUS_FUNCTION_ERROR,
+        response_payload=b'{"errorMessage": "%s", "errorType": "ValueError"}' % message.encode(),
+        error_type="ValueError",
+        error_message=message,
+        executed_version="$LATEST",
+        started_at_unix_nano=1_700_000_000_000_000_000,
+        duration_us=1_000,
+    )
+
+
+def refused(reason: "errors_pb2.ErrorReason.ValueType") -> Outcome:
+    """Nothing ran."""
+    is_throttle = reason == errors_pb2.ERROR_REASON_CONCURRENCY_EXCEEDED
+    return Outcome(
+        status=S.OUTCOME_STATUS_THROTTLED if is_throttle else S.OUTCOME_STATUS_SYSTEM_ERROR,
+        error_type="refused",
+        error_message="refused",
+        refusal=errors_pb2.ErrorDetail(reason=reason, message="refused"),
+    )
+
+
+class Rig:
+    """Control, queue, frontend and poller as processes; the runtime host is this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.processes = ServiceProcesses(
+            folder,
+            {
+                "EVENFLOW_RETRY_BASE_SECONDS": "0.05",
+                "EVENFLOW_RETRY_THROTTLE_BASE_SECONDS": "0.05",
+                "EVENFLOW_RETRY_THROTTLE_CAP_SECONDS": "0.2",
+                "EVENFLOW_POLLER_PENDING_SECONDS": "0.5",
+                "EVENFLOW_POLLER_DELIVERY_SECONDS": "0.5",
+                "EVENFLOW_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+                "EVENFLOW_GRPC_LISTEN": f"127.0.0.1:{free_port()}",
+            },
+        )
+        run_dir = self.processes.run_dir
+        self.behaviours: dict[str, Behave] = {}
+        self.seen: dict[str, list[runtime_pb2.Invocation]] = {}
+        self.host = FakeRuntimeHost(run_dir / "runtime-0.sock", self.processes.token, credit=500)
+        self.host.behave = self._behave
+        self._peers: list[Peer] = []
+        self._membership: Membership | None = None
+        self.control: Any = control_pb2_grpc.ControlServiceStub(self._dial("control").channel)
+        self.metadata = self._peers[0].metadata
+        self.door: Any = frontend_pb2_grpc.FrontendServiceStub(self._dial("frontend-0").channel)
+        self.poller: Any = poller_pb2_grpc.PollerServiceStub(self._dial("poller-0").channel)
+        self._package = b""
+
+    async def start(self) -> None:
+        """Everything up."""
+        for node_id in PROCESSES:
+            self.processes.start(node_id)
+        await self.host.start()
+        for node_id in PROCESSES:
+            await eventually(lambda node_id=node_id: self.processes.serving_count(node_id), 30, node_id)  # type: ignore[misc]
+        await self.join()
+        self._package = await self._upload()
+
+    async def stop(self) -> None:
+        """Everything down."""
+        await self.leave()
+        await self.host.stop()
+        for peer in self._peers:
+            await peer.close()
+        self.processes.stop()
+
+    async def join(self) -> None:
+        """The runtime host becomes a member."""
+        self._membership = Membership(
+            self._dial("control"),
+            node_id="runtime-0",
+            role=resources_pb2.NODE_ROLE_RUNTIME,
+            incarnation=ids.new_incarnation(),
+            address=self.host.address,
+            slots=500,
+        )
+        self._membership.start()
+        await self._membership.wait_welcome()
+
+    async def leave(self) -> None:
+        """The runtime host drains and goes."""
+        if self._membership is not None:
+            self._membership.leave()
+            await self._membership.stop()
+            self._membership = None
+
+    async def deploy(
+        self,
+        name: str,
+        behave: Behave,
+        *,
+        on_success: str = "",
+        on_failure: str = "",
+        reserved: int | None = None,
+        retries: int | None = None,
+    ) -> None:
+        """A function that answers so; destinations are names."""
+        self.behaviours[name] = behave
+        self.seen[name] = []
+        function = resources_pb2.Function(
+            tenant_id=TENANT,
+            function_name=name,
+            latest=resources_pb2.FunctionVersion(code_sha256=self._package, handler="app.handler", runtime="python3"),
+            async_config=resources_pb2.AsyncConfig(
+                on_success_arn=arn(on_success) if on_success else "",
+                on_failure_arn=arn(on_failure) if on_failure else "",
+                maximum_retry_attempts=retries,
+            ),
+            reserved_concurrency=reserved,
+        )
+        await self.control.PutFunction(control_pb2.PutFunctionRequest(function=function), metadata=self.metadata)
+
+    async def delete(self, name: str) -> None:
+        """The function goes."""
+        await self.control.DeleteFunction(
+            control_pb2.DeleteFunctionRequest(tenant_id=TENANT, function_name=name), metadata=self.metadata
+        )
+
+    async def submit(self, name: str, payload: bytes = b'{"a":1}') -> bytes:
+        """An event; its id."""
+        event = frontend_pb2.EventSubmission(function_name=name, payload=payload)
+        answer = await self.door.InvokeAsync(
+            frontend_pb2.InvokeAsyncRequest(event=event), metadata=self.metadata, wait_for_ready=True, timeout=10
+        )
+        request_id: bytes = answer.request_id
+        return request_id
+
+    async def event(self, request_id: bytes) -> frontend_pb2.GetEventResponse:
+        """What the fleet knows of it."""
+        answer: frontend_pb2.GetEventResponse = await self.door.GetEvent(
+            frontend_pb2.GetEventRequest(request_id=request_id),
+            metadata=self.metadata,
+            wait_for_ready=True,
+            timeout=10,
+        )
+        return answer
+
+    async def ended(self, request_id: bytes, state: str, within_seconds: float = 10.0) -> frontend_pb2.GetEventResponse:
+        """Wait until it is in this state."""
+
+        seen: list[frontend_pb2.GetEventResponse] = []
+
+        async def look() -> bool:
+            try:
+                found = await self.event(request_id)
+            except grpc.aio.AioRpcError as e:
+                if e.code() is grpc.StatusCode.UNAVAILABLE:
+                    return False
+                raise
+            seen[:] = [found]
+            assert found.state == state or found.state not in ("succeeded", "failed", "dead"), found
+            return found.state == state
+
+        await until(look, within_seconds, f"{request_id.hex()} {state}")
+        return seen[0]
+
+    def runs(self, name: str, request_id: bytes | None = None) -> list[runtime_pb2.Invocation]:
+        """Invocations that the host saw."""
+        return [i for i in self.seen[name] if request_id is None or i.request_id == request_id]
+
+    def _behave(self, invocation: runtime_pb2.Invocation) -> Outcome | None:
+        self.seen[invocation.function_name].append(invocation)
+        return self.behaviours[invocation.function_name](invocation)
+
+    def _dial(self, node_id: str) -> Peer:
+        peer = Peer.dial(f"unix:{self.processes.run_dir}/{node_id}.sock", self.processes.token)
+        self._peers.append(peer)
+        return peer
+
+    async def _upload(self) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("app.py", "def handler(event, context):\n    pass\n")
+
+        async def parts() -> AsyncIterator[control_pb2.UploadPackageRequest]:
+            yield control_pb2.UploadPackageRequest(chunk=buffer.getvalue())
+
+        answer = await self.control.UploadPackage(parts(), metadata=self.metadata)
+        sha: bytes = answer.code_sha256
+        return sha
