@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from evenflow.common.v1 import event_pb2
 from evenflow.queue.v1 import queue_pb2
@@ -23,9 +24,25 @@ from services.shared.tracing import Tracer
 # A shard that refused a batch is not chosen for this time, unless its node says sooner that it serves.
 REFUSAL_COOL_DOWN_MS = 200.0
 STALE_RETRY_MS = 100.0
+# Events count as arriving together for so long.
+RUN_MS = 2.0
 RETRY_AFTER_MS = 1_000
 _FULL = (Reason.ERROR_REASON_SHARD_FULL, Reason.ERROR_REASON_DISK_FULL)
 _SHARD_REFUSED = (*_FULL, Reason.ERROR_REASON_SHARD_UNAVAILABLE, Reason.ERROR_REASON_DRAINING)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Events that share one shard choice."""
+
+    tenant_id: str
+    lane: Lane
+    ends_ms: float
+    left: int
+
+    def goes_on(self, tenant_id: str, now_ms: float) -> bool:
+        """Whether one more event of this tenant belongs to it."""
+        return self.left > 0 and now_ms < self.ends_ms and tenant_id == self.tenant_id
 
 
 class Accepter:
@@ -45,6 +62,7 @@ class Accepter:
         self._view = view
         self._draw = draw
         self._choice = make_choice(settings.shard_choice, settings.shard_choice_d)
+        self._run: _Run | None = None
         self._batch_id = 0
         self._held: deque[tuple[event_pb2.Event, Ticket, int]] = deque()
         self._link_up: dict[int, bool] = {}
@@ -59,6 +77,7 @@ class Accepter:
     def resize(self, shard_count: int) -> None:
         """The shard count is known; it stays for the life of the fleet (ids encode it)."""
         if shard_count != len(self.lanes):
+            self._run = None
             self.lanes = [*self.lanes[:shard_count], *map(Lane, range(len(self.lanes), shard_count))]
             self.depths = Depths(shard_count, healthy=False)
 
@@ -95,7 +114,7 @@ class Accepter:
             request_id = ids.derive(target.tenant_id, token[0], token[1].encode(), len(self.lanes))
             lane = self.lanes[ids.shard_of(request_id)]
         elif token is None:
-            lane = self._choose(target.tenant_id, now_ms)
+            lane = self._choose_for_run(target.tenant_id, now_ms)
             if lane is not None:
                 request_id = ids.mint(wall_ms, lane.shard_id)
         if trace.traceparent.endswith("01"):
@@ -206,6 +225,17 @@ class Accepter:
         )
         if self.depths.set_healthy(lane.shard_id, healthy, self._clock.monotonic_ms()) and healthy and self._held:
             self.place_held()
+
+    def _choose_for_run(self, tenant_id: str, now_ms: float) -> Lane | None:
+        """One choice for events of a tenant that arrive together: a few larger commits instead of many small ones."""
+        run = self._run
+        if run is not None and run.goes_on(tenant_id, now_ms) and self.depths.is_healthy(run.lane.shard_id):
+            run.left -= 1
+            return run.lane
+        lane = self._choose(tenant_id, now_ms)
+        left = self._settings.choice_run - 1
+        self._run = _Run(tenant_id, lane, now_ms + RUN_MS, left) if lane is not None and left else None
+        return lane
 
     def _choose(self, tenant_id: str, now_ms: float) -> Lane | None:
         quota = 0.0

@@ -57,6 +57,13 @@ class FrontendSettings(NodeSettings):
     shard_choice: str = setting(
         "frontend.shard_choice", DEFAULT_POLICY, choices=POLICIES, help="How a new event finds its shard."
     )
+    choice_run: int = setting(
+        "frontend.choice_run",
+        32,
+        minimum=1,
+        maximum=1_000,
+        help="Events of a tenant that arrive within 2 ms share a shard choice, up to so many; 1: each has its own.",
+    )
     shard_choice_d: int = setting(
         "frontend.shard_choice_d", 2, minimum=1, maximum=MAX_CHOICES, help="Candidates of best_of_d."
     )

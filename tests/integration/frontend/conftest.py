@@ -9,7 +9,6 @@ from typing import Any
 import boto3
 import grpc
 import pytest
-import uvloop
 from botocore.config import Config
 from evenflow.control.v1 import resources_pb2
 from evenflow.frontend.v1 import frontend_pb2_grpc
@@ -140,12 +139,6 @@ class Rig:
 
     async def until_healthy(self, shards: int = 4) -> None:
         await eventually(lambda: len(self.frontend.accepter.depths.healthy) == shards)
-
-
-@pytest.fixture(scope="session")
-def event_loop_policy() -> Any:
-    """The loop that services run on: its transports differ from asyncio's."""
-    return uvloop.EventLoopPolicy()
 
 
 @pytest.fixture(scope="session")
