@@ -24,6 +24,8 @@ SETTLEMENT_OVERHEAD_BYTES = 2_048
 MAX_UNANSWERED_BATCHES = 3
 MAX_LIMITS = 1_000
 RETRY_MS = 100.0
+# Nobody waits for a settlement, and each message of them is a commit in every shard that it names.
+SETTLE_GAP_MS = 8.0
 log = logging.getLogger(__name__)
 
 
@@ -111,7 +113,7 @@ class QueueNode:
             produce=self._produce_settle_request,
             on_message=self._on_settled,
             on_down=lambda _error: self._on_settle_down(),
-            gap_ms=QUEUE_GAP_MS,
+            gap_ms=SETTLE_GAP_MS,
         )
 
     def start(self) -> None:

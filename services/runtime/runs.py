@@ -11,7 +11,6 @@ from services.shared import ids
 from services.shared.errors import EvenflowError, Reason
 
 _THROTTLES = (Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED)
-_S = event_pb2.OutcomeStatus
 
 
 class Run:
@@ -51,7 +50,9 @@ class Run:
 def refused(error: EvenflowError) -> event_pb2.Outcome:
     """Nothing ran: THROTTLED for concurrency, SYSTEM_ERROR for everything else."""
     return event_pb2.Outcome(
-        status=_S.OUTCOME_STATUS_THROTTLED if error.reason in _THROTTLES else _S.OUTCOME_STATUS_SYSTEM_ERROR,
+        status=event_pb2.OUTCOME_STATUS_THROTTLED
+        if error.reason in _THROTTLES
+        else event_pb2.OUTCOME_STATUS_SYSTEM_ERROR,
         error_type=error.kind.aws_code,
         error_message=error.message[:1_024],
         refusal=error.to_detail(),
@@ -61,7 +62,7 @@ def refused(error: EvenflowError) -> event_pb2.Outcome:
 def of_result(result: Result, version: str, sandbox_id: str, init_us: int) -> event_pb2.Outcome:
     """The handler was run to its end."""
     return event_pb2.Outcome(
-        status=_S.OUTCOME_STATUS_FUNCTION_ERROR if result.is_error else _S.OUTCOME_STATUS_SUCCEEDED,
+        status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR if result.is_error else event_pb2.OUTCOME_STATUS_SUCCEEDED,
         response_payload=result.payload,
         error_type=result.error_type.decode(errors="replace"),
         error_message=result.error_message.decode(errors="replace"),
@@ -89,7 +90,7 @@ def of_failure(
 ) -> event_pb2.Outcome:
     """The handler did not come to its end, or could not be loaded: counts as an attempt."""
     return event_pb2.Outcome(
-        status=_S.OUTCOME_STATUS_FUNCTION_ERROR,
+        status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR,
         response_payload=payload,
         error_type=error_type[:256],
         error_message=message[:1_024],

@@ -7,10 +7,8 @@ from opentelemetry.trace import SpanKind
 
 from services.runtime.runs import Run
 from services.shared.clock import Clock
-from services.shared.metrics import Metrics
+from services.shared.metrics import MAX_SERIES, Metrics, SeriesKey
 from services.shared.tracing import Tracer, force_sampled, is_sampled
-
-_S = event_pb2.OutcomeStatus
 
 
 class Telemetry:
@@ -24,6 +22,7 @@ class Telemetry:
         busy: Callable[[], Iterable[tuple[int, Mapping[str, str]]]],
         sandboxes: Callable[[], Mapping[str, int]],
     ) -> None:
+        self._keys: dict[tuple[str, str], SeriesKey] = {}
         self._tracer = tracer
         self._clock = clock
         self._invocations = metrics.counter("Invocations", "Runs of a handler, failed ones included.")
@@ -50,19 +49,28 @@ class Telemetry:
     def settled(self, run: Run, outcome: event_pb2.Outcome, init_span: tuple[int, int] | None) -> None:
         """An invocation has its outcome; `init_span`: begin and end of its cold start, nanoseconds since the epoch."""
         invocation = run.invocation
-        tenant_id, function_name, status = invocation.tenant_id, invocation.function_name, outcome.status
-        if status == _S.OUTCOME_STATUS_THROTTLED:
-            self._throttles.add(1, function=function_name, tenant=tenant_id)
-        elif status != _S.OUTCOME_STATUS_SYSTEM_ERROR:
-            self._invocations.add(1, function=function_name, tenant=tenant_id)
-            self._duration.record(outcome.duration_us / 1_000, function=function_name, tenant=tenant_id)
-            if status == _S.OUTCOME_STATUS_FUNCTION_ERROR:
-                self._errors.add(1, function=function_name, tenant=tenant_id)
+        status = outcome.status
+        key = self._key_of(invocation.tenant_id, invocation.function_name)
+        if status == event_pb2.OUTCOME_STATUS_THROTTLED:
+            self._throttles.add_at(key, 1)
+        elif status != event_pb2.OUTCOME_STATUS_SYSTEM_ERROR:
+            self._invocations.add_at(key, 1)
+            self._duration.record_at(key, outcome.duration_us / 1_000)
+            if status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
+                self._errors.add_at(key, 1)
         trace = invocation.trace
         if is_sampled(trace):
             self._record(run, outcome, trace, init_span)
-        elif status != _S.OUTCOME_STATUS_SUCCEEDED and trace.traceparent:
+        elif status != event_pb2.OUTCOME_STATUS_SUCCEEDED and trace.traceparent:
             self._record(run, outcome, force_sampled(trace), init_span)
+
+    def _key_of(self, tenant_id: str, function_name: str) -> SeriesKey:
+        key = self._keys.get((tenant_id, function_name))
+        if key is None:
+            if len(self._keys) >= MAX_SERIES:
+                self._keys.clear()
+            key = self._keys[tenant_id, function_name] = (("function", function_name), ("tenant", tenant_id))
+        return key
 
     def _record(
         self, run: Run, outcome: event_pb2.Outcome, trace: event_pb2.TraceContext, init_span: tuple[int, int] | None
@@ -84,7 +92,7 @@ class Telemetry:
                 "evenflow.sandbox_id": outcome.sandbox_id,
                 "evenflow.attempt": invocation.attempt,
             },
-            error=error if outcome.status != _S.OUTCOME_STATUS_SUCCEEDED else None,
+            error=error if outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED else None,
         )
         if init_span is not None:
             self._tracer.record("sandbox.init", context, *init_span)
@@ -94,5 +102,5 @@ class Telemetry:
                 context,
                 outcome.started_at_unix_nano,
                 outcome.started_at_unix_nano + outcome.duration_us * 1_000,
-                error=error if outcome.status != _S.OUTCOME_STATUS_SUCCEEDED else None,
+                error=error if outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED else None,
             )

@@ -34,6 +34,8 @@ from prometheus_client import REGISTRY, make_wsgi_app
 from services.shared.settings import NodeSettings
 
 Value = int | float
+# Attributes of one series, in the order in which they are always given.
+SeriesKey = tuple[tuple[str, str], ...]
 # A tenant with endless functions must not grow the process: further series are added up under "other".
 MAX_SERIES = 5_000
 # Lambda's metrics under the names that its users know. OpenTelemetry folds instrument names to lower case; a view for
@@ -80,18 +82,25 @@ _BUCKETS_MS: list[float] = [
 _BUCKETS_COUNT: list[float] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000]
 
 
+def _other(key: SeriesKey) -> SeriesKey:
+    return tuple((name, "other") for name, _ in key)
+
+
 class Counter:
     """A growing number for each set of attributes."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple[tuple[str, str], ...], Value] = {}
+        self._values: dict[SeriesKey, Value] = {}
 
     def add(self, amount: Value, **attributes: str) -> None:
         """Count; a dictionary look-up, no export."""
-        key = tuple(attributes.items())
+        self.add_at(tuple(attributes.items()), amount)
+
+    def add_at(self, key: SeriesKey, amount: Value) -> None:
+        """The same for attributes that the caller keeps as a key."""
         values = self._values
         if key not in values and len(values) >= MAX_SERIES:
-            key = tuple((name, "other") for name in attributes)
+            key = _other(key)
         values[key] = values.get(key, 0) + amount
 
     def value(self, **attributes: str) -> Value:
@@ -128,16 +137,19 @@ class Histogram:
         self._unit = unit
         self._description = description
         self._bounds = _BUCKETS_MS if unit == "ms" else _BUCKETS_COUNT
-        self._series: dict[tuple[tuple[str, str], ...], _Series] = {}
+        self._series: dict[SeriesKey, _Series] = {}
         self._since_ns = time.time_ns()
 
     def record(self, value: Value, **attributes: str) -> None:
         """Note one value."""
-        key = tuple(attributes.items())
+        self.record_at(tuple(attributes.items()), value)
+
+    def record_at(self, key: SeriesKey, value: Value) -> None:
+        """The same for attributes that the caller keeps as a key."""
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= MAX_SERIES:
-                key = tuple((name, "other") for name in attributes)
+                key = _other(key)
             series = self._series.setdefault(key, _Series(len(self._bounds) + 1))
         series.counts[bisect_left(self._bounds, value)] += 1
         series.count += 1

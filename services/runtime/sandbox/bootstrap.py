@@ -11,14 +11,13 @@ import socket
 import sys
 import termios
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from . import failures, frames
-from .context import LambdaContext
+from .context import LambdaContext, facts_of_function
 
 CHANNEL_FD = 3
 _RECEIVE_BYTES = 262_144
@@ -85,6 +84,9 @@ def _loop(channel: socket.socket, handler: Handler) -> None:
     environ = os.environ
     waiting: deque[frames.Invoke] = deque()
     is_output_taken = True
+    trace_header = b""
+    # Before the handler's first run: what it does to its environment is its own affair.
+    facts = facts_of_function()
     while True:
         while not waiting or (waiting[0].is_ahead and not is_output_taken):
             data = channel.recv(_RECEIVE_BYTES)
@@ -96,17 +98,17 @@ def _loop(channel: socket.socket, handler: Handler) -> None:
                 else:
                     waiting.append(frames.parse_invoke(frame))
         invoke = waiting.popleft()
-        _request_id = str(uuid.UUID(bytes=invoke.request_id))
-        if invoke.trace_header:
-            environ["_X_AMZN_TRACE_ID"] = invoke.trace_header.decode()
-        else:
-            environ.pop("_X_AMZN_TRACE_ID", None)
-        result, has_output = _run(handler, invoke)
+        digits = invoke.request_id.hex()
+        _request_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        if invoke.trace_header != trace_header:
+            trace_header = invoke.trace_header
+            environ["_X_AMZN_TRACE_ID"] = trace_header.decode()
+        result, has_output = _run(handler, invoke, facts)
         is_output_taken = not has_output
         channel.sendall(result)
 
 
-def _run(handler: Handler, invoke: frames.Invoke) -> "tuple[bytes, bool]":
+def _run(handler: Handler, invoke: frames.Invoke, facts: "dict[str, str | None]") -> "tuple[bytes, bool]":
     error: failures.ErrorObject | None = None
     payload = b""
     started_ns = time.time_ns()
@@ -117,7 +119,7 @@ def _run(handler: Handler, invoke: frames.Invoke) -> "tuple[bytes, bool]":
         except (ValueError, RecursionError) as e:
             raise failures.Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {e}") from None
         deadline_ms = started_ns // 1_000_000 + invoke.timeout_ms
-        context = LambdaContext(_request_id, invoke.client_context, deadline_ms, invoke.arn.decode())
+        context = LambdaContext(facts, _request_id, invoke.client_context, deadline_ms, invoke.arn.decode())
         result = handler(event, context)
         payload = _marshal(result)
     except Exception as e:

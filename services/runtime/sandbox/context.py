@@ -44,17 +44,32 @@ class ClientContext:
         self.client = Client(client) if isinstance(client, dict) else None
 
 
+def facts_of_function() -> "dict[str, str | None]":
+    """The attributes of a context that stay for the life of a sandbox, from its environment."""
+    return {
+        "log_group_name": os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME"),
+        "log_stream_name": os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME"),
+        "function_name": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
+        "memory_limit_in_mb": os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+        "function_version": os.environ.get("AWS_LAMBDA_FUNCTION_VERSION"),
+    }
+
+
 class LambdaContext:
     """What a handler can know of its run."""
 
-    def __init__(self, request_id: str, client_context: bytes, deadline_ms: int, arn: str) -> None:
-        environ = os.environ
+    log_group_name: "str | None"
+    log_stream_name: "str | None"
+    function_name: "str | None"
+    memory_limit_in_mb: "str | None"
+    function_version: "str | None"
+
+    def __init__(
+        self, facts: "dict[str, str | None]", request_id: str, client_context: bytes, deadline_ms: int, arn: str
+    ) -> None:
+        """`facts`: what is the same in every run, see `facts_of_function`."""
+        self.__dict__.update(facts)
         self.aws_request_id = request_id
-        self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
-        self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.function_version = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
         self.invoked_function_arn = arn
         self.client_context: ClientContext | None = None
         if client_context:
