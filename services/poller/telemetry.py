@@ -91,7 +91,11 @@ class Telemetry:
                 "poller.deliver",
                 held.trace,
                 kind=SpanKind.PRODUCER,
-                attributes={**_attributes(held), "evenflow.destination_arn": destination_arn},
+                attributes={
+                    **_attributes(held),
+                    "evenflow.attempt": held.runs_so_far,
+                    "evenflow.destination_arn": destination_arn,
+                },
             )
             held.delivery_trace = self._tracer.context_of(held.span, held.trace)
 
