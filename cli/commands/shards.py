@@ -1,0 +1,81 @@
+"""`evenflow shards`: how full every shard is and who owns it."""
+
+from typing import Any
+
+import grpc
+from evenflow.queue.v1 import queue_pb2
+
+from cli.commands.options import DataOption, JsonOption
+from cli.connection import FleetConnection
+from cli.failures import from_rpc, reason_name
+from cli.output import console, print_json, size_of, span_of_ms, state_text, table
+
+
+def shards(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List the shards: depth, owner, age of the oldest.
+
+    Also what is leased, delayed, in handover or dead in each.
+    """
+    with FleetConnection(data) as fleet:
+        rows, silent = describe_shards(fleet)
+    if as_json:
+        print_json(rows)
+        return
+    numbers = ("shard", "depth", "leased", "delayed", "handover", "dead", "oldest", "accepted", "finished", "file")
+    shown = table("shard", "owner", "state", *numbers[1:], right=numbers)
+    for row in rows:
+        shown.add_row(
+            str(row["shard_id"]),
+            row["owner"],
+            state_text(row["state"]),
+            str(row["depth"]),
+            str(row["leased"]),
+            str(row["delayed"]),
+            str(row["handovers"]),
+            str(row["dead_letters"]),
+            span_of_ms(row["oldest_age_ms"]) if row["oldest_age_ms"] else "-",
+            str(row["accepted_total"]),
+            str(row["finished_total"]),
+            size_of(row["file_bytes"]),
+        )
+    screen = console()
+    screen.print(shown)
+    for row in rows:
+        if row["state_reason"]:
+            screen.print(f"shard {row['shard_id']}: {row['state_reason']}", style="red")
+    for node_id, why in silent.items():
+        screen.print(f"{node_id} does not answer: {why}", style="red")
+
+
+def describe_shards(fleet: FleetConnection) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Every shard by id, and the nodes that did not answer with the reason."""
+    rows: list[dict[str, Any]] = []
+    silent: dict[str, str] = {}
+    for node_id, node in fleet.queue_nodes().items():
+        try:
+            answer = fleet.ask(node.DescribeShards, queue_pb2.DescribeShardsRequest())
+        except grpc.RpcError as e:
+            silent[node_id] = reason_name(from_rpc(e).reason)
+            continue
+        for shard in answer.shards:
+            depth = shard.depth
+            rows.append(
+                {
+                    "shard_id": depth.shard_id,
+                    "owner": answer.node_id,
+                    "state": queue_pb2.ShardState.Name(depth.state).removeprefix("SHARD_STATE_").lower(),
+                    "state_reason": shard.state_reason,
+                    "depth": depth.depth,
+                    "leased": depth.leased,
+                    "delayed": shard.delayed,
+                    "handovers": shard.handovers,
+                    "dead_letters": shard.dead_letters,
+                    "oldest_age_ms": depth.oldest_age_ms,
+                    "accepted_total": shard.accepted_total,
+                    "finished_total": shard.finished_total,
+                    "file_bytes": shard.file_bytes,
+                    "identity": shard.identity,
+                    "generation": shard.generation,
+                }
+            )
+    return sorted(rows, key=lambda row: row["shard_id"]), silent

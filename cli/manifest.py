@@ -1,0 +1,186 @@
+"""evenflow.toml: the functions of a folder, read and checked; every refusal names file and key."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cli.failures import CliError
+
+MANIFEST_NAME = "evenflow.toml"
+MAX_MANIFEST_BYTES = 1_048_576
+DEFAULT_RUNTIME = "python3"
+DEFAULT_TIMEOUT_SECONDS = 3
+DEFAULT_MEMORY_MB = 128
+_FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "code": str,
+    "handler": str,
+    "runtime": str,
+    "timeout_seconds": (int, float),
+    "memory_mb": int,
+    "description": str,
+    "environment": dict,
+    "buckets": list,
+    "sources": list,
+    "async": dict,
+    "reserved_concurrency": int,
+}
+_BUCKET_KEYS: dict[str, type | tuple[type, ...]] = {"name": str, "access": str}
+_SOURCE_KEYS: dict[str, type | tuple[type, ...]] = {"bucket": str, "events": list, "prefix": str, "suffix": str}
+_ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
+    "maximum_retry_attempts": int,
+    "maximum_event_age_seconds": int,
+    "on_success": dict,
+    "on_failure": dict,
+}
+_DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {"function": str}
+_KIND_NAMES = {str: "a text", int: "a whole number", dict: "a table", list: "a list", (int, float): "a number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket that a function sees."""
+
+    name: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """New files of a bucket become events."""
+
+    bucket: str
+    events: tuple[str, ...]
+    prefix: str = ""
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One function to deploy; `code` is a folder or a zip. None: what the fleet has by default."""
+
+    name: str
+    code: Path
+    handler: str
+    runtime: str = DEFAULT_RUNTIME
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    memory_mb: int = DEFAULT_MEMORY_MB
+    description: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    buckets: tuple[Bucket, ...] = ()
+    sources: tuple[Source, ...] = ()
+    maximum_retry_attempts: int | None = None
+    maximum_event_age_seconds: int | None = None
+    on_success: str = ""
+    on_failure: str = ""
+    reserved_concurrency: int | None = None
+
+
+def read_manifest(folder: Path) -> list[FunctionSpec]:
+    """The functions of a folder's manifest. CliError: no TOML (with the line), or a wrong key (with its name)."""
+    path = folder / MANIFEST_NAME
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise CliError(f"{path}: larger than {MAX_MANIFEST_BYTES:,} bytes")
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as e:
+        raise CliError(f"{path}: no TOML: {e}") from None
+    except UnicodeDecodeError as e:
+        raise CliError(f"{path}: no UTF-8 text at byte {e.start}") from None
+    except OSError as e:
+        raise CliError(f"{path}: {e.strerror}") from None
+    _check_keys(document, {"functions": list}, str(path))
+    entries = document.get("functions", [])
+    if not entries:
+        raise CliError(f"{path}: no [[functions]]")
+    specs = [_function(entry, folder, f"{path}: functions[{index}]") for index, entry in enumerate(entries)]
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise CliError(f"{path}: function {name!r} is there twice")
+    return specs
+
+
+def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
+    _check_table(entry, where)
+    if isinstance(entry.get("name"), str):
+        where = f"{where} ({entry['name']})"
+    _check_keys(entry, _FUNCTION_KEYS, where)
+    for key in ("name", "handler"):
+        if not entry.get(key):
+            raise CliError(f"{where}: {key} is missing")
+    environment = entry.get("environment", {})
+    for name, value in environment.items():
+        if not isinstance(value, str):
+            raise CliError(f"{where}: environment.{name} must be a text, in quotes")
+    asynchronous = entry.get("async", {})
+    _check_keys(asynchronous, _ASYNC_KEYS, f"{where}: async")
+    return FunctionSpec(
+        name=entry["name"],
+        code=folder / entry.get("code", "."),
+        handler=entry["handler"],
+        runtime=entry.get("runtime", DEFAULT_RUNTIME),
+        timeout_seconds=entry.get("timeout_seconds", DEFAULT_TIMEOUT_SECONDS),
+        memory_mb=entry.get("memory_mb", DEFAULT_MEMORY_MB),
+        description=entry.get("description", ""),
+        environment=environment,
+        buckets=tuple(_bucket(one, f"{where}: buckets[{n}]") for n, one in enumerate(entry.get("buckets", []))),
+        sources=tuple(_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
+        maximum_retry_attempts=asynchronous.get("maximum_retry_attempts"),
+        maximum_event_age_seconds=asynchronous.get("maximum_event_age_seconds"),
+        on_success=_destination(asynchronous, "on_success", where),
+        on_failure=_destination(asynchronous, "on_failure", where),
+        reserved_concurrency=entry.get("reserved_concurrency"),
+    )
+
+
+def _bucket(entry: Any, where: str) -> Bucket:
+    _check_table(entry, where)
+    _check_keys(entry, _BUCKET_KEYS, where)
+    if not entry.get("name"):
+        raise CliError(f"{where}: name is missing")
+    access = entry.get("access", "read")
+    if access not in ("read", "write"):
+        raise CliError(f'{where}: access must be "read" or "write" (which includes read), not {access!r}')
+    return Bucket(entry["name"], access == "write")
+
+
+def _source(entry: Any, where: str) -> Source:
+    _check_table(entry, where)
+    _check_keys(entry, _SOURCE_KEYS, where)
+    if not entry.get("bucket"):
+        raise CliError(f"{where}: bucket is missing")
+    events = entry.get("events", ["s3:ObjectCreated:*"])
+    if not events or not all(isinstance(event, str) for event in events):
+        raise CliError(f'{where}: events must be a list of texts, such as ["s3:ObjectCreated:*"]')
+    return Source(entry["bucket"], tuple(events), entry.get("prefix", ""), entry.get("suffix", ""))
+
+
+def _destination(table: Mapping[str, Any], key: str, where: str) -> str:
+    entry = table.get(key)
+    if entry is None:
+        return ""
+    _check_keys(entry, _DESTINATION_KEYS, f"{where}: async.{key}")
+    if not entry.get("function"):
+        raise CliError(f'{where}: async.{key} must name a function: {{ function = "NAME" }}')
+    return str(entry["function"])
+
+
+def _check_table(entry: Any, where: str) -> None:
+    if not isinstance(entry, dict):
+        raise CliError(f"{where}: a table is expected")
+
+
+def _check_keys(table: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]], where: str) -> None:
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+            raise CliError(f"{where}: unknown key {key!r}{hint}")
+        kind = known[key]
+        # True is a whole number to Python, but not to who writes it.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise CliError(f"{where}: {key} must be {_KIND_NAMES[kind]}")

@@ -1,0 +1,119 @@
+"""evenflow.toml: what is read, and how every mistake is named."""
+
+from pathlib import Path
+
+import pytest
+from evenflow.control.v1 import resources_pb2
+
+from cli.commands.deploy import put_request
+from cli.failures import CliError
+from cli.manifest import Bucket, FunctionSpec, Source, read_manifest
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "podcast"
+IDENTITY = resources_pb2.Fleet(account_id="123456789012", region="us-east-1")
+
+
+def refusal(folder: Path, text: str) -> str:
+    """Why this manifest is not taken."""
+    (folder / "evenflow.toml").write_text(text)
+    with pytest.raises(CliError) as caught:
+        read_manifest(folder)
+    return caught.value.message
+
+
+def test_the_example_is_read_whole() -> None:
+    """Every key of the shipped manifest."""
+    clean, index = read_manifest(EXAMPLE)
+    assert clean == FunctionSpec(
+        name="clean",
+        code=EXAMPLE / "clean",
+        handler="clean.lambda_handler",
+        runtime="python3",
+        timeout_seconds=60,
+        memory_mb=256,
+        description="Trims silence, sets the loudness to -16 LUFS, draws the waveform",
+        environment={"OUTPUT_BUCKET": "podcast-out"},
+        buckets=(Bucket("podcast-in", False), Bucket("podcast-out", True)),
+        sources=(Source("podcast-in", ("s3:ObjectCreated:*",)),),
+        maximum_retry_attempts=2,
+        maximum_event_age_seconds=3_600,
+        on_success="index",
+    )
+    assert (index.name, index.on_success, index.reserved_concurrency) == ("index", "", None)
+
+
+def test_a_function_becomes_what_control_takes() -> None:
+    """Units, grants, sources, and destinations as ARNs of this account; what is not said stays unset."""
+    clean, index = read_manifest(EXAMPLE)
+    request = put_request(clean, b"\1" * 32, IDENTITY)
+    assert request.function.latest.timeout_ms == 60_000
+    assert request.function.latest.code_sha256 == b"\1" * 32
+    assert request.function.async_config.on_success_arn == "arn:aws:lambda:us-east-1:123456789012:function:index"
+    assert request.function.async_config.on_failure_arn == ""
+    assert [(b.bucket, b.writable) for b in request.function.latest.buckets] == [
+        ("podcast-in", False),
+        ("podcast-out", True),
+    ]
+    (source,) = request.sources
+    assert (source.function_name, source.bucket.bucket, list(source.bucket.events)) == (
+        "clean",
+        "podcast-in",
+        ["s3:ObjectCreated:*"],
+    )
+    assert not put_request(index, b"\1" * 32, IDENTITY).function.HasField("reserved_concurrency")
+    bare = FunctionSpec(name="f", code=Path("."), handler="f.f", reserved_concurrency=0, maximum_retry_attempts=0)
+    function = put_request(bare, b"\1" * 32, IDENTITY).function
+    assert function.HasField("reserved_concurrency") and function.reserved_concurrency == 0
+    assert function.async_config.HasField("maximum_retry_attempts")
+    assert not function.async_config.HasField("maximum_event_age_seconds")
+
+
+@pytest.mark.parametrize("key", ["timeout_seconds", "memory_mb", "reserved_concurrency"])
+def test_a_number_that_no_field_can_hold_is_named(key: str) -> None:
+    """-1 would not even travel, and 0 means the default where a person wrote zero."""
+    spec = FunctionSpec(name="f", code=Path("."), handler="f.f", **{key: -1})  # type: ignore[arg-type]
+    with pytest.raises(CliError, match=f"f: {key} is out of bounds"):
+        put_request(spec, b"", IDENTITY)
+
+
+FUNCTION = '[[functions]]\nname = "f"\nhandler = "f.f"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[functions]\n", ["no TOML", "line 1"]),
+        ("", ["no [[functions]]"]),
+        ("functions = 3\n", ["functions must be a list"]),
+        ("functions = [3]\n", ["functions[0]", "a table"]),
+        ('[[functions]]\nhandler = "f.f"\n', ["functions[0]", "name is missing"]),
+        ('[[functions]]\nname = "f"\n', ["functions[0] (f)", "handler is missing"]),
+        (FUNCTION + "timeout = 3\n", ["(f)", "unknown key 'timeout'", "did you mean timeout_seconds?"]),
+        (FUNCTION + "zzz = 3\n", ["unknown key 'zzz'", "known are name, code"]),
+        (FUNCTION + 'memory_mb = "128"\n', ["memory_mb must be a whole number"]),
+        (FUNCTION + "memory_mb = true\n", ["memory_mb must be a whole number"]),
+        (FUNCTION + "[functions.environment]\nA = 1\n", ["environment.A must be a text"]),
+        (FUNCTION + '[[functions.buckets]]\naccess = "read"\n', ["buckets[0]", "name is missing"]),
+        (FUNCTION + '[[functions.buckets]]\nname = "b"\naccess = "all"\n', ["access must be", "'all'"]),
+        (FUNCTION + '[[functions.sources]]\nevents = ["x"]\n', ["sources[0]", "bucket is missing"]),
+        (FUNCTION + '[[functions.sources]]\nbucket = "b"\nevents = [1]\n', ["events must be a list of texts"]),
+        (FUNCTION + '[[functions.sources]]\nbucket = "b"\nsufix = "x"\n', ["'sufix'", "did you mean suffix?"]),
+        (FUNCTION + "[functions.async]\nretries = 1\n", ["async", "unknown key 'retries'"]),
+        (FUNCTION + '[functions.async]\non_success = { queue = "q" }\n', ["async.on_success", "unknown key 'queue'"]),
+        (FUNCTION + "[functions.async]\non_success = {}\n", ["async.on_success must name a function"]),
+        (FUNCTION + FUNCTION, ["function 'f' is there twice"]),
+    ],
+)
+def test_every_mistake_is_named_with_its_place(tmp_path: Path, text: str, words: list[str]) -> None:
+    """File, function, key, and what is expected."""
+    message = refusal(tmp_path, text)
+    assert message.startswith(f"{tmp_path / 'evenflow.toml'}: ")
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+def test_a_manifest_that_is_no_text(tmp_path: Path) -> None:
+    """The byte is named."""
+    (tmp_path / "evenflow.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(CliError, match="no UTF-8 text at byte 0"):
+        read_manifest(tmp_path)
