@@ -1,0 +1,75 @@
+"""What the figures were measured on: without it they mean nothing."""
+
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import apsw
+
+_ASK_SECONDS = 10.0
+
+
+def describe(data_folder: Path, redis_server: str | None) -> dict[str, str | int]:
+    """CPU, cores, kernel, Python, SQLite, file system, the peers' versions, commit, time."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit(),
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mib": _memory_mib(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "evenflow_sqlite": apsw.sqlite_lib_version(),
+        "huey_sqlite": sqlite3.sqlite_version,
+        "file_system": file_system_of(data_folder, Path("/proc/mounts").read_text()),
+        "redis": _say([redis_server, "--version"]) if redis_server else "absent",
+        **_package_versions("grpcio", "huey", "taskiq", "taskiq-redis", "redis"),
+    }
+
+
+def commit() -> str:
+    """The commit of this checkout, with "+" when files differ from it; "unknown" outside a checkout."""
+    head = _say(["git", "rev-parse", "--short=12", "HEAD"])
+    changed = _say(["git", "status", "--porcelain", "--untracked-files=no"])
+    return f"{head}+" if head and changed else head or "unknown"
+
+
+def file_system_of(folder: Path, mounts: str) -> str:
+    """Kind of file system below a folder: the longest mount point that holds it."""
+    path, best, kind = str(folder.resolve()), "", "unknown"
+    for line in mounts.splitlines():
+        _, point, this_kind, *_ = line.split()
+        is_above = path == point or path.startswith(point.rstrip("/") + "/")
+        if is_above and len(point) >= len(best):
+            best, kind = point, this_kind
+    return kind
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+
+
+def _package_versions(*names: str) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {f"{name}_version".replace("-", "_"): version(name) for name in names}
+
+
+def _say(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=False)
+    except OSError as e:
+        print(f"bench: {command[0]}: {e.strerror}", file=sys.stderr)
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,1 @@
+"""The peers, run as their own documentation advises."""

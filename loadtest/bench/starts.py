@@ -1,0 +1,121 @@
+"""What is measured once, beside the rounds: cold and warm starts, memory, the host by itself."""
+
+import asyncio
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from loadtest import runtime_bench
+from loadtest.bench import stats
+from loadtest.bench.evenflow_fleet import EvenflowFleet
+from loadtest.bench.fleet_functions import NOOP, cold_name
+from loadtest.bench.grpc_client import GrpcLoad
+from loadtest.bench.options import Sizes
+from loadtest.bench.results import Results
+from loadtest.bench.rounds import P50, P99
+from loadtest.bench.rows import EVENFLOW
+
+# How long the first sandbox stays busy, so that the second invoke needs a further one.
+_BUSY_SECONDS = 0.3
+_BUSY_AFTER_SECONDS = 0.15
+_FRESH_STARTS = 10
+_FRESH_SECONDS = 30.0
+_FRESH_CODE = "import boto3"
+
+
+async def measure_idle_fleet(fleet: EvenflowFleet, sizes: Sizes, results: Results) -> None:
+    """Memory of a fleet that has served nothing yet, and the CPU that it spends on nothing."""
+    before = sum(fleet.cpu_seconds().values())
+    await asyncio.sleep(sizes.idle_seconds)
+    spent = sum(fleet.cpu_seconds().values()) - before
+    mebibytes, unread = fleet.pss_mib()
+    results.add("idle_cpu", EVENFLOW, 100 * spent / sizes.idle_seconds)
+    results.add("memory_pss", EVENFLOW, mebibytes)
+    results.add("ready_seconds", EVENFLOW, fleet.ready_seconds)
+    if unread:
+        results.notes.append(f"memory: {unread} processes could not be read and are not in the sum (run as root)")
+
+
+async def measure_first(fleet: EvenflowFleet, results: Results) -> None:
+    """The first invoke after a deploy."""
+    async with GrpcLoad(fleet.grpc_address) as door:
+        began = time.perf_counter()
+        await door.invoke(NOOP)
+        results.add("first_invoke_ms", EVENFLOW, (time.perf_counter() - began) * 1e3)
+
+
+async def measure_door(fleet: EvenflowFleet, sizes: Sizes, results: Results) -> None:
+    """Warm and cold Invoke through the gRPC door."""
+    async with GrpcLoad(fleet.grpc_address) as door:
+        warm_us = []
+        for _ in range(sizes.warm_invokes):
+            began = time.perf_counter()
+            await door.invoke(NOOP)
+            warm_us.append((time.perf_counter() - began) * 1e6)
+        cold_ms = []
+        for number in range(fleet.cold_functions):
+            name = cold_name(number)
+            # The first one fetches the package and stays busy; the further sandbox is what is measured.
+            first = asyncio.create_task(door.invoke(name, str(_BUSY_SECONDS).encode()))
+            await asyncio.sleep(_BUSY_AFTER_SECONDS)
+            began = time.perf_counter()
+            await door.invoke(name, b"0")
+            cold_ms.append((time.perf_counter() - began) * 1e3)
+            await first
+    for measure, values in (("invoke", warm_us), ("door_cold", cold_ms)):
+        results.add(f"{measure}_p50", EVENFLOW, stats.quantile(values, P50))
+        results.add(f"{measure}_p99", EVENFLOW, stats.quantile(values, P99))
+
+
+async def measure_host(sizes: Sizes, results: Results) -> None:
+    """One runtime host by itself, as a real process, over its own stream."""
+    found = await runtime_bench.run(sizes.warm_invokes, sizes.cold_functions, sizes.host_events)
+    results.add("host_overhead_p50", EVENFLOW, found["warm_overhead_us"])
+    results.add("host_cpu_us", EVENFLOW, found["host_cpu_us_per_invocation"])
+    results.add("host_cold_p50", EVENFLOW, found["cold_invoke_ms"]["p50"])
+    results.add("host_cold_p99", EVENFLOW, found["cold_invoke_ms"]["p99"])
+    trip_us, stream_us = found["warm_round_trip_us"]["p50"], found["stream_round_trip_us"]["p50"]
+    results.notes.append(
+        f"runtime host by itself: isolation tier {found['isolation_tier']}, round trip p50 {trip_us:.0f} us, of which "
+        f"{stream_us:.0f} us are the gRPC stream; {found['noop_per_second']:,} runs/s"
+    )
+
+
+async def measure_fresh_start(results: Results) -> None:
+    """What a start without prepared parents costs: a new Python that imports boto3, inside bubblewrap if it is here."""
+    command = [sys.executable, "-c", _FRESH_CODE]
+    bubblewrap = shutil.which("bwrap")
+    if bubblewrap is not None:
+        wrapped = [bubblewrap, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all", *command]
+        if await _run(wrapped) == 0:
+            command = wrapped
+        else:
+            bubblewrap = None
+    milliseconds = []
+    for _ in range(_FRESH_STARTS):
+        began = time.perf_counter()
+        if await _run(command) != 0:
+            results.notes.append("a fresh python + boto3 could not be started: no ratio for cold starts")
+            return
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+    fresh_ms = stats.quantile(milliseconds, P50)
+    cold = results.find("host_cold_p50", EVENFLOW)
+    if cold is not None:
+        results.add("cold_times_faster", EVENFLOW, fresh_ms / cold.summary.median)
+    how = "bubblewrap + python" if bubblewrap else "python (no working bubblewrap here, so without isolation)"
+    results.notes.append(f"fresh start compared with: {how} + boto3, p50 {fresh_ms:.0f} ms")
+
+
+async def _run(command: list[str]) -> int:
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=quiet, stdout=quiet, stderr=quiet, cwd=Path(sys.prefix), start_new_session=True
+    )
+    try:
+        async with asyncio.timeout(_FRESH_SECONDS):
+            return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
