@@ -4,6 +4,7 @@ from collections import deque
 
 from evenflow.queue.v1 import queue_pb2
 
+from services.queue.delivery import MAX_RESPONSE_BYTES, MAX_RESPONSE_LEASES
 from services.queue.domain import EnqueueResult, Settle, SettleBatch, SettleResult, Wake
 from services.queue.messages import MAX_BATCH_SETTLEMENTS, batch_from, response_from, settle_from
 from services.queue.sessions import PollerSession
@@ -15,6 +16,8 @@ from services.shared.streams import Wakeup
 MAX_CREDIT_MESSAGE_EVENTS = 10_000
 MAX_CREDIT_MESSAGE_BYTES = 64 << 20
 MAX_LIMITS = 1_000
+# A message with fewer leases takes those of other shards along, if there are any.
+WORTH_MERGING = 256
 
 
 class PendingBytes:
@@ -205,8 +208,19 @@ class LeaseStream:
             self._shards.wake_all(Wake(tuple(keys)))
 
     def produce(self) -> queue_pb2.LeaseResponse | None:
-        """The next leases."""
-        return self._outbox.popleft() if self._outbox else None
+        """The next leases: those of several shards in one message, within its bounds."""
+        outbox = self._outbox
+        if not outbox:
+            return None
+        response = outbox.popleft()
+        if outbox and len(response.leases) < WORTH_MERGING:
+            size = response.ByteSize()
+            while outbox and len(response.leases) + len(outbox[0].leases) <= MAX_RESPONSE_LEASES:
+                size += outbox[0].ByteSize()
+                if size > MAX_RESPONSE_BYTES:
+                    break
+                response.MergeFrom(outbox.popleft())
+        return response
 
     def close(self) -> None:
         """The stream ended: leases that never left go back at once, the others run on."""
