@@ -64,8 +64,11 @@ def move_due(shard: "Shard") -> bool:
             _INSERT.run(shard.database.connection, values)
             _DELETE_DUE.run(shard.database.connection, [row[0] for row in rows])
             shard.database.connection.executemany(SET_ZONE, list(zones.items()))
+        now_ns = shard.wall_ns()
         for row, lane, sequence in zip(rows, lanes, sequences, strict=True):
-            shard.lanes.appended(lane, entry_from((sequence, *row[2:]), lane))
+            entry = entry_from((sequence, *row[2:]), lane)
+            entry.available_ns = now_ns
+            shard.lanes.appended(lane, entry)
         shard.delayed_count -= len(rows)
         shard.event_count += len(rows)
         shard.next_expiry_ms = min(shard.next_expiry_ms, *zones.values())

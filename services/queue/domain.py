@@ -64,6 +64,7 @@ class Entry:
 
     __slots__ = (
         "accepted_at_ms",
+        "available_ns",
         "body_hash",
         "deadline_ms",
         "enqueued_at_ms",
@@ -119,6 +120,8 @@ class Entry:
         self.body_hash = body_hash
         self.sequence = 0
         self.enqueued_at_ms = 0
+        # When it became available the last time, for its span; 0: it was read from disk since.
+        self.available_ns = 0
         self.progress: Progress | None = None
         self.handover: bytes | None = None
 

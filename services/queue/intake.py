@@ -86,8 +86,9 @@ class Intake:
     def committed(self) -> list[EnqueueBatch]:
         """Everything is durable: show it to the lanes."""
         shard = self._shard
-        appended = shard.lanes.appended
+        appended, now_ns = shard.lanes.appended, shard.wall_ns()
         for entry, lane in self._inserted:
+            entry.available_ns = now_ns
             appended(lane, entry)
         for tenant_id, count in self._planned.items():
             shard.lanes.count_tenant(tenant_id, count)

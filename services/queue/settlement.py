@@ -126,6 +126,7 @@ class Settlement:
         if self._outcomes:
             shard.outcomes.wrote(self._outcomes)
         ended: dict[tuple[PollerSession, FunctionKey], int] = defaultdict(int)
+        now_ns = shard.wall_ns()
         for entry, progress, handover, following in self._moves:
             lane = entry.lane
             if following is Next.HANDOVER:
@@ -137,6 +138,7 @@ class Settlement:
             lane.leased -= 1
             entry.progress, entry.handover = progress, handover
             if following is Next.AVAILABLE:
+                entry.available_ns = now_ns
                 shard.lanes.give_back(entry)
                 continue
             lane.depth -= 1

@@ -39,12 +39,13 @@ def enqueue_spans(shard_id: int, batches: Iterable[EnqueueBatch], end_ns: int) -
 
 
 def wait_spans(shard: "Shard", entries: Iterable[Entry]) -> list[SpanFacts]:
-    """Commit to lease of each sampled event."""
+    """Available to lease of each sampled event."""
     found: list[SpanFacts] = []
     for entry in entries:
         if entry.traceparent.endswith(SAMPLED):
-            start_ns = entry.enqueued_at_ms * 1_000_000
-            found.append(_facts("queue.wait", shard.shard_id, entry, start_ns, max(start_ns, shard.wall_ns())))
+            end_ns = shard.wall_ns()
+            start_ns = entry.available_ns or (end_ns if entry.progress else entry.enqueued_at_ms * 1_000_000)
+            found.append(_facts("queue.wait", shard.shard_id, entry, start_ns, max(start_ns, end_ns)))
     return found
 
 

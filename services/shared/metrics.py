@@ -38,6 +38,8 @@ Value = int | float
 SeriesKey = tuple[tuple[str, str], ...]
 # A tenant with endless functions must not grow the process: further series are added up under "other".
 MAX_SERIES = 5_000
+# How often the endpoint's thread looks whether it is to end: the longest time that a shutdown waits for it.
+SHUTDOWN_POLL_SECONDS = 0.1
 # Lambda's metrics under the names that its users know. OpenTelemetry folds instrument names to lower case; a view for
 # each gives it back its own.
 LAMBDA_METRICS = (
@@ -246,7 +248,9 @@ class Metrics:
             path.unlink(missing_ok=True)
             self._server = _UnixServer(str(path), _QuietHandler)  # type: ignore[arg-type]  # a path, not HOST and PORT
         self._server.set_app(app)
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), name="metrics", daemon=True
+        ).start()
 
     def shutdown(self) -> None:
         """Stop serving and exporting."""

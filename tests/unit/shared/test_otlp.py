@@ -37,8 +37,8 @@ def test_spans_go_to_the_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         folder = str(tmp_path)
         settings = NodeSettings(node_id="queue-0", data_dir=folder, run_dir=folder, token_file="")
         tracer = Tracer("queue", settings)
-        context = tracer.new_root()
-        tracer.record("queue.enqueue", context, 1_000, 2_000, attributes={"evenflow.shard_id": 3})
+        root = tracer.new_root()
+        context = tracer.record("queue.enqueue", root, 1_000, 2_000, attributes={"evenflow.shard_id": 3})
         tracer.shutdown()
     finally:
         server.stop(0)
