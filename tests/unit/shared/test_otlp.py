@@ -50,4 +50,4 @@ def test_spans_go_to_the_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert span.name == "queue.enqueue"
     assert span.trace_id.hex() == trace_id_of(context)
     assert {a.key: a.value.int_value for a in span.attributes} == {"evenflow.shard_id": 3}
-    assert read_spans(tmp_path / "traces", trace_id_of(context)) == []
+    assert list(read_spans(tmp_path / "traces", trace_id_of(context))) == []
