@@ -24,21 +24,40 @@ RETRY_AFTER_MS = 1_000
 log = logging.getLogger(__name__)
 
 
+# Nothing ran, and another host may have what this one lacks.
+_TRY_ELSEWHERE = (
+    Reason.ERROR_REASON_NO_CAPACITY,
+    Reason.ERROR_REASON_DRAINING,
+    Reason.ERROR_REASON_CREDIT_EXCEEDED,
+    Reason.ERROR_REASON_CONCURRENCY_EXCEEDED,
+    Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED,
+)
+
+
 @dataclass(slots=True, eq=False)
 class Run:
-    """One synchronous invocation and who waits for it."""
+    """One synchronous invocation and who waits for it. `avoided`: hosts that refused it."""
 
     invocation: runtime_pb2.Invocation
     outcome: "asyncio.Future[event_pb2.Outcome]"
     placed: bool = field(default=False)
+    avoided: set[str] = field(default_factory=set)
 
 
 class RuntimeHost:
     """The stream to one host, its credits and what runs there for us."""
 
     def __init__(
-        self, member: resources_pb2.Member, peer: Peer, caller_id: str, incarnation: str, on_room: Callable[[], None]
+        self,
+        member: resources_pb2.Member,
+        peer: Peer,
+        caller_id: str,
+        incarnation: str,
+        *,
+        on_room: Callable[[], None],
+        places_elsewhere: Callable[[Run], bool],
     ) -> None:
+        """`places_elsewhere`: tried with a run that this host refused; True: another host has it."""
         self.host_id = member.node_id
         self.target = peer.target
         self.takes_new = True
@@ -48,6 +67,7 @@ class RuntimeHost:
         self._running: dict[int, Run] = {}
         self._last_id = 0
         self._on_room = on_room
+        self._places_elsewhere = places_elsewhere
         stub = runtime_pb2_grpc.RuntimeServiceStub(peer.channel)
         self._link: StreamLink[runtime_pb2.InvokeRequest, runtime_pb2.InvokeResponse] = StreamLink(
             f"{self.host_id} invoke",
@@ -107,8 +127,13 @@ class RuntimeHost:
     def _on_message(self, message: runtime_pb2.InvokeResponse) -> None:
         for result in message.results:
             run = self._running.pop(result.invocation_id, None)
-            if run is not None and not run.outcome.done():
-                run.outcome.set_result(result.outcome)
+            if run is None or run.outcome.done():
+                continue
+            if result.outcome.refusal.reason in _TRY_ELSEWHERE:
+                run.avoided.add(self.host_id)
+                if self._places_elsewhere(run):
+                    continue
+            run.outcome.set_result(result.outcome)
         if message.HasField("load"):
             self.load = message.load
         if message.credit_invocations:
@@ -192,7 +217,7 @@ class RuntimeFleet:
                 self._waiting.remove(run)
 
     def _place(self, run: Run) -> bool:
-        rooms = {host.host_id: host for host in self._hosts.values() if host.has_room}
+        rooms = {h.host_id: h for h in self._hosts.values() if h.has_room and h.host_id not in run.avoided}
         invocation = run.invocation
         ranked = rank_hosts(invocation.tenant_id, invocation.function_name, rooms)
         host_id = choose_host(ranked, {host_id: host.credits for host_id, host in rooms.items()})
@@ -223,7 +248,12 @@ class RuntimeFleet:
         for host_id, member in members.items():
             if host_id not in self._hosts:
                 host = self._hosts[host_id] = RuntimeHost(
-                    member, self._dial(member.address), self._settings.node_id, self._incarnation, self._pump
+                    member,
+                    self._dial(member.address),
+                    self._settings.node_id,
+                    self._incarnation,
+                    on_room=self._pump,
+                    places_elsewhere=self._place,
                 )
                 host.start()
             self._hosts[host_id].takes_new = member.state != resources_pb2.MEMBER_STATE_LEAVING

@@ -34,11 +34,13 @@ class Held:
 
     __slots__ = (
         "attempt",
+        "avoided",
         "delivery_trace",
         "event",
         "failures",
         "function_errors",
         "handover",
+        "host_id",
         "invocation_id",
         "is_expired",
         "key",
@@ -82,6 +84,9 @@ class Held:
         self.settle_since_ms = 0.0
         self.invocation_id = 0
         self.placings = 0
+        # Where it was placed last, and which hosts refused it.
+        self.host_id = ""
+        self.avoided: tuple[str, ...] = ()
         self.settlement: queue_pb2.Settlement | None = None
         # Whether the settlement ends the lease; a handover keeps it.
         self.settles = True

@@ -36,9 +36,13 @@ _NO_ROOM = (
     Reason.ERROR_REASON_DRAINING,
     Reason.ERROR_REASON_CREDIT_EXCEEDED,
 )
-# These go straight to another host, so often; then back to the shard.
-_PLACE_AGAIN = (Reason.ERROR_REASON_DRAINING, Reason.ERROR_REASON_CREDIT_EXCEEDED)
-MAX_PLACINGS = 3
+# Another host may have what this one lacks, be it room or a share of the limit; then it goes back to the shard.
+_TRY_ELSEWHERE = (
+    *_NO_ROOM,
+    Reason.ERROR_REASON_CONCURRENCY_EXCEEDED,
+    Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED,
+)
+MAX_PLACINGS = 8
 ERROR_NAMES = {
     Why.EVENT_AGE_EXCEEDED: "The event was older than its maximum age, or would have been at its next retry.",
     Why.ZERO_RESERVED_CONCURRENCY: "The function's reserved concurrency is 0.",
@@ -251,8 +255,19 @@ class Processing:
             held, plan = pending[0]
             # A newer configuration than at its arrival counts.
             if held.stage is Stage.PENDING and not self._place(held, self._functions.find(held.key) or plan):
-                return
+                if not held.avoided:
+                    return
+                # The host that it was to have instead is full by now: it must not hold up who waits behind it.
+                held.avoided = ()
+                continue
             pending.popleft()
+
+    def _is_placed_elsewhere(self, held: Held, plan: Plan) -> bool:
+        held.avoided = (*held.avoided, held.host_id)
+        if plan.is_closed or held.placings >= MAX_PLACINGS or not self.hosts.has_other(held):
+            return False
+        self._place_again(held, plan)
+        return True
 
     def _place_again(self, held: Held, plan: Plan) -> None:
         held.node.change_stage(held, Stage.PENDING)
@@ -276,10 +291,9 @@ class Processing:
             # It was deleted since the lease came; the host has asked control.
             self._finish(held, plan, Why.FUNCTION_NOT_FOUND, None, outcome)
             return
+        elif outcome.refusal.reason in _TRY_ELSEWHERE and self._is_placed_elsewhere(held, plan):
+            return
         elif outcome.refusal.reason in _NO_ROOM:
-            if outcome.refusal.reason in _PLACE_AGAIN and held.placings < MAX_PLACINGS:
-                self._place_again(held, plan)
-                return
             ending = Ending.NO_ROOM
         elif ending is Ending.THROTTLED:
             if plan.is_closed:

@@ -52,11 +52,19 @@ class RuntimeFleet:
 
     def place(self, held: Held, plan: Plan) -> bool:
         """Send the invocation to a host; False when none has room."""
-        host_id = choose_host(plan.ranked, self._credits)
+        credits = self._credits
+        if held.avoided:
+            credits = {host_id: room for host_id, room in credits.items() if host_id not in held.avoided}
+        host_id = choose_host(plan.ranked, credits)
         if host_id is None:
             return False
+        held.host_id = host_id
         self._hosts[host_id].send(held, plan)
         return True
+
+    def has_other(self, held: Held) -> bool:
+        """Whether a host that has not refused it has room."""
+        return any(room > 0 and host_id not in held.avoided for host_id, room in self._credits.items())
 
     def follow(self) -> None:
         """Open and close streams as the members say."""

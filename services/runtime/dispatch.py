@@ -22,6 +22,8 @@ from services.shared.errors import EvenflowError
 
 TICK_SECONDS = 1.0
 EXPIRY_SCAN_MS = 20.0
+# How long a run waits on a host that was given no share of its function's limit.
+SHARE_WAIT_MS = 250
 MAX_AHEAD_PAYLOAD_BYTES = 8_192
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,11 @@ class Dispatcher:
     def _wait(self, function: HostedFunction, run: Run) -> None:
         now_ms = self._clock.monotonic_ms()
         run.waiting_since_ms = now_ms
-        run.expires_ms = now_ms + (run.invocation.max_wait_ms or self._settings.max_wait_ms)
+        wait_ms = run.invocation.max_wait_ms or self._settings.max_wait_ms
+        if function.is_reserved and not self.shares.is_known(function.limit_key):
+            # Its share comes in a moment, or another host has all of it.
+            wait_ms = min(wait_ms, SHARE_WAIT_MS)
+        run.expires_ms = now_ms + wait_ms
         if not function.waiting or run.expires_ms < function.next_expiry_ms:
             function.next_expiry_ms = run.expires_ms
         function.waiting.append(run)
