@@ -25,7 +25,9 @@ MAX_UNANSWERED_BATCHES = 3
 MAX_LIMITS = 1_000
 RETRY_MS = 100.0
 # Nobody waits for a settlement, and each message of them is a commit in every shard that it names.
-SETTLE_GAP_MS = 8.0
+SETTLE_GAP_MS = 4.0
+MAX_SETTLE_GAP_MS = 20.0
+SETTLE_GAP_MS_AN_EVENT = 0.25
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,7 @@ class QueueNode:
             on_message=self._on_leases,
             on_up=self._on_lease_up,
             on_down=lambda _error: self._on_lease_down(),
-            gap_ms=QUEUE_GAP_MS,
+            gap_ms=lambda _request: QUEUE_GAP_MS,
         )
         self._settle_link: StreamLink[queue_pb2.SettleRequest, queue_pb2.SettleResponse] = StreamLink(
             f"{self.node_id} settle",
@@ -113,7 +115,7 @@ class QueueNode:
             produce=self._produce_settle_request,
             on_message=self._on_settled,
             on_down=lambda _error: self._on_settle_down(),
-            gap_ms=SETTLE_GAP_MS,
+            gap_ms=_settle_gap_ms,
         )
 
     def start(self) -> None:
@@ -319,6 +321,10 @@ class QueueNode:
         for held in unanswered:
             held.was_resent = True
         self._outbox.extendleft(reversed(unanswered))
+
+
+def _settle_gap_ms(request: queue_pb2.SettleRequest) -> float:
+    return min(MAX_SETTLE_GAP_MS, SETTLE_GAP_MS + len(request.settlements) * SETTLE_GAP_MS_AN_EVENT)
 
 
 def _payload_bytes(settlement: queue_pb2.Settlement) -> int:

@@ -11,7 +11,7 @@ from services.policy.arns import LATEST
 from services.poller.functions import Plan
 from services.poller.held import Held, Stage
 from services.shared.channels import Peer
-from services.shared.streams import QUEUE_GAP_MS, StreamLink
+from services.shared.streams import StreamLink, queue_gap_ms
 
 MAX_BATCH_INVOCATIONS = 500
 MAX_BATCH_BYTES = 3_500_000
@@ -75,7 +75,7 @@ class RuntimeHost:
             produce=self._produce,
             on_message=self._on_message,
             on_down=lambda _error: self._on_down(),
-            gap_ms=QUEUE_GAP_MS,
+            gap_ms=lambda request: queue_gap_ms(len(request.batch.invocations)),
         )
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ from services.queue.writer import ShardWriter
 from services.shared import ids
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, abort, invalid
-from services.shared.streams import QUEUE_GAP_MS, Wakeup, serve_stream
+from services.shared.streams import Wakeup, queue_gap_ms, serve_stream
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
@@ -64,7 +64,7 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
                 on_message=stream.on_message,
                 produce=stream.produce,
                 wakeup=stream.wakeup,
-                gap_ms=lambda: QUEUE_GAP_MS,
+                gap_ms=lambda response: queue_gap_ms(len(response.leases)),
             )
         finally:
             stream.close()

@@ -15,7 +15,7 @@ from services.runtime.runs import Run
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, abort
 from services.shared.ids import REQUEST_ID_BYTES
-from services.shared.streams import QUEUE_GAP_MS, Wakeup, serve_stream
+from services.shared.streams import Wakeup, queue_gap_ms, serve_stream
 
 if TYPE_CHECKING:
     from services.runtime.host import SandboxHost
@@ -26,7 +26,7 @@ MAX_PAYLOAD_BYTES = 6_291_456
 MAX_CLIENT_CONTEXT_BYTES = 16_384
 # Beyond what runs, so many wait here: the next run is at hand when one ends.
 CREDITS_PER_SLOT = 2
-EXTRA_CREDITS = 64
+EXTRA_CREDITS = 192
 MAX_TAIL_LINES = 10_000
 MAX_LOG_PART_BYTES = 65_536
 _LATEST = "$LATEST"
@@ -72,9 +72,9 @@ class _Caller:
             else:
                 self._host.dispatcher.submit(run)
 
-    def gap_ms(self) -> float:
-        """Shortest time between two messages to this caller."""
-        return 0.0 if self._is_waited_for else QUEUE_GAP_MS
+    def gap_ms(self, response: runtime_pb2.InvokeResponse) -> float:
+        """Shortest time between this message and the next."""
+        return 0.0 if self._is_waited_for else queue_gap_ms(len(response.results))
 
     def produce(self) -> runtime_pb2.InvokeResponse | None:
         """What came up since the last message."""

@@ -21,9 +21,17 @@ Req = TypeVar("Req")
 Res = TypeVar("Res")
 BACKOFF_BASE_MS = 50.0
 BACKOFF_CAP_MS = 2_000.0
-# The gap of streams between services that carry events from the queue: the first message after a pause leaves at once.
+# The gap of streams between services that carry events from the queue: the first message after a pause leaves at once,
+# and the fuller a message was, the longer the next one is filled.
 QUEUE_GAP_MS = 2.0
+MAX_QUEUE_GAP_MS = 8.0
+GAP_MS_AN_EVENT = 0.125
 log = logging.getLogger(__name__)
+
+
+def queue_gap_ms(events: int) -> float:
+    """The gap after a message of so many events."""
+    return min(MAX_QUEUE_GAP_MS, QUEUE_GAP_MS + events * GAP_MS_AN_EVENT)
 
 
 class Wakeup:
@@ -47,7 +55,7 @@ class StreamLink(Generic[Req, Res]):
 
     dial: opens the call. hello: the first message of each opening, or None. produce: the next message, or None when
     there is nothing to send. on_message: each answer. on_down: the stream broke; the error is None when the peer
-    ended it. gap_ms: shortest time between two messages.
+    ended it. gap_ms: shortest time between this message and the next.
     """
 
     def __init__(
@@ -60,7 +68,7 @@ class StreamLink(Generic[Req, Res]):
         hello: Callable[[], Req | None] = lambda: None,
         on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[grpc.aio.AioRpcError | None], None] = lambda _error: None,
-        gap_ms: float = 0.0,
+        gap_ms: Callable[[Req], float] = lambda _message: 0.0,
     ) -> None:
         self.name = name
         self.is_up = False
@@ -70,7 +78,7 @@ class StreamLink(Generic[Req, Res]):
         self._hello = hello
         self._on_up = on_up
         self._on_down = on_down
-        self._gap_seconds = gap_ms / 1_000
+        self._gap_ms = gap_ms
         self._wakeup = Wakeup()
         self._is_finishing = False
         self._task: asyncio.Task[None] | None = None
@@ -151,8 +159,9 @@ class StreamLink(Generic[Req, Res]):
                     await self._wakeup.wait()
                 else:
                     await call.write(message)
-                    if self._gap_seconds:
-                        await asyncio.sleep(self._gap_seconds)
+                    gap_ms = self._gap_ms(message)
+                    if gap_ms:
+                        await asyncio.sleep(gap_ms / 1_000)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             # The reader sees the same end and reports it.
             call.cancel()
@@ -172,14 +181,14 @@ async def serve_stream(
     is_owing: Callable[[], bool] = lambda: False,
     may_read: Callable[[], bool] | None = None,
     read_gate: Wakeup | None = None,
-    gap_ms: Callable[[], float] = lambda: 0.0,
+    gap_ms: Callable[[Any], float] = lambda _message: 0.0,
 ) -> None:
     """The serving end of a stream: reads until the caller ends it, writes what `produce` gives.
 
     on_message may raise EvenflowError to end the call. After the caller half-closed, the call ends as soon as
     `produce` has nothing and `is_owing` says that no answer is outstanding (wake when that changes). `may_read` False
-    stops reading (so that HTTP/2's own flow control holds the caller back) until `read_gate` is set. `gap_ms`: asked
-    after each message, the shortest time until the next one.
+    stops reading (so that HTTP/2's own flow control holds the caller back) until `read_gate` is set. `gap_ms`:
+    shortest time between this message and the next.
     """
     reading_ended = False
 
@@ -200,7 +209,7 @@ async def serve_stream(
             message = produce()
             if message is not None:
                 await context.write(message)
-                gap = gap_ms()
+                gap = gap_ms(message)
                 if gap:
                     await asyncio.sleep(gap / 1_000)
             elif reading_ended and not is_owing():
