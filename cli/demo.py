@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ READY_SECONDS = 75.0
 RESULT_SECONDS = 90.0
 TRACE_SECONDS = 10.0
 STOP_SECONDS = 15.0
+MAX_KEPT_LINES = 100
 _POLL_SECONDS = 0.1
 
 
@@ -54,7 +56,7 @@ class Fleet:
         self.data = data
         self.ready_line = ""
         self._is_ready = threading.Event()
-        self._errors: list[str] = []
+        self._errors: deque[str] = deque(maxlen=MAX_KEPT_LINES)
         command = [sys.executable, "-P", "-m", "cli", "up", "--data", str(data)]
         command += ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
         # A session of its own: Ctrl-C at the terminal is ours to pass on, once.
@@ -67,7 +69,7 @@ class Fleet:
             text=True,
             start_new_session=True,
         )
-        for stream, take in ((self.process.stdout, self._take_line), (self.process.stderr, self._errors.append)):
+        for stream, take in ((self.process.stdout, self._take_line), (self.process.stderr, self._take_error)):
             assert stream is not None
             threading.Thread(target=_each_line, args=(stream, take, self._is_ready), daemon=True).start()
 
@@ -95,6 +97,12 @@ class Fleet:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(STOP_SECONDS)
+
+    def _take_error(self, line: str) -> None:
+        self._errors.append(line)
+        if self.ready_line:
+            # What the supervisor has to say of a fleet that is up, its user wants to know.
+            print(line, file=sys.stderr, flush=True)
 
     def _take_line(self, line: str) -> None:
         if line.startswith("ready "):
@@ -201,7 +209,7 @@ def read_catalogue(data: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
 
-def show(screen: Console, fleet: FleetConnection, result: Result) -> None:
+def show(screen: Console, fleet: FleetConnection, result: Result, stay: bool) -> None:
     """The catalogue's line, the files, every hop. CliError: a file is not there, or there is no trace."""
     line, folder = result.catalogue_line, fleet.data / "buckets" / BUCKET_OUT
     audio, picture = folder / line["audio"]["key"], folder / line["picture"]["key"]
@@ -216,6 +224,8 @@ def show(screen: Console, fleet: FleetConnection, result: Result) -> None:
     print(json.dumps(line, ensure_ascii=False), flush=True)
     screen.print(f"[bold]picture[/]    {picture}", soft_wrap=True)
     screen.print(f"[bold]audio[/]      {audio}", soft_wrap=True)
+    if not stay:
+        screen.print("[dim]both go with the demo's folder when it ends; `make run` keeps them[/]")
     screen.print()
     screen.print(render(build(spans)))
 
@@ -235,7 +245,7 @@ def run(data: Path, stay: bool, screen: Console) -> None:
                 "cleaning and indexing the recording",
                 lambda: await_result(connection, known, started_ms, fleet.check_alive),
             )
-            show(screen, connection, result)
+            show(screen, connection, result, stay)
         if stay:
             _stay(screen, fleet, data, result)
     finally:

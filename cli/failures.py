@@ -31,7 +31,7 @@ def describe_refusal(error: EvenflowError) -> str:
     """One line: the typed reason and its sentence."""
     message = " ".join(error.message.split())
     if error.reason == Reason.ERROR_REASON_UNAVAILABLE and "failed to connect" in message.lower():
-        message = "a service of the fleet does not answer now; look at DATA/logs"
+        message = "a service of the fleet does not answer now: try again, or look at the logs folder of its data"
     return f"{reason_name(error.reason)}: {message}"
 
 

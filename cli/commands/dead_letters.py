@@ -9,6 +9,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from cli.commands.events import as_dictionary, condition_name, state_name
 from cli.commands.options import DataOption, JsonOption
+from cli.commands.shards import warn_incomplete
 from cli.connection import TENANT, FleetConnection, parse_request_id
 from cli.failures import EXIT_USAGE, CliError
 from cli.output import clock_time, console, print_json, print_line, table
@@ -38,6 +39,7 @@ def list_dead_letters(
     """List dead letters, oldest first."""
     with FleetConnection(data) as fleet:
         found = sorted(_entries(fleet, function, error), key=lambda one: one.dead_at_ms)
+        warn_incomplete(fleet)
     if as_json:
         print_json([_as_dictionary(one) for one in found[:limit]])
         return

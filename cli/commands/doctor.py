@@ -19,6 +19,7 @@ from evenflow.runtime.v1 import runtime_pb2
 
 from cli import fleet_file
 from cli.commands.options import DataOption, JsonOption
+from cli.commands.shards import describe_shards
 from cli.connection import FleetConnection
 from cli.failures import CliError
 from cli.fleet_folder import data_folder
@@ -72,6 +73,7 @@ def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
         lambda: _disk(folder),
         lambda: _fsync(folder),
         lambda: _fleet(data),
+        lambda: _shards(data),
     ]
     findings = [check() for check in checks]
     if as_json:
@@ -120,6 +122,18 @@ def _isolation(data: Path | None) -> Finding:
             return Finding("isolation", "ok", "tier a: namespaces and a user for each sandbox; run code that you trust")
         words = "own mounts by a user namespace" if namespaces == "user" else "no namespaces"
         return Finding("isolation", "note", f"tier 0: the same user, {words}; run code that you trust")
+
+
+def _shards(data: Path | None) -> Finding:
+    """Whether every shard of the running fleet is served."""
+    try:
+        with FleetConnection(data) as fleet:
+            rows, silent = describe_shards(fleet)
+    except (CliError, grpc.RpcError):
+        return Finding("shards", "note", "no fleet is running here")
+    lost = [f"shard {row['shard_id']} is {row['state']}" for row in rows if row["state"] not in ("serving", "draining")]
+    lost += [f"{node_id} does not answer" for node_id in silent]
+    return Finding("shards", "bad" if lost else "ok", "; ".join(lost) or f"{len(rows)} served")
 
 
 def _namespaces() -> str:

@@ -11,6 +11,7 @@ from evenflow.queue.v1 import queue_pb2
 from rich.table import Table
 
 from cli.commands.options import DataOption, JsonOption
+from cli.commands.shards import warn_incomplete
 from cli.connection import TENANT, FleetConnection, parse_request_id
 from cli.failures import EXIT_USAGE, CliError, describe_refusal, from_rpc
 from cli.output import clock_time, console, print_json, span_of_ms, state_text, table
@@ -65,6 +66,7 @@ def events(
         raise CliError(f"--state {state}: one of {', '.join(STATES)} is expected", EXIT_USAGE)
     with FleetConnection(data) as fleet:
         found = list_events(fleet, function, state, limit)
+        warn_incomplete(fleet)
     if as_json:
         print_json([as_dictionary(one, state_name(one)) for one in found])
         return

@@ -1,5 +1,6 @@
 """`evenflow shards`: how full every shard is and who owns it."""
 
+import sys
 from typing import Any
 
 import grpc
@@ -45,6 +46,19 @@ def shards(data: DataOption = None, as_json: JsonOption = False) -> None:
             screen.print(f"shard {row['shard_id']}: {row['state_reason']}", style="red")
     for node_id, why in silent.items():
         screen.print(f"{node_id} does not answer: {why}", style="red")
+
+
+def warn_incomplete(fleet: FleetConnection) -> None:
+    """Say on stderr which shards a list is without."""
+    rows, silent = describe_shards(fleet)
+    for row in rows:
+        if row["state"] not in ("serving", "draining"):
+            text = (
+                f"note: shard {row['shard_id']} is {row['state']}, this list is without it (evenflow shards says why)"
+            )
+            print(text, file=sys.stderr, flush=True)
+    for node_id, why in silent.items():
+        print(f"note: {node_id} does not answer ({why}), this list is without it", file=sys.stderr, flush=True)
 
 
 def describe_shards(fleet: FleetConnection) -> tuple[list[dict[str, Any]], dict[str, str]]:

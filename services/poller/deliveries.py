@@ -1,5 +1,6 @@
 """Takes the records of finished events to their destinations: durable as a handover before, acknowledged after."""
 
+import logging
 import random
 from collections.abc import Callable
 
@@ -19,7 +20,10 @@ from services.shared import ids
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
+log = logging.getLogger(__name__)
 SOURCE = "destination"
+# The year 9999: beyond it a time cannot be written down.
+MAX_RECORD_TIME_MS = 253_370_764_800_000
 DELIVERY_FAILED = "DestinationDeliveryFailure"
 _RAN = (event_pb2.OUTCOME_STATUS_SUCCEEDED, event_pb2.OUTCOME_STATUS_FUNCTION_ERROR)
 
@@ -64,6 +68,12 @@ class Deliveries:
             submission = self._submission(held, handover)
         except EvenflowError as e:
             self._ended(held, handover, e)
+            return
+        except Exception as e:
+            # One result that no record can be made of must not stop the others.
+            log.exception("no record can be made", extra={"request_id": ids.to_text(held.event.request_id)})
+            held.failures = self._max_tries
+            self._ended(held, handover, invalid(f"no record can be made of this result: {type(e).__name__}: {e}"))
             return
         self._door.submit(submission, self._within_ms, lambda error: self._ended(held, handover, error))
 
@@ -154,4 +164,5 @@ def _ended_at_ms(outcome: event_pb2.Outcome) -> int:
     """When the run ended, so that a repeated record is the same to the byte; 0: nothing ran."""
     if not outcome.started_at_unix_nano:
         return 0
-    return (outcome.started_at_unix_nano + outcome.duration_us * 1_000) // 1_000_000
+    ended_ms = (outcome.started_at_unix_nano + outcome.duration_us * 1_000) // 1_000_000
+    return ended_ms if 0 < ended_ms < MAX_RECORD_TIME_MS else 0

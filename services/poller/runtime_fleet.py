@@ -79,6 +79,7 @@ class RuntimeFleet:
                 task = asyncio.create_task(host.close(), name=f"close {host_id}")
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
+        alive = {host_id for host_id, m in members.items() if m.state == resources_pb2.MEMBER_STATE_ALIVE}
         for host_id, member in members.items():
             if host_id not in self._hosts:
                 changed = True
@@ -92,7 +93,9 @@ class RuntimeFleet:
                     owner=self._owner,
                 )
                 host.start()
-            self._hosts[host_id].set_takes_new(member.state != resources_pb2.MEMBER_STATE_LEAVING)
+            # One that control does not hear may be frozen; when it hears none, control itself may be the trouble.
+            is_hope = not alive and member.state == resources_pb2.MEMBER_STATE_UNREACHABLE
+            self._hosts[host_id].set_takes_new(host_id in alive or is_hope)
         if changed:
             self._functions.hosts_changed(sorted(self._hosts))
 

@@ -130,15 +130,21 @@ class RuntimeHost:
             if held.stage is Stage.OVER:
                 # Its lease is gone, and nothing has run yet: somebody else runs it.
                 self._outbox.popleft()
-                _, plan = self.running.pop(held.invocation_id)
+                found = self.running.pop(held.invocation_id, None)
                 self._granted += 1
                 self._publish()
-                self._owner.unsent(held, plan)
+                if found is not None:
+                    self._owner.unsent(*found)
                 continue
             size += len(event.payload) + INVOCATION_OVERHEAD_BYTES
             if len(batch) and size > MAX_BATCH_BYTES:
                 break
             self._outbox.popleft()
+            if held.invocation_id not in self.running:
+                # Given up before it left.
+                self._granted += 1
+                self._publish()
+                continue
             plan = self.running[held.invocation_id][1]
             batch.add(
                 invocation_id=held.invocation_id,

@@ -44,7 +44,7 @@ def deliver(shard: "Shard") -> tuple[list[tuple[PollerSession, list[Entry]]], bo
         taker = _Taker(shard, session, events, payload_bytes)
         taker.run()
         unused = events - len(taker.taken)
-        shard.wake_others(session.return_credit(unused, taker.bytes_left), None)
+        shard.wake_others(session.return_credit(shard.shard_id, unused, taker.bytes_left), None)
         if taker.taken:
             leased.append((session, taker.taken))
             again = again or unused == 0 or len(sessions) > 1

@@ -51,6 +51,11 @@ class PollerSession:
             self._called.discard(shard_id)
             return self._next_hungry()
 
+    def clear_limits(self) -> None:
+        """A stream begins: the poller tells all its limits anew, before its first credit."""
+        with self._lock:
+            self._limits.clear()
+
     def clear_credit(self) -> None:
         """The stream ended: what the poller granted on it is void."""
         with self._lock:
@@ -73,11 +78,14 @@ class PollerSession:
                 self._hungry[shard_id] = None
             return granted, payload_bytes
 
-    def return_credit(self, events: int, payload_bytes: int) -> set[int]:
+    def return_credit(self, shard_id: int, events: int, payload_bytes: int) -> set[int]:
         """Give back what was reserved and not used (bytes may be negative: overdrawn); returns shards to wake."""
         with self._lock:
             self._events += events
             self._bytes += payload_bytes
+            if events > 0 and payload_bytes > 0:
+                # It could have had more and has nothing for this poller: to wake it for that would never end.
+                self._hungry.pop(shard_id, None)
             return self._next_hungry()
 
     def _next_hungry(self) -> set[int]:
@@ -151,6 +159,7 @@ class Sessions:
             replaced.is_closed = True
             replaced.deliver = None
         session.clear_credit()
+        session.clear_limits()
         session.deliver = deliver
         self._publish()
         return session, replaced

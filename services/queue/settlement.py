@@ -170,7 +170,9 @@ class Settlement:
 
     def _plan(self, entry: Entry, settle: Settle) -> None:
         following = next_state(settle)
-        if following is Next.LEASED:
+        is_repeat = following is Next.HANDOVER and entry.handover is not None
+        if following is Next.LEASED or is_repeat:
+            # A handover that is stored already was sent again after a broken stream: its run counts once.
             self._shard.renew_lease(entry)
             return
         self._take(entry)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from evenflow.common.v1 import event_pb2
 
@@ -90,6 +90,7 @@ class Dispatcher:
         else:
             text = f"no function {run.invocation.function_name!r} is deployed for this tenant"
             self._refuse(run, error or refusals.not_found(text))
+        self._look_quiet()
 
     def _admit(self, function: HostedFunction, run: Run) -> None:
         if run.invocation.version not in (LATEST, ""):
@@ -253,7 +254,15 @@ class Dispatcher:
         assert run is not None
         if result.has_output:
             sandbox.take_output()
-        outcome = runs.of_result(result, LATEST, sandbox.sandbox_id, 0 if sandbox.invocations else sandbox.init_us)
+        ended_ns = self._clock.wall_ns()
+        outcome = runs.of_result(
+            result,
+            LATEST,
+            sandbox.sandbox_id,
+            0 if sandbox.invocations else sandbox.init_us,
+            began_ns=run.received_ns,
+            ended_ns=ended_ns,
+        )
         self._settle(sandbox, run, outcome)
         if sandbox.ahead:
             # It goes on by itself, under the share that it has.
@@ -283,7 +292,9 @@ class Dispatcher:
         """Fill the sandbox's channel with what waits, unless somebody else needs its share or its place."""
         if has_output or not function.waiting or function.idle or self.is_draining or self._hungry:
             return
-        if function.code_key != sandbox.code_key or self._share_queues.get(sandbox.limit_key):
+        if function.code_key != sandbox.code_key or function.limit_key != sandbox.limit_key:
+            return
+        if self._share_queues.get(sandbox.limit_key):
             return
         room = pool.runs_ahead(function.service_ms) - len(sandbox.ahead)
         parts: list[bytes] = []
@@ -345,6 +356,17 @@ class Dispatcher:
             text = f"\n[evenflow] output of this invocation beyond {self._settings.output_bytes} bytes is dropped\n"
             function.log.append(text.encode())
 
+    def withdraw(self, runs: Set[Run]) -> None:
+        """Whoever wanted these is gone: what has not begun does not begin; its lease is another's."""
+        for function in self._book.all():
+            if any(run in runs for run in function.waiting):
+                left = [run for run in function.waiting if run not in runs]
+                self.waiting -= len(function.waiting) - len(left)
+                function.waiting.clear()
+                function.waiting.extend(left)
+                function.waiting_sync = sum(run.is_sync for run in left)
+        self._look_quiet()
+
     # --- starts and ends
 
     def on_idle(self, sandbox: Sandbox) -> None:
@@ -400,6 +422,10 @@ class Dispatcher:
         """What had been sent ahead to a sandbox that died never began: it waits in front."""
         ahead = sandbox.ahead
         if not ahead:
+            return
+        if self.is_draining:
+            while ahead:
+                self._refuse(ahead.popleft(), refusals.draining())
             return
         # Its time to wait goes on from where it was.
         function.next_expiry_ms = min(run.expires_ms for run in (*ahead, *function.waiting))

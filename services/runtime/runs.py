@@ -59,17 +59,21 @@ def refused(error: EvenflowError) -> event_pb2.Outcome:
     )
 
 
-def of_result(result: Result, version: str, sandbox_id: str, init_us: int) -> event_pb2.Outcome:
-    """The handler was run to its end."""
+def of_result(
+    result: Result, version: str, sandbox_id: str, init_us: int, *, began_ns: int, ended_ns: int
+) -> event_pb2.Outcome:
+    """The handler was run to its end; its times are its own word, within those of the host's clock."""
+    started_ns = min(max(result.started_ns, began_ns), ended_ns)
+    duration_us = min(result.duration_us, (ended_ns - started_ns) // 1_000)
     return event_pb2.Outcome(
         status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR if result.is_error else event_pb2.OUTCOME_STATUS_SUCCEEDED,
         response_payload=result.payload,
         error_type=result.error_type.decode(errors="replace"),
         error_message=result.error_message.decode(errors="replace"),
         executed_version=version,
-        started_at_unix_nano=result.started_ns,
-        duration_us=result.duration_us,
-        billed_duration_ms=log_lines.billed_ms_of(result.duration_us),
+        started_at_unix_nano=started_ns,
+        duration_us=duration_us,
+        billed_duration_ms=log_lines.billed_ms_of(duration_us),
         init_duration_us=init_us,
         max_memory_mb=megabytes_of(result.max_rss_kb),
         sandbox_id=sandbox_id,

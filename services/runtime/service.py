@@ -49,6 +49,8 @@ class _Caller:
         self._grant = host.settings.max_sandboxes * CREDITS_PER_SLOT + EXTRA_CREDITS
         self._granted_first = False
         self._results: deque[runtime_pb2.InvocationResult] = deque()
+        # Without an outcome yet.
+        self._open: set[Run] = set()
 
     def on_message(self, message: runtime_pb2.InvokeRequest) -> None:
         """A hello or a batch. EvenflowError: the caller does not keep to the contract."""
@@ -64,6 +66,7 @@ class _Caller:
             run = Run(invocation, self._deliver, received_ns)
             self._is_waited_for = self._is_waited_for or run.is_sync
             self.owed += 1
+            self._open.add(run)
             self.settled.clear()
             refusal = self._refusal_of(invocation)
             self._credits = max(0, self._credits - 1)
@@ -75,6 +78,11 @@ class _Caller:
     def gap_ms(self, response: runtime_pb2.InvokeResponse) -> float:
         """Shortest time between this message and the next."""
         return 0.0 if self._is_waited_for else queue_gap_ms(len(response.results))
+
+    def leave(self) -> None:
+        """The stream is over: what this caller wanted and has not begun need not begin."""
+        self.settled.set()
+        self._host.dispatcher.withdraw(self._open)
 
     def produce(self) -> runtime_pb2.InvokeResponse | None:
         """What came up since the last message."""
@@ -102,6 +110,7 @@ class _Caller:
         return runtime_pb2.InvokeResponse(results=results, credit_invocations=max(0, credit), load=load_of(self._host))
 
     def _deliver(self, run: Run, outcome: event_pb2.Outcome) -> None:
+        self._open.discard(run)
         self._results.append(runtime_pb2.InvocationResult(invocation_id=run.invocation.invocation_id, outcome=outcome))
         self.wakeup.set()
 
@@ -146,7 +155,7 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
                 gap_ms=caller.gap_ms,
             )
         finally:
-            caller.settled.set()
+            caller.leave()
             self._callers.discard(caller)
 
     async def ReadLogs(

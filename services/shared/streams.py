@@ -122,6 +122,9 @@ class StreamLink(Generic[Req, Res]):
                     self._on_message(message)
             except grpc.aio.AioRpcError as e:
                 error = e
+            except Exception:
+                # A link that died silently would leave its service deaf for good.
+                log.exception("a message could not be taken", extra={"peer": self.name})
             finally:
                 writer.cancel()
                 call.cancel()

@@ -2,14 +2,16 @@
 
 import asyncio
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
-from evenflow.common.v1 import event_pb2
+from evenflow.common.v1 import errors_pb2, event_pb2
 from evenflow.control.v1 import resources_pb2
 from evenflow.runtime.v1 import runtime_pb2
 
 from services.runtime import pool
+from services.runtime.runs import Run
 from tests.integration.runtime.kit import HostKit
 from tests.kit.waiting import eventually
 
@@ -135,3 +137,52 @@ async def test_nobody_who_waits_synchronously_is_queued_behind(run_dir: Path) ->
                 assert not any(run.is_sync for run in sandbox.ahead)
             await asyncio.sleep(0)
         await asyncio.gather(*behind)
+
+
+async def test_a_drain_with_runs_ahead_of_a_sandbox_that_dies_ends(run_dir: Path) -> None:
+    """They are refused, and no sandbox is started for them."""
+    dies = NOTE.replace("time.sleep(30)", "(time.sleep(0.3), os._exit(9))")
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=1) as kit:
+        kit.deploy("note", dies, buckets=RUNS)
+        await warmed(kit, "note", "")
+        futures = [kit.begin(kit.invocation("note", "sleep" if n == 5 else "", kind=ASYNC)) for n in range(40)]
+        dispatcher = kit.host.dispatcher
+        await eventually(lambda: sum(future.done() for future in futures) >= 5)
+        async with asyncio.timeout(3):
+            await dispatcher.drain()
+        outcomes = [future.result() for future in futures]
+        assert outcomes[5].error_type == "Runtime.ExitError"
+        assert {o.refusal.reason for o in outcomes[6:] if not o.executed_version} == {errors_pb2.ERROR_REASON_DRAINING}
+
+
+async def test_what_waits_for_a_caller_that_is_gone_is_not_begun(run_dir: Path) -> None:
+    """Its lease is another's by now, who runs it."""
+    async with HostKit(run_dir, max_wait_ms=20_000, max_sandboxes=1) as kit:
+        kit.deploy("slow", "import time\ndef handler(event, context):\n    time.sleep(0.2)\n")
+        await kit.invoke("slow", kind=ASYNC)
+        runs = [Run(kit.invocation("slow", kind=ASYNC), lambda _run, _outcome: None, 1) for _ in range(5)]
+        for run in runs:
+            kit.host.dispatcher.submit(run)
+        kit.host.dispatcher.withdraw(set(runs))
+        assert kit.host.dispatcher.waiting == 0
+        await eventually(lambda: kit.host.dispatcher.busy == 0)
+        assert kit.log("slow").count("START RequestId") == 2
+
+
+async def test_a_result_with_impossible_times_is_put_within_the_hosts_own(run_dir: Path) -> None:
+    """A handler that forges its result frame cannot make a record that nobody can write down."""
+    evil = """
+import os, socket, struct, time, uuid
+def handler(event, context):
+    fields = struct.Struct("!IB16sBQQIHHI")
+    head = (fields.size, 5, uuid.UUID(context.aws_request_id).bytes, 0, 2**63, 2**63 - 1, 1, 0, 0, 4)
+    socket.socket(fileno=os.dup(3)).send(fields.pack(*head) + b"null")
+    time.sleep(1)
+"""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("evil", evil)
+        before_ns = time.time_ns()
+        outcome = await kit.invoke("evil")
+        assert outcome.status == S.OUTCOME_STATUS_SUCCEEDED
+        assert before_ns <= outcome.started_at_unix_nano <= time.time_ns()
+        assert outcome.duration_us < 10_000_000

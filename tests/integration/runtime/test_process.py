@@ -14,6 +14,7 @@ from evenflow.runtime.v1 import runtime_pb2
 from loadtest.runtime_bench import HostProcess
 from loadtest.stand_in_control import TENANT, StandInControl
 from services.runtime.sandbox.strays import children_of
+from services.runtime.service import CREDITS_PER_SLOT, EXTRA_CREDITS
 from tests.kit.waiting import eventually
 
 SOURCE = """
@@ -52,7 +53,7 @@ def _alive(pids: set[int]) -> set[int]:
 async def test_invoke_describe_and_logs(process: HostProcess) -> None:
     """The first message grants credits; outcomes come back; the host and its logs can be looked at."""
     granted = process.credits
-    assert granted == 8 * 2 + 64
+    assert granted == 8 * CREDITS_PER_SLOT + EXTRA_CREDITS
     outcomes = await asyncio.gather(*(process.invoke("f") for _ in range(5)))
     assert {o.status for o in outcomes} == {event_pb2.OUTCOME_STATUS_SUCCEEDED}
     await eventually(lambda: process.credits == granted)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.queue.sessions import MIN_TAKE_EVENTS, PollerSession
+from services.queue.sessions import MIN_TAKE_EVENTS, PollerSession, Sessions
 
 MIB = 1 << 20
 SHARDS = 8
@@ -53,7 +53,7 @@ def test_credit_that_the_woken_cannot_use_goes_on_to_the_next() -> None:
     assert session.pass_on(0) == {1}
     events, payload_bytes = session.take_credit(1, 10)
     assert events == 10
-    assert session.return_credit(4, payload_bytes) == {2}
+    assert session.return_credit(1, 4, payload_bytes) == {2}
 
 
 def test_no_credit_wakes_nobody() -> None:
@@ -62,7 +62,7 @@ def test_no_credit_wakes_nobody() -> None:
     assert session.pass_on(0) == set()
     session.add_credit(1, 1)
     assert session.take_credit(0, 1) == (1, 1)
-    assert session.return_credit(0, -100) == set()
+    assert session.return_credit(0, 0, -100) == set()
     assert session.add_credit(5, 50) == set()
     assert session.add_credit(0, 51) != set()
 
@@ -87,3 +87,23 @@ def test_no_more_is_taken_than_was_granted_and_credit_never_sleeps(steps: list[t
         assert taken <= granted
         if granted > taken:
             assert woken & wants or not wants
+
+
+def test_a_shard_with_nothing_for_this_poller_is_not_woken_for_its_own_credit() -> None:
+    """Its events are of a function that is paused here: it would turn for ever."""
+    session = PollerSession("poller-0", "one")
+    session.add_credit(10, MIB)
+    events, payload_bytes = session.take_credit(3, 1_000)
+    assert events == 10
+    assert session.return_credit(3, events, payload_bytes) == set()
+    assert session.pass_on(3) == set()
+
+
+def test_limits_end_with_their_stream() -> None:
+    """A limit that was lifted while the stream was down is told by not being told."""
+    sessions = Sessions()
+    session, _ = sessions.attach("poller-0", "one", print)
+    session.set_limit(("t", "f"), 0)
+    assert session.acquire(("t", "f"), 1, 0) == 0
+    session, _ = sessions.attach("poller-0", "one", print)
+    assert session.acquire(("t", "f"), 1, 0) == 1
