@@ -12,6 +12,7 @@ from evenflow.common.v1 import errors_pb2, event_pb2
 from services.shared import ids
 from services.shared.errors import Reason
 from tests.integration.frontend.conftest import ACCESS_KEY, Rig, make_function
+from tests.kit.waiting import eventually
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:echo"
 
@@ -195,6 +196,8 @@ async def test_without_room_anywhere_the_caller_is_told_in_time(rig: Rig) -> Non
     rig.runtime.behave = lambda _i: None
     waiting = [asyncio.create_task(call(rig.boto(), FunctionName="echo")) for _ in range(2)]
     host = rig.frontend.runtimes._hosts["runtime-0"]
+    # Else the first grant might come after the credits were taken away.
+    await eventually(lambda: len(rig.runtime.seen) == 2)
     host.credits = 0
     error = await refused(rig.boto(), FunctionName="echo")
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
