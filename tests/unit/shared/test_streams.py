@@ -143,6 +143,30 @@ async def test_a_refused_message_ends_the_call_and_the_link_opens_it_again(run_d
         await server.stop(0)
 
 
+async def test_a_message_that_cannot_be_taken_does_not_end_the_link(run_dir: Path) -> None:
+    """The exception is logged and the stream opened anew: a link that died silently would leave its service deaf."""
+    server = await start_server(run_dir, Echo().handle)
+    caller = Caller(run_dir)
+
+    def take(message: bytes) -> None:
+        if message == b"poison":
+            raise OverflowError("date value out of range")
+        caller.got.append(message)
+
+    caller.link._on_message = take
+    caller.link.start()
+    try:
+        await eventually(lambda: caller.got == [b"hello 0"])
+        caller.outbox.append(b"poison")
+        caller.link.wake()
+        await eventually(lambda: caller.downs == 1)
+        await eventually(lambda: caller.got == [b"hello 0", b"hello 1"])
+    finally:
+        await caller.link.close()
+        await caller.peer.close()
+        await server.stop(0)
+
+
 async def test_finishing_sends_what_waits_and_ends_cleanly(run_dir: Path) -> None:
     """The server reads everything to an end that the caller meant; closing alone is no such end."""
     echo = Echo()
