@@ -1,7 +1,6 @@
 """The runtime hosts as a frontend sees them: one Invoke stream each; synchronous invocations are placed here."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,24 +13,13 @@ from services.frontend.settings import FrontendSettings
 from services.frontend.targets import Configuration
 from services.policy.placement import choose_host, rank_hosts
 from services.shared.channels import Peer
-from services.shared.errors import EvenflowError, Reason
+from services.shared.errors import TRY_ELSEWHERE, EvenflowError, Reason
 from services.shared.streams import StreamLink
 
 MAX_BATCH_INVOCATIONS = 500
 MAX_BATCH_BYTES = 3_670_016
 INVOCATION_OVERHEAD_BYTES = 8_192
 RETRY_AFTER_MS = 1_000
-log = logging.getLogger(__name__)
-
-
-# Nothing ran, and another host may have what this one lacks.
-_TRY_ELSEWHERE = (
-    Reason.ERROR_REASON_NO_CAPACITY,
-    Reason.ERROR_REASON_DRAINING,
-    Reason.ERROR_REASON_CREDIT_EXCEEDED,
-    Reason.ERROR_REASON_CONCURRENCY_EXCEEDED,
-    Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED,
-)
 
 
 @dataclass(slots=True, eq=False)
@@ -129,7 +117,7 @@ class RuntimeHost:
             run = self._running.pop(result.invocation_id, None)
             if run is None or run.outcome.done():
                 continue
-            if result.outcome.refusal.reason in _TRY_ELSEWHERE:
+            if result.outcome.refusal.reason in TRY_ELSEWHERE:
                 run.avoided.add(self.host_id)
                 if self._places_elsewhere(run):
                     continue

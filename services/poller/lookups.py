@@ -43,11 +43,6 @@ class Lookups:
         self._queued: list[FunctionKey] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def open_questions(self) -> int:
-        """Functions being asked about."""
-        return len(self._waiting)
-
     def ask(self, key: FunctionKey, told: Told) -> None:
         """Have `told` called once control was asked; what it answered stands in the view."""
         waiting = self._waiting.get(key)

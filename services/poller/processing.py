@@ -21,7 +21,7 @@ from services.poller.runtime_fleet import RuntimeFleet
 from services.poller.telemetry import Telemetry
 from services.poller.window import Window
 from services.shared.clock import Clock
-from services.shared.errors import EvenflowError, Reason
+from services.shared.errors import NO_ROOM, TRY_ELSEWHERE, EvenflowError, Reason
 
 _S = event_pb2.OutcomeStatus
 _ENDINGS = {
@@ -30,18 +30,6 @@ _ENDINGS = {
     _S.OUTCOME_STATUS_THROTTLED: Ending.THROTTLED,
     _S.OUTCOME_STATUS_SYSTEM_ERROR: Ending.SYSTEM_ERROR,
 }
-# Refusals that say that nothing ran and that another try is nobody's fault.
-_NO_ROOM = (
-    Reason.ERROR_REASON_NO_CAPACITY,
-    Reason.ERROR_REASON_DRAINING,
-    Reason.ERROR_REASON_CREDIT_EXCEEDED,
-)
-# Another host may have what this one lacks, be it room or a share of the limit; then it goes back to the shard.
-_TRY_ELSEWHERE = (
-    *_NO_ROOM,
-    Reason.ERROR_REASON_CONCURRENCY_EXCEEDED,
-    Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED,
-)
 MAX_PLACINGS = 8
 ERROR_NAMES = {
     Why.EVENT_AGE_EXCEEDED: "The event was older than its maximum age, or would have been at its next retry.",
@@ -291,9 +279,9 @@ class Processing:
             # It was deleted since the lease came; the host has asked control.
             self._finish(held, plan, Why.FUNCTION_NOT_FOUND, None, outcome)
             return
-        elif outcome.refusal.reason in _TRY_ELSEWHERE and self._is_placed_elsewhere(held, plan):
+        elif outcome.refusal.reason in TRY_ELSEWHERE and self._is_placed_elsewhere(held, plan):
             return
-        elif outcome.refusal.reason in _NO_ROOM:
+        elif outcome.refusal.reason in NO_ROOM:
             ending = Ending.NO_ROOM
         elif ending is Ending.THROTTLED:
             if plan.is_closed:

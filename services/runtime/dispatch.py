@@ -1,8 +1,7 @@
 """Invocation -> sandbox: shares, waiting, cold starts, reuse, eviction. All of it in callbacks on the loop."""
 
 import asyncio
-import logging
-from collections.abc import Callable, Set
+from collections.abc import Set
 
 from evenflow.common.v1 import event_pb2
 
@@ -25,7 +24,6 @@ EXPIRY_SCAN_MS = 20.0
 # How long a run waits on a host that was given no share of its function's limit.
 SHARE_WAIT_MS = 250
 MAX_AHEAD_PAYLOAD_BYTES = 8_192
-log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -45,7 +43,6 @@ class Dispatcher:
         self.is_draining = False
         self.telemetry: Telemetry
         self.nursery: Nursery
-        self.on_load_change: Callable[[], None] = lambda: None
         self._settings = settings
         self._book = FunctionBook(
             configuration, logs, clock, on_replaced=lambda function: self._retire_idle(function, "replaced")

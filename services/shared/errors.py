@@ -62,6 +62,20 @@ TABLE: dict[int, ErrorKind] = {
 }
 
 
+# A runtime host has no room for a run: nothing ran, and it is nobody's fault.
+NO_ROOM = (
+    Reason.ERROR_REASON_NO_CAPACITY,
+    Reason.ERROR_REASON_DRAINING,
+    Reason.ERROR_REASON_CREDIT_EXCEEDED,
+)
+# Nothing ran, and another host may have what this one lacks, be it room or a share of the limit.
+TRY_ELSEWHERE = (
+    *NO_ROOM,
+    Reason.ERROR_REASON_CONCURRENCY_EXCEEDED,
+    Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED,
+)
+
+
 @dataclass(slots=True)
 class EvenflowError(Exception):
     """A refusal with its typed reason; every service raises only this across its edges."""
