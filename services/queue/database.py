@@ -15,7 +15,9 @@ import apsw
 SQL_DIRECTORY = Path(__file__).parent / "sql"
 PAGE_BYTES = 4_096
 # Prepared statements kept; each bulk statement has one for each of its sizes.
-STATEMENT_CACHE = 256
+STATEMENT_CACHE = 512
+# apsw keeps no longer text prepared: it would be parsed at every use.
+MAX_CACHED_BYTES = 16_000
 JOURNAL_LIMIT_BYTES = 64 << 20
 _FIXED_BRANCHES = {(3, 50): 7, (3, 44): 6}
 _FIRST_FIXED = (3, 51, 3)
@@ -48,12 +50,14 @@ def require_safe_sqlite() -> None:
 class Bulk:
     """One statement for many rows, prepared in a few sizes. `{rows}` in the template stands for the rows."""
 
-    SIZES = (256, 64, 16, 4, 1)
+    # Halves: few statements for any number of rows, as each lets go of the interpreter's lock once.
+    SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 
     def __init__(self, template: str, columns: int) -> None:
-        row = "(" + ", ".join("?" * columns) + ")" if columns > 1 else "?"
+        row = "(" + ",".join("?" * columns) + ")" if columns > 1 else "?"
         self._columns = columns
-        self._statements = [(size, template.format(rows=", ".join([row] * size))) for size in self.SIZES]
+        texts = [(size, template.format(rows=",".join([row] * size))) for size in self.SIZES]
+        self._statements = [(size, text) for size, text in texts if len(text) <= MAX_CACHED_BYTES]
 
     def run(self, connection: apsw.Connection, values: Sequence[Any]) -> int:
         """Write these values, row after row; returns the rows changed."""

@@ -7,7 +7,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from services.queue.domain import DUE_SHIFT, LANE_SHIFT, PLACE_MASK, Progress
 from services.queue.lanes import ENTRY_COLUMNS, Lane, entry_from
-from services.queue.outcomes import COLUMNS
+from services.queue.outcomes import COLUMNS, facts_from
 
 if TYPE_CHECKING:
     from services.queue.shard import Shard
@@ -117,21 +117,22 @@ def dead_entry(shard: "Shard", row: tuple[Any, ...], *, whole: bool) -> queue_pb
 
 def outcome_status(shard: "Shard", row: tuple[Any, ...], lane: Lane) -> queue_pb2.EventStatus:
     """Of a kept outcome."""
+    facts = facts_from(row[3])
     status = queue_pb2.EventStatus(
         request_id=row[0],
         tenant_id=lane.tenant_id,
         function_name=lane.function_name,
         shard_id=shard.shard_id,
-        state=row[2],
-        condition=row[3],
-        accepted_at_ms=row[4],
-        finished_at_ms=row[5],
-        expires_at_ms=row[6],
-        destination_arn=row[17],
-        qualifier=row[18],
-        trace=event_pb2.TraceContext(traceparent=row[19], tracestate=row[20]),
+        state=facts.state,
+        condition=facts.condition,
+        accepted_at_ms=facts.accepted_at_ms,
+        finished_at_ms=facts.finished_at_ms,
+        expires_at_ms=facts.expires_at_ms,
+        destination_arn=facts.destination_arn,
+        qualifier=facts.qualifier,
+        trace=event_pb2.TraceContext(traceparent=facts.traceparent, tracestate=facts.tracestate),
     )
-    _set_progress(status, Progress(*row[7:17]))
+    _set_progress(status, facts.progress)
     return status
 
 

@@ -20,6 +20,9 @@ EXIT_BAD_SETTINGS = 2
 EXIT_CANNOT_START = 3
 # Threads of this process hand small pieces of work to each other: a shorter turn keeps the hand-over short.
 SWITCH_INTERVAL_SECONDS = 0.001
+# Objects made before the collector looks for cycles among the young ones. Events in memory are many and form none: at
+# Python's own 700 the collector took a tenth of a busy queue node's time.
+COLLECT_AFTER_OBJECTS = 20_000
 _PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,13 @@ def main(settings_class: type[S], build: Callable[[S], Awaitable[Service]]) -> N
     sys.exit(uvloop.run(_run(settings, build)))
 
 
+def spare_collector() -> None:
+    """Once everything is set up: what was made until now stays for good and need not be looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
+
+
 def die_with_parent() -> None:
     """Have the kernel end this process when its supervisor is gone, so that a killed supervisor leaves nothing."""
     parent = os.environ.get("EVENFLOW_SUPERVISOR_PID")
@@ -77,9 +87,7 @@ async def _run(settings: S, build: Callable[[S], Awaitable[Service]]) -> int:
     except (OSError, ValueError) as e:
         log.error("cannot start: %s", e)
         return EXIT_CANNOT_START
-    # What was made until now stays for good: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    spare_collector()
     log.info("serving")
     await asked_to_stop.wait()
     log.info("draining")
