@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup run demo test check style types imports contracts format bench proto-baseline lock clean
+.PHONY: help setup run demo test check style types imports contracts format bench growth proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -60,6 +60,10 @@ format: ## put the code in the one format, fix what can be fixed
 bench: ## measure Evenflow on this machine beside Huey and taskiq
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
+
+growth: ## fill a fleet's queue to 10 million events and measure it beside itself when shallow (SAVE=1 keeps the page)
+	@tools/setup.sh
+	@$(PYTHON_IN_VENV) -m loadtest.growth $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

@@ -47,6 +47,11 @@ class EvenflowFleet:
         self._peers: dict[str, Peer] = {}
 
     @property
+    def host(self) -> str:
+        """Where the doors listen."""
+        return HOST
+
+    @property
     def grpc_address(self) -> str:
         """The gRPC door."""
         return f"{HOST}:{self.grpc_port}"
@@ -75,6 +80,10 @@ class EvenflowFleet:
         """Put the bench's functions on it. RuntimeError: refused."""
         source = self.folder / "functions"
         fleet_functions.write(source, self.cold_functions)
+        await self.deploy_folder(source)
+
+    async def deploy_folder(self, source: Path) -> None:
+        """Put the functions of a folder on it. RuntimeError: refused."""
         command = [EVENFLOW, "deploy", str(source), "--data", str(self.data)]
         child = await Child.start("evenflow deploy", command, self.folder / "deploy.log")
         try:
@@ -116,11 +125,26 @@ class EvenflowFleet:
     @asynccontextmanager
     async def paused(self, function_name: str = fleet_functions.NOOP) -> AsyncIterator[None]:
         """Its pollers leave the function's events in the queue meanwhile, as the peers' accept rows have no workers."""
-        await self._pause(function_name, True)
+        await self.pause(function_name, True)
         try:
             yield
         finally:
-            await self._pause(function_name, False)
+            await self.pause(function_name, False)
+
+    async def pause(self, function_name: str, paused: bool) -> None:
+        """Have its pollers leave the function's events in the queue, or take them again."""
+        request = poller_pb2.PauseFunctionRequest(tenant_id=TENANT, function_name=function_name, paused=paused)
+        for peer in self._of_role("poller"):
+            stub = poller_pb2_grpc.PollerServiceStub(peer.channel)
+            await stub.PauseFunction(request, metadata=peer.metadata, timeout=_CALL_SECONDS)
+
+    def peer(self, node_id: str) -> Peer:
+        """A node of it, to be called as the fleet's own services do."""
+        return self._peers[node_id]
+
+    def pid(self, node_id: str) -> int:
+        """The process of a node now; a new one after a restart."""
+        return fleet_file.running(self.data).nodes[node_id].pid
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time so far by service; "sandboxes" are what the runtime hosts started."""
@@ -133,12 +157,6 @@ class EvenflowFleet:
         """Proportional set size of every process of the fleet in MiB, and how many could not be read."""
         sizes = [processes.pss_bytes(pid) for pid in self._processes()]
         return sum(size for size in sizes if size is not None) / (1 << 20), sum(size is None for size in sizes)
-
-    async def _pause(self, function_name: str, paused: bool) -> None:
-        request = poller_pb2.PauseFunctionRequest(tenant_id=TENANT, function_name=function_name, paused=paused)
-        for peer in self._of_role("poller"):
-            stub = poller_pb2_grpc.PollerServiceStub(peer.channel)
-            await stub.PauseFunction(request, metadata=peer.metadata, timeout=_CALL_SECONDS)
 
     def _of_role(self, role: str) -> list[Peer]:
         return [peer for name, peer in self._peers.items() if name.rpartition("-")[0] == role]

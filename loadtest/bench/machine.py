@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import apsw
@@ -61,9 +62,14 @@ def _memory_mib() -> int:
 
 
 def _package_versions(*names: str) -> dict[str, str]:
-    from importlib.metadata import version
+    return {f"{name}_version".replace("-", "_"): _version_of(name) for name in names}
 
-    return {f"{name}_version".replace("-", "_"): version(name) for name in names}
+
+def _version_of(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _say(command: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
-from loadtest.queue_node.wire import EventBatches, Settlements
+from loadtest.queue_node.wire import TENANT, EventBatches, Settlements
 from services.shared import ids
 from services.shared.channels import Peer
 
@@ -62,8 +62,8 @@ class NodeClient:
 
         await _both(call, read(), write())
 
-    async def consume(self, events: int, settlements: Settlements) -> None:
-        """Lease so many events and settle each; until all settlements are durable. More may be leased; those go back."""
+    async def consume(self, events: int, settlements: Settlements, *, leave: Sequence[str] = ()) -> None:
+        """Lease so many events and settle each; until all settlements are durable. Never those of the functions `leave`."""
         lease: Any = self.stub.Lease(metadata=self.peer.metadata)
         settle: Any = self._settle(metadata=self.peer.metadata)
         room = asyncio.Semaphore(SETTLES_IN_FLIGHT)
@@ -72,6 +72,12 @@ class NodeClient:
             poller_id="loadtest", incarnation=ids.new_incarnation(), shard_map_epoch=self._epoch
         )
         await lease.write(queue_pb2.LeaseRequest(hello=hello))
+        limits = [
+            queue_pb2.FunctionLimit(tenant_id=TENANT, function_name=function_name, max_leases=0)
+            for function_name in leave
+        ]
+        if limits:
+            await lease.write(queue_pb2.LeaseRequest(limits=queue_pb2.FunctionLimits(limits=limits)))
         credit = queue_pb2.LeaseCredit(events=min(CREDIT_EVENTS, events), bytes=CREDIT_BYTES)
         await lease.write(queue_pb2.LeaseRequest(credit=credit))
 

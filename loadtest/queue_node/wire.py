@@ -10,6 +10,7 @@ from evenflow.queue.v1 import queue_pb2
 from services.shared import ids
 
 UNSAMPLED = f"00-{'a' * 32}-{'b' * 16}-00"
+TENANT = "default"
 AGE_MS = 21_600_000
 # Where an id differs from another one of its shard and millisecond.
 _RANDOM_BYTES = 7
@@ -37,7 +38,7 @@ def _varint(number: int) -> bytes:
 class EventBatches:
     """Serialized EnqueueRequests of fresh events: one tenant, some functions in turn, payloads of one size."""
 
-    def __init__(self, function_names: Iterable[str], payload_bytes: int, *, tenant_id: str = "default") -> None:
+    def __init__(self, function_names: Iterable[str], payload_bytes: int, *, tenant_id: str = TENANT) -> None:
         """`payload_bytes`: of each payload, at least 2."""
         self._tenant_id = tenant_id
         self._function_names = tuple(function_names)

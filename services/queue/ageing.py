@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 DUE_BATCH = 500
 DUE_BATCH_BYTES = 8 << 20
 EXPIRY_BATCH = 500
-ZONE_BATCH = 32
+# A zone is 4,096 events, a few milliseconds to read: between two of them others have their turn.
+ZONE_BATCH = 2
 DEAD_LETTER_BATCH = 500
 NEVER_MS = 1 << 62
 _DUE = f"SELECT delayed_id, lane_id, {ENTRY_COLUMNS} FROM delayed WHERE delayed_id < ? ORDER BY delayed_id LIMIT ?"

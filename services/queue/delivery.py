@@ -6,7 +6,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from services.queue.database import Bulk
 from services.queue.domain import FRESH, Entry
-from services.queue.lanes import Lane
+from services.queue.lanes import Lane, resident_size
 from services.queue.sessions import PollerSession
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class _Taker:
         count = 0
         while count < granted and self.bytes_left > 0:
             entry = ready.popleft()
-            if entry.event is not None:
-                shard.lanes.resident_bytes -= entry.event_bytes
+            shard.lanes.resident_bytes -= resident_size(entry)
             self._lease(entry)
             count += 1
         if count < granted:

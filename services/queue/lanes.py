@@ -10,6 +10,8 @@ from services.queue.database import Database
 from services.queue.domain import LANE_SHIFT, MAX_LANES, PLACE_MASK, PROGRESS_COLUMNS, ZONE_SHIFT, Entry, Progress
 
 ENTRY_COLUMNS = f"request_id, expires_at_ms, enqueued_at_ms, body_hash, {PROGRESS_COLUMNS}, handover, event"
+# What an event in memory takes beside its bytes: the entry and its fields.
+ENTRY_OVERHEAD_BYTES = 700
 # A lane without room in the shard's bytes may still load so many, so that nobody is starved by others' windows.
 MIN_REFILL_EVENTS = 4
 # Lanes in memory beyond which empty ones are dropped.
@@ -136,27 +138,29 @@ class Lanes:
 
     def appended(self, lane: Lane, entry: Entry) -> None:
         """A new row is durable: into the window when nothing waits on disk before it and there is room."""
+        sequence = entry.sequence
         if lane.depth == 0:
-            lane.window_end = entry.sequence - 1
+            lane.window_end = sequence - 1
         lane.depth += 1
         entry.lane = lane
+        size = entry.event_bytes + ENTRY_OVERHEAD_BYTES
         if (
-            lane.window_end == entry.sequence - 1
+            lane.window_end == sequence - 1
             and len(lane.ready) < self._window_events
             and not lane.is_parked
-            and self.resident_bytes + entry.event_bytes <= self._window_bytes
+            and self.resident_bytes + size <= self._window_bytes
         ):
-            lane.window_end = entry.sequence
+            lane.window_end = sequence
             lane.ready.append(entry)
-            self.resident_bytes += entry.event_bytes
-        self.offer(lane)
+            self.resident_bytes += size
+        if not lane.is_parked:
+            self.order.add(lane.tenant_id, lane)
 
     def give_back(self, entry: Entry) -> None:
         """A leased entry is available again: first in its lane."""
         lane = entry.lane
         lane.ready.appendleft(entry)
-        if entry.event is not None:
-            self.resident_bytes += entry.event_bytes
+        self.resident_bytes += resident_size(entry)
         self.offer(lane)
 
     def offer(self, lane: Lane) -> None:
@@ -181,7 +185,7 @@ class Lanes:
 
     def evict(self, lane: Lane) -> None:
         """Give up the window; leased rows are passed over when it is loaded again."""
-        self.resident_bytes -= sum(entry.event_bytes for entry in lane.ready if entry.event is not None)
+        self.resident_bytes -= sum(map(resident_size, lane.ready))
         lane.ready.clear()
         lane.window_end = lane.lane_id << LANE_SHIFT
 
@@ -191,8 +195,8 @@ class Lanes:
         for entry in lane.ready:
             if entry.sequence not in claimed:
                 kept.append(entry)
-            elif entry.event is not None:
-                self.resident_bytes -= entry.event_bytes
+            else:
+                self.resident_bytes -= resident_size(entry)
         lane.ready = kept
 
     def refill(self, lane: Lane, taken: "dict[int, Entry]", claimed: set[int]) -> bool:
@@ -211,7 +215,7 @@ class Lanes:
                 entry = entry_from(row, lane)
                 loaded = True
                 lane.ready.append(entry)
-                self.resident_bytes += entry.event_bytes
+                self.resident_bytes += entry.event_bytes + ENTRY_OVERHEAD_BYTES
                 if self.resident_bytes > self._window_bytes and len(lane.ready) >= MIN_REFILL_EVENTS:
                     break
             else:
@@ -239,6 +243,11 @@ class Lanes:
         self.by_key[lane.key] = lane
         self._by_id[lane.lane_id] = lane
         return lane
+
+
+def resident_size(entry: Entry) -> int:
+    """Bytes that an entry takes in memory, about."""
+    return ENTRY_OVERHEAD_BYTES + (entry.event_bytes if entry.event is not None else 0)
 
 
 def entry_from(row: tuple[Any, ...], lane: Lane) -> Entry:

@@ -1,15 +1,18 @@
 """Settings of a queue node."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.shared.settings import NodeSettings, setting
 
 _MIB = 1 << 20
+# However many shards share a node's memory, each has so much.
+MIN_WINDOW_BYTES = 256 << 10
+MIN_CACHE_BYTES = 512 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings(NodeSettings):
-    """Bounds and times of the shards of one node; every bound is per shard."""
+    """Bounds and times of the shards of one node; every bound that does not name the node is per shard."""
 
     visibility_timeout_ms: int = setting(
         "queue.visibility_timeout_ms", 10_000, minimum=50, maximum=43_200_000, help="Length of a lease unless extended."
@@ -50,10 +53,18 @@ class QueueSettings(NodeSettings):
         "queue.window_events", 512, minimum=1, maximum=100_000, help="Events of one lane held in memory."
     )
     window_bytes: int = setting(
-        "queue.window_bytes", 16 * _MIB, minimum=65_536, maximum=1 << 40, help="Bytes of events held in memory."
+        "queue.window_bytes",
+        64 * _MIB,
+        minimum=_MIB,
+        maximum=1 << 40,
+        help="Memory for available events, over all shards of the node.",
     )
     cache_bytes: int = setting(
-        "queue.cache_bytes", 16 * _MIB, minimum=262_144, maximum=1 << 40, help="SQLite's page cache of a shard."
+        "queue.cache_bytes",
+        64 * _MIB,
+        minimum=_MIB,
+        maximum=1 << 40,
+        help="SQLite's page caches, over all shards of the node.",
     )
     checkpoint_pages: int = setting(
         "queue.checkpoint_pages", 4_000, minimum=16, maximum=1_000_000, help="Pages in the WAL before a checkpoint."
@@ -68,3 +79,12 @@ class QueueSettings(NodeSettings):
         maximum=1 << 40,
         help="Bytes of batches that may wait for a commit; beyond it streams are not read.",
     )
+
+    def shared_by(self, shards: int) -> "QueueSettings":
+        """What one of so many shards works with: its part of what the node has."""
+        shards = max(1, shards)
+        return replace(
+            self,
+            window_bytes=max(MIN_WINDOW_BYTES, self.window_bytes // shards),
+            cache_bytes=max(MIN_CACHE_BYTES, self.cache_bytes // shards),
+        )

@@ -41,6 +41,8 @@ class Shards:
             raise ValueError(str(e)) from e
         self._writers: dict[int, ShardWriter] = {}
         self._locks: dict[int, int] = {}
+        # Shards by the newest map.
+        self._sharers = 1
         self._inodes: dict[int, int] = {}
         self._checked: dict[int, float] = {}
         self._random = random.SystemRandom()
@@ -72,6 +74,7 @@ class Shards:
             return
         self.epoch = epoch
         mine = {shard_id for shard_id, owner in enumerate(owner_node_ids) if owner == self._settings.node_id}
+        self._sharers = len(mine)
         for shard_id in sorted(set(self._writers) - mine):
             writer = self._writers.pop(shard_id)
             await writer.drain()
@@ -143,12 +146,14 @@ class Shards:
         path = shard_path(self._directory, shard_id)
         if shard_id not in self._locks:
             self._locks[shard_id] = lock(path.with_suffix(".lock"))
+        # A node's memory is divided when a shard is opened; those that are open keep what they have.
+        settings = self._settings.shared_by(self._sharers)
         with self._manifest.lock:
-            database = open_verified(self._directory, shard_id, self._manifest, self._settings.cache_bytes)
+            database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes)
         self._inodes[shard_id] = path.stat().st_ino
         boot_number = self._random.getrandbits(31)
         return Shard(
-            shard_id, database, self._settings, self._clock, self.sessions, boot_number, self.wake, self._turns
+            shard_id, database, settings, self._clock, self.sessions, boot_number, self.wake, self._turns
         )
 
     def _close_shard(self, shard: Shard, is_whole: bool) -> None:
