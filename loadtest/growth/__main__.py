@@ -1,4 +1,4 @@
-"""`python -m loadtest.growth`: fills a fleet's queue to 10 million events and measures it beside itself when shallow."""
+"""`python -m loadtest.growth`: 10 million events in a fleet's queue, measured beside a few in the same fleet."""
 
 import argparse
 import asyncio
@@ -61,8 +61,8 @@ async def run(sizes: Sizes, saves: bool) -> int:
     told = json.dumps(report.as_json(results, dict(about), asked), indent=1) + "\n"
     page = report.as_markdown(
         results,
-        f"{about['time']}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, {about['memory_mib']} MiB, "
-        f"{about['file_system']}, Python {about['python']}, SQLite {about['evenflow_sqlite']}",
+        f"{about['time']}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, {about['memory_mib']} MiB"
+        f", {about['file_system']}, Python {about['python']}, SQLite {about['evenflow_sqlite']}",
     )
     print(page)
     if saves:

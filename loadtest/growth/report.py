@@ -90,8 +90,8 @@ def as_markdown(results: Results, about: str) -> str:
     told = [
         "# Growth: a deep backlog beside a shallow one",
         "",
-        "Written by `make growth SAVE=1`. One fleet (`evenflow up`, 8 shards, one queue node); medians (lowest to highest).",
-        "The backlog belongs to paused functions; the other function and the client run beside it.",
+        "Written by `make growth SAVE=1`. One fleet (`evenflow up`, 8 shards, one queue node); medians (lowest to",
+        "highest). The backlog belongs to paused functions; the other function and the client run beside it.",
         "",
         about,
         "",

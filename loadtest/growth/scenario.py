@@ -1,7 +1,7 @@
 """The steps: a shallow backlog measured, the deep one made, measured again; one fleet, one queue node.
 
-The backlog belongs to functions that are paused at the pollers. What is measured beside it are a function that runs, and a
-client that takes events of the backlog itself.
+The backlog belongs to functions that are paused at the pollers. What is measured beside it are a function that runs,
+and a client that takes events of the backlog itself.
 """
 
 import asyncio
@@ -184,7 +184,8 @@ class Growth:
                 await asyncio.sleep(_POLL_SECONDS)
                 try:
                     shards = await self._node().describe()
-                except Exception:  # noqa: S112  # Not there yet, in whatever way: the time-out bounds it.
+                except Exception:
+                    # Not there yet, in whatever way: the time-out bounds it.
                     continue
                 serving = queue_pb2.SHARD_STATE_SERVING
                 if len(shards) == len(self._shard_ids) and all(shard.depth.state == serving for shard in shards):

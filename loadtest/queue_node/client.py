@@ -33,10 +33,10 @@ class NodeClient:
         self.stub: Any = queue_pb2_grpc.QueueServiceStub(peer.channel)
         self._epoch = epoch
         # Bytes go out as they are: see wire.py.
-        self._enqueue = peer.channel.stream_stream(
+        self._enqueue: Any = peer.channel.stream_stream(
             f"{_SERVICE}Enqueue", response_deserializer=queue_pb2.EnqueueResponse.FromString
         )
-        self._settle = peer.channel.stream_stream(
+        self._settle: Any = peer.channel.stream_stream(
             f"{_SERVICE}Settle", response_deserializer=queue_pb2.SettleResponse.FromString
         )
 
@@ -63,7 +63,7 @@ class NodeClient:
         await _both(call, read(), write())
 
     async def consume(self, events: int, settlements: Settlements, *, leave: Sequence[str] = ()) -> None:
-        """Lease so many events and settle each; until all settlements are durable. Never those of the functions `leave`."""
+        """Lease so many events and settle each, those of the functions `leave` excepted; until all are durable."""
         lease: Any = self.stub.Lease(metadata=self.peer.metadata)
         settle: Any = self._settle(metadata=self.peer.metadata)
         room = asyncio.Semaphore(SETTLES_IN_FLIGHT)

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import uvloop
-from evenflow.queue.v1 import queue_pb2_grpc
 
 from loadtest.bench.processes import Child
-from services.queue.service import QueueService
+from services.queue.service import SERVICE_NAME, QueueService, register
 from services.queue.settings import QueueSettings
 from services.queue.shards import Shards
 from services.shared import lifecycle
@@ -21,7 +20,6 @@ from services.shared.clock import SystemClock
 
 NODE_ID = "queue-0"
 TOKEN = "bench-" + "0" * 32
-SERVICE_NAME = "evenflow.queue.v1.QueueService"
 START_SECONDS = 60.0
 _GRACE_SECONDS = 0.1
 
@@ -71,7 +69,7 @@ async def _serve(folder: str, shards: int) -> None:
     node.on_drained = service.note_drained
     await node.apply(1, [NODE_ID] * shards)
     server = GrpcServer(TOKEN, [SERVICE_NAME])
-    queue_pb2_grpc.add_QueueServiceServicer_to_server(service, server.server)
+    register(service, server.server)
     server.bind(f"unix:{folder}/q.sock")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -2,19 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from evenflow.queue.v1 import queue_pb2
-
+from services.queue import lease_wire
 from services.queue.database import Bulk
-from services.queue.domain import FRESH, Entry
+from services.queue.domain import Entry
 from services.queue.lanes import Lane, resident_size
+from services.queue.lease_wire import LeaseBatch
 from services.queue.sessions import PollerSession
 
 if TYPE_CHECKING:
     from services.queue.shard import Shard
 
-# A LeaseResponse holds at most so much; a drain delivers at most so many leases before commands are looked at again.
-MAX_RESPONSE_LEASES = 500
-MAX_RESPONSE_BYTES = 3_500_000
+# A drain delivers at most so many leases before commands are looked at again.
 MAX_DELIVERY_EVENTS = 2_000
 LEASE_OVERHEAD_BYTES = 64
 _READ = Bulk("SELECT sequence, event FROM events WHERE sequence IN ({rows})", 1)
@@ -105,39 +103,11 @@ class _Taker:
         self.taken.append(entry)
 
 
-def responses(shard: "Shard", entries: list[Entry]) -> list[queue_pb2.LeaseResponse]:
-    """The leases as messages within their bounds; the events' bytes leave memory with them."""
+def batches(shard: "Shard", entries: list[Entry]) -> list[LeaseBatch]:
+    """The leases as they are sent; the events' bytes leave memory with them."""
     missing = [entry.sequence for entry in entries if entry.event is None]
     stored = dict(_READ.query(shard.database.connection, missing)) if missing else {}
-    found: list[queue_pb2.LeaseResponse] = []
-    response = queue_pb2.LeaseResponse()
-    size = 0
-    shard_id, timeout_ms, now_ms = shard.shard_id, shard.settings.visibility_timeout_ms, shard.now_ms
+    with_events = [(entry, entry.event if entry.event is not None else stored[entry.sequence]) for entry in entries]
     for entry in entries:
-        if response.leases and (
-            size + entry.event_bytes > MAX_RESPONSE_BYTES or len(response.leases) >= MAX_RESPONSE_LEASES
-        ):
-            found.append(response)
-            response, size = queue_pb2.LeaseResponse(), 0
-        size += entry.event_bytes + LEASE_OVERHEAD_BYTES
-        lease = response.leases.add(visibility_timeout_ms=timeout_ms, enqueued_at_ms=entry.enqueued_at_ms)
-        receipt = lease.receipt
-        receipt.shard_id = shard_id
-        receipt.sequence = entry.sequence
-        receipt.fence = entry.fence
-        event = entry.event if entry.event is not None else stored[entry.sequence]
-        lease.event.MergeFromString(event)
         entry.event = None
-        if entry.expires_at_ms <= now_ms:
-            lease.expired = True
-        if entry.progress is not None or entry.handover is not None:
-            progress = entry.progress or FRESH
-            lease.function_errors = progress.function_errors
-            lease.throttles = progress.throttles
-            lease.deliveries = progress.deliveries
-            lease.attempts = progress.attempts
-            if entry.handover is not None:
-                lease.handover.MergeFromString(entry.handover)
-    if response.leases:
-        found.append(response)
-    return found
+    return lease_wire.batches(shard.shard_id, shard.settings.visibility_timeout_ms, shard.now_ms, with_events)

@@ -4,6 +4,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from evenflow.common.v1 import event_pb2
+from evenflow.queue.v1 import queue_pb2
+
 from services.queue.database import Bulk, Database
 from services.queue.domain import FRESH, Entry, Progress
 
@@ -163,8 +166,8 @@ def outcome_row(entry: Entry, state: int, condition: int, finished_at_ms: int, d
 class Facts:
     """What a kept outcome tells."""
 
-    state: int
-    condition: int
+    state: queue_pb2.EventState.ValueType
+    condition: event_pb2.Condition.ValueType
     accepted_at_ms: int
     finished_at_ms: int
     expires_at_ms: int
@@ -179,6 +182,30 @@ def facts_from(stored: bytes) -> Facts:
     """The facts as `outcome_row` wrote them."""
     numbers = _NUMBERS.unpack_from(stored)
     texts = stored[_NUMBERS.size :].decode().split(_BETWEEN)
-    error_type, error_message, executed_version, sandbox_id, *others = texts
-    progress = Progress(*numbers[5:10], error_type, error_message, numbers[10], executed_version, sandbox_id)
-    return Facts(*numbers[:5], progress, *others)
+    error_type, error_message, executed_version, sandbox_id, destination_arn, qualifier, traceparent, tracestate = texts
+    function_errors, throttles, deliveries, attempts, first_started_at_ms, duration_us = numbers[5:]
+    progress = Progress(
+        function_errors,
+        throttles,
+        deliveries,
+        attempts,
+        first_started_at_ms,
+        error_type,
+        error_message,
+        duration_us,
+        executed_version,
+        sandbox_id,
+    )
+    state, condition, accepted_at_ms, finished_at_ms, expires_at_ms = numbers[:5]
+    return Facts(
+        state,
+        condition,
+        accepted_at_ms,
+        finished_at_ms,
+        expires_at_ms,
+        progress,
+        destination_arn,
+        qualifier,
+        traceparent,
+        tracestate,
+    )

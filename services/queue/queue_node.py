@@ -4,16 +4,14 @@ import asyncio
 import logging
 
 from evenflow.control.v1 import resources_pb2
-from evenflow.queue.v1 import queue_pb2_grpc
 
-from services.queue.service import QueueService
+from services.queue.service import SERVICE_NAME, QueueService, register
 from services.queue.settings import QueueSettings
 from services.queue.shard import DrainReport
 from services.queue.shards import Shards
 from services.queue.telemetry import QueueTelemetry
 from services.shared.node import Node
 
-SERVICE_NAME = "evenflow.queue.v1.QueueService"
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +31,7 @@ class QueueNode:
         )
         self._telemetry = QueueTelemetry(self._node.tracer, self._node.metrics, self.shards.numbers)
         self.shards.on_drained = self._on_drained
-        queue_pb2_grpc.add_QueueServiceServicer_to_server(self._service, self._node.server.server)
+        register(self._service, self._node.server.server)
         self._map_changed = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from services.queue import dead_letters, status
@@ -16,12 +17,43 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, abort, invalid
 from services.shared.streams import Wakeup, queue_gap_ms, serve_stream
 
+SERVICE_NAME = "evenflow.queue.v1.QueueService"
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 DEFAULT_BULK = 1_000
 MAX_BULK = 10_000
 MIN_INTERVAL_MS = 10
 MAX_INTERVAL_MS = 10_000
+
+
+class _Handlers:
+    """Stands where the generated code expects a server: keeps the handlers that it would add."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, _handlers: Any) -> None:
+        """The same ones in another form."""
+
+    def add_registered_method_handlers(self, _service_name: str, handlers: dict[str, Any]) -> None:
+        """By the name of the method."""
+        self.found = handlers
+
+
+def register(service: "QueueService", server: Any) -> None:
+    """Add the contract's methods to a gRPC server; leases go out as the bytes that they are."""
+    generated = _Handlers()
+    queue_pb2_grpc.add_QueueServiceServicer_to_server(service, generated)  # type: ignore[arg-type]
+    handlers = {
+        **generated.found,
+        "Lease": grpc.stream_stream_rpc_method_handler(
+            service.Lease,
+            request_deserializer=queue_pb2.LeaseRequest.FromString,
+            response_serializer=lambda outgoing: outgoing.payload,
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+    server.add_registered_method_handlers(SERVICE_NAME, handlers)
 
 
 class QueueService(queue_pb2_grpc.QueueServiceServicer):
@@ -64,7 +96,7 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
                 on_message=stream.on_message,
                 produce=stream.produce,
                 wakeup=stream.wakeup,
-                gap_ms=lambda response: queue_gap_ms(len(response.leases)),
+                gap_ms=lambda outgoing: queue_gap_ms(outgoing.leases),
             )
         finally:
             stream.close()

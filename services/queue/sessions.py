@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 
+from services.queue.lease_wire import LeaseBatch
+
 FunctionKey = tuple[str, str]
 MAX_CREDIT_EVENTS = 100_000
 MAX_CREDIT_BYTES = 1 << 30
@@ -24,7 +26,7 @@ class PollerSession:
         self.incarnation = incarnation
         self.is_closed = False
         # Called on the loop with each batch of leases.
-        self.deliver: Callable[[object], None] | None = None
+        self.deliver: Callable[[LeaseBatch], None] | None = None
         self._lock = threading.Lock()
         self._events = 0
         self._bytes = 0
@@ -147,7 +149,7 @@ class Sessions:
         self._by_poller: dict[str, PollerSession] = {}
 
     def attach(
-        self, poller_id: str, incarnation: str, deliver: Callable[[object], None]
+        self, poller_id: str, incarnation: str, deliver: Callable[[LeaseBatch], None]
     ) -> tuple[PollerSession, PollerSession | None]:
         """The session of a poller whose stream begins, and the one of an earlier incarnation that it replaces."""
         replaced = None
@@ -164,7 +166,7 @@ class Sessions:
         self._publish()
         return session, replaced
 
-    def detach(self, session: PollerSession, deliver: Callable[[object], None]) -> bool:
+    def detach(self, session: PollerSession, deliver: Callable[[LeaseBatch], None]) -> bool:
         """The stream that delivers by this ended; False when another one has taken over."""
         if session.deliver is not deliver:
             return False

@@ -29,6 +29,7 @@ from services.queue.domain import (
 )
 from services.queue.intake import FULL_RETRY_MS, Intake
 from services.queue.lanes import Lane, Lanes
+from services.queue.lease_wire import LeaseBatch
 from services.queue.outcomes import Outcomes
 from services.queue.reserve import Reserve
 from services.queue.sessions import FunctionKey, PollerSession, Sessions
@@ -407,8 +408,8 @@ class Shard:
         self.has_more = self.has_more or again
         for session, entries in leased:
             report.spans += wait_spans(self, entries)
-            for response in delivery.responses(self, entries):
-                completions.append((_hand_over, (session, response)))
+            for batch in delivery.batches(self, entries):
+                completions.append((_hand_over, (session, batch)))
 
     def _oldest_age_ms(self) -> int:
         oldest = self.now_ms
@@ -418,7 +419,7 @@ class Shard:
         return max(0, self.now_ms - oldest)
 
 
-def _hand_over(session: PollerSession, response: object) -> None:
+def _hand_over(session: PollerSession, batch: LeaseBatch) -> None:
     # On the loop. A stream that ended meanwhile: the leases run out by themselves.
     if session.deliver is not None:
-        session.deliver(response)
+        session.deliver(batch)

@@ -152,9 +152,7 @@ class Shards:
             database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes)
         self._inodes[shard_id] = path.stat().st_ino
         boot_number = self._random.getrandbits(31)
-        return Shard(
-            shard_id, database, settings, self._clock, self.sessions, boot_number, self.wake, self._turns
-        )
+        return Shard(shard_id, database, settings, self._clock, self.sessions, boot_number, self.wake, self._turns)
 
     def _close_shard(self, shard: Shard, is_whole: bool) -> None:
         if is_whole:

@@ -4,8 +4,8 @@ from collections import deque
 
 from evenflow.queue.v1 import queue_pb2
 
-from services.queue.delivery import MAX_RESPONSE_BYTES, MAX_RESPONSE_LEASES
 from services.queue.domain import EnqueueResult, Settle, SettleBatch, SettleResult, Wake
+from services.queue.lease_wire import MAX_RESPONSE_BYTES, MAX_RESPONSE_LEASES, LeaseBatch, OutgoingLeases
 from services.queue.messages import MAX_BATCH_SETTLEMENTS, batch_from, response_from, settle_from
 from services.queue.sessions import PollerSession
 from services.queue.shards import Shards
@@ -178,7 +178,7 @@ class LeaseStream:
         self.wakeup = Wakeup()
         self._shards = shards
         self._session: PollerSession | None = None
-        self._outbox: deque[queue_pb2.LeaseResponse] = deque()
+        self._outbox: deque[LeaseBatch] = deque()
         self._deliver = self._take
 
     def on_message(self, request: queue_pb2.LeaseRequest) -> None:
@@ -207,20 +207,21 @@ class LeaseStream:
                 keys.append(key)
             self._shards.wake_all(Wake(tuple(keys)))
 
-    def produce(self) -> queue_pb2.LeaseResponse | None:
+    def produce(self) -> OutgoingLeases | None:
         """The next leases: those of several shards in one message, within its bounds."""
         outbox = self._outbox
         if not outbox:
             return None
-        response = outbox.popleft()
-        if outbox and len(response.leases) < WORTH_MERGING:
-            size = response.ByteSize()
-            while outbox and len(response.leases) + len(outbox[0].leases) <= MAX_RESPONSE_LEASES:
-                size += outbox[0].ByteSize()
+        batch = outbox.popleft()
+        parts, size = batch.parts, batch.size_bytes
+        if outbox and len(parts) < WORTH_MERGING:
+            parts = list(parts)
+            while outbox and len(parts) + len(outbox[0].parts) <= MAX_RESPONSE_LEASES:
+                size += outbox[0].size_bytes
                 if size > MAX_RESPONSE_BYTES:
                     break
-                response.MergeFrom(outbox.popleft())
-        return response
+                parts += outbox.popleft().parts
+        return OutgoingLeases(b"".join(parts), len(parts))
 
     def close(self) -> None:
         """The stream ended: leases that never left go back at once, the others run on."""
@@ -229,10 +230,8 @@ class LeaseStream:
             return
         self._shards.sessions.detach(session, self._deliver)
         receipts: dict[int, list[tuple[int, int]]] = {}
-        for response in self._outbox:
-            for lease in response.leases:
-                receipt = lease.receipt
-                receipts.setdefault(receipt.shard_id, []).append((receipt.sequence, receipt.fence))
+        for batch in self._outbox:
+            receipts.setdefault(batch.shard_id, []).extend(batch.receipts)
         self._outbox.clear()
         if receipts:
             self._shards.free_undelivered(session, receipts)
@@ -249,7 +248,6 @@ class LeaseStream:
             self._shards.free(replaced)
         self._shards.wake_all(Wake(None))
 
-    def _take(self, response: object) -> None:
-        assert isinstance(response, queue_pb2.LeaseResponse)
-        self._outbox.append(response)
+    def _take(self, batch: LeaseBatch) -> None:
+        self._outbox.append(batch)
         self.wakeup.set()

@@ -15,7 +15,7 @@ from evenflow.common.v1 import errors_pb2, event_pb2
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from services.queue.identity import shard_path
-from services.queue.service import QueueService
+from services.queue.service import QueueService, register
 from services.queue.settings import QueueSettings
 from services.queue.shards import Shards
 from services.shared import ids
@@ -42,7 +42,7 @@ class Fleet:
         )
         self.shards.on_drained = service.note_drained
         self.server = GrpcServer(TOKEN, ["evenflow.queue.v1.QueueService"])
-        queue_pb2_grpc.add_QueueServiceServicer_to_server(service, self.server.server)
+        register(service, self.server.server)
         self.peer = Peer.dial(f"unix:{folder}/q.sock", TOKEN)
         self.stub: Any = queue_pb2_grpc.QueueServiceStub(self.peer.channel)
 

@@ -110,7 +110,7 @@ class Bench:
         session, replaced = self.sessions.attach(
             name,
             incarnation,
-            lambda response: leases.extend(response.leases),  # type: ignore[attr-defined]
+            lambda batch: leases.extend(queue_pb2.LeaseResponse.FromString(b"".join(batch.parts)).leases),
         )
         if replaced is not None:
             from services.queue.domain import FreeLeases
