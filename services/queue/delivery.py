@@ -99,7 +99,7 @@ class _Taker:
 
     def _lease(self, entry: Entry) -> None:
         self.bytes_left -= entry.event_bytes + LEASE_OVERHEAD_BYTES
-        self._shard.lease(entry, self._session)
+        self._shard.leases.grant(entry, self._session)
         self.taken.append(entry)
 
 

@@ -5,9 +5,9 @@ import logging
 
 from evenflow.control.v1 import resources_pb2
 
+from services.queue.counts import DrainReport
 from services.queue.service import SERVICE_NAME, QueueService, register
 from services.queue.settings import QueueSettings
-from services.queue.shard import DrainReport
 from services.queue.shards import Shards
 from services.queue.telemetry import QueueTelemetry
 from services.shared.node import Node

@@ -8,7 +8,7 @@ import grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from services.queue import dead_letters, status
-from services.queue.shard import DrainReport
+from services.queue.counts import DrainReport
 from services.queue.shards import Shards
 from services.queue.streams import EnqueueStream, LeaseStream, PendingBytes, SettleStream
 from services.queue.writer import ShardWriter

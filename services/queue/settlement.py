@@ -132,7 +132,7 @@ class Settlement:
             if following is Next.HANDOVER:
                 shard.handover_count += entry.handover is None
                 entry.progress, entry.handover = progress, handover
-                shard.keep_lease(entry)
+                shard.leases.keep(entry)
                 continue
             ended[entry.session, lane.key] += 1
             lane.leased -= 1
@@ -173,7 +173,7 @@ class Settlement:
         is_repeat = following is Next.HANDOVER and entry.handover is not None
         if following is Next.LEASED or is_repeat:
             # A handover that is stored already was sent again after a broken stream: its run counts once.
-            self._shard.renew_lease(entry)
+            self._shard.leases.renew(entry)
             return
         self._take(entry)
         shard = self._shard

@@ -7,11 +7,11 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 import apsw
 
-from services.queue import ageing, delivery
+from services.queue import ageing, counts, delivery
+from services.queue.counts import DrainReport, ShardStats
 from services.queue.database import Database, DiskFull
 from services.queue.domain import (
     DUE_MASK,
@@ -30,13 +30,14 @@ from services.queue.domain import (
 from services.queue.intake import FULL_RETRY_MS, Intake
 from services.queue.lanes import Lane, Lanes
 from services.queue.lease_wire import LeaseBatch
+from services.queue.leases import Leases
 from services.queue.outcomes import Outcomes
 from services.queue.reserve import Reserve
 from services.queue.sessions import FunctionKey, PollerSession, Sessions
 from services.queue.settings import QueueSettings
 from services.queue.settlement import Settlement
 from services.queue.steady_clock import SteadyClock
-from services.queue.telemetry import SpanFacts, enqueue_spans, settle_spans, wait_spans
+from services.queue.telemetry import enqueue_spans, settle_spans, wait_spans
 from services.queue.turns import Turns
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
@@ -44,34 +45,7 @@ from services.shared.errors import EvenflowError, Reason
 HOUSEKEEPING_MS = 1_000
 # Ids minted by a frontend whose clock is ahead by more than this may, right after a restart, skip the look at outcomes.
 START_SKEW_MS = 60_000
-LEASE_TICK_MS = 20
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardStats:
-    """Numbers of a shard at one moment."""
-
-    depth: int
-    leased: int
-    delayed: int
-    handovers: int
-    dead_letters: int
-    accepted_total: int
-    finished_total: int
-    oldest_age_ms: int
-    file_bytes: int
-    takes_events: bool
-
-
-@dataclass(slots=True)
-class DrainReport:
-    """What a drain did, for metrics."""
-
-    enqueued: int = 0
-    settled: int = 0
-    commit_ms: float = 0.0
-    spans: list[SpanFacts] = field(default_factory=list)
 
 
 class Shard:
@@ -88,7 +62,7 @@ class Shard:
         wake_shards: Callable[[Iterable[int], Wake], None] = lambda _shards, _wake: None,
         turns: Turns | None = None,
     ) -> None:
-        """Take stock of the file. `boot_number`: 32 random bits, the upper half of every fence."""
+        """Take stock of the file. `boot_number`: 32 random bits of the node's start, for its fences."""
         self.shard_id = shard_id
         self.database = database
         self.settings = settings
@@ -97,9 +71,8 @@ class Shard:
         self._steady = SteadyClock(clock)
         self._wake_shards = wake_shards
         self._turns = turns or Turns()
-        self._fence = boot_number << 32
         self.now_ms = self._steady.now_ms()
-        self.leases: dict[int, Entry] = {}
+        self.leases = Leases(clock, visibility_timeout_ms=settings.visibility_timeout_ms, boot_number=boot_number)
         self.expired: deque[Entry] = deque()
         self.claimed: set[int] = set()
         self.blocked: dict[Lane, int] = {}
@@ -126,10 +99,9 @@ class Shard:
         self.highest_minted_id = (self.now_ms + START_SKEW_MS).to_bytes(6, "big") + b"\xff" * 10
         self.next_due_ms = ageing.next_due_ms(self)
         self.next_expiry_ms = ageing.next_expiry_ms(self)
-        self._next_lease_check_ms = 0.0
         self._next_housekeeping_ms = 0.0
         self._used_bytes = database.used_bytes()
-        self._file_bytes = database.file_bytes()
+        self.file_bytes = database.file_bytes()
         self.has_more = True
 
     @property
@@ -165,10 +137,7 @@ class Shard:
         if self.has_more:
             return 0.0
         steady_ms, monotonic_ms = self._steady.now_ms(), self._clock.monotonic_ms()
-        due_ms = self._next_housekeeping_ms - monotonic_ms
-        if self.leases:
-            oldest_ms = next(iter(self.leases.values())).deadline_ms
-            due_ms = min(due_ms, max(oldest_ms, self._next_lease_check_ms) - monotonic_ms)
+        due_ms = min(self._next_housekeeping_ms, self.leases.next_check_ms()) - monotonic_ms
         if not self.is_draining:
             due_ms = min(due_ms, self.next_due_ms - steady_ms, self.next_expiry_ms - steady_ms)
         return max(0.0, due_ms / 1_000)
@@ -202,29 +171,10 @@ class Shard:
         """Nanoseconds since the Unix epoch, for spans."""
         return self._clock.wall_ns()
 
-    def lease(self, entry: Entry, session: PollerSession) -> None:
-        """Give an available entry to a poller."""
-        self._fence += 1
-        entry.fence = self._fence
-        entry.session = session
-        entry.lane.leased += 1
-        self.keep_lease(entry)
-
     def new_delayed_id(self, due_ms: int) -> int:
         """A key of the delayed table for this due time, different from all others of this opening."""
         self._delay_counter = (self._delay_counter + 1) & DUE_MASK
         return due_ms << DUE_SHIFT | self._delay_counter
-
-    def keep_lease(self, entry: Entry) -> None:
-        """The lease runs for a whole visibility timeout from now."""
-        entry.deadline_ms = self._clock.monotonic_ms() + self.settings.visibility_timeout_ms
-        # Insertion order is deadline order: the tick looks at the first ones only.
-        self.leases[entry.sequence] = entry
-
-    def renew_lease(self, entry: Entry) -> None:
-        """The same for a lease that is running."""
-        del self.leases[entry.sequence]
-        self.keep_lease(entry)
 
     def wake_others(self, shard_ids: set[int], key: FunctionKey | None) -> None:
         """Have these shards look again at a function's lane, or at their credits (None)."""
@@ -240,18 +190,7 @@ class Shard:
 
     def stats(self) -> ShardStats:
         """The numbers now."""
-        return ShardStats(
-            depth=self.depth,
-            leased=len(self.leases),
-            delayed=self.delayed_count,
-            handovers=self.handover_count,
-            dead_letters=self.dead_count,
-            accepted_total=self.accepted_total,
-            finished_total=self.finished_total,
-            oldest_age_ms=self._oldest_age_ms(),
-            file_bytes=self._file_bytes,
-            takes_events=self.refusal() is None,
-        )
+        return counts.stats(self)
 
     def checkpoint_if_due(self) -> None:
         """Copy the WAL into the file when it is long; after the answers went out."""
@@ -343,12 +282,9 @@ class Shard:
 
     def _free(self, command: FreeLeases) -> None:
         if command.undelivered is None:
-            self._end_leases([e for e in self.leases.values() if e.session is command.session], counts=True)
+            self._end_leases(self.leases.of_session(command.session), counts=True)
             return
-        mine = [self.leases.get(sequence) for sequence, _ in command.undelivered]
-        fences = [fence for _, fence in command.undelivered]
-        found = [e for e, fence in zip(mine, fences, strict=True) if e is not None and e.fence == fence]
-        self._end_leases(found[::-1], counts=False)
+        self._end_leases(self.leases.current(command.undelivered)[::-1], counts=False)
 
     def _end_leases(self, entries: list[Entry], *, counts: bool) -> None:
         if not entries:
@@ -370,15 +306,8 @@ class Shard:
     def _tick(self) -> None:
         monotonic_ms = self._clock.monotonic_ms()
         self.has_more = False
-        if self.leases and monotonic_ms >= self._next_lease_check_ms:
-            over: list[Entry] = []
-            for entry in self.leases.values():
-                if entry.deadline_ms > monotonic_ms:
-                    break
-                over.append(entry)
-            # The oldest one goes first in its lane again.
-            self._end_leases(over[::-1], counts=True)
-            self._next_lease_check_ms = monotonic_ms + LEASE_TICK_MS
+        # The oldest one goes first in its lane again.
+        self._end_leases(self.leases.run_out()[::-1], counts=True)
         try:
             if self.next_due_ms <= self.now_ms and not self.is_draining:
                 self.has_more = ageing.move_due(self)
@@ -396,7 +325,7 @@ class Shard:
         ageing.drop_old(self)
         self.lanes.drop_idle()
         self._used_bytes = self.database.used_bytes()
-        self._file_bytes = self.database.file_bytes()
+        self.file_bytes = self.database.file_bytes()
         if self.is_disk_full and self.reserve.keep():
             self.is_disk_full = False
             log.info("there is room on the data volume again", extra={"shard_id": self.shard_id})
@@ -410,13 +339,6 @@ class Shard:
             report.spans += wait_spans(self, entries)
             for batch in delivery.batches(self, entries):
                 completions.append((_hand_over, (session, batch)))
-
-    def _oldest_age_ms(self) -> int:
-        oldest = self.now_ms
-        for lane in list(self.lanes.by_key.values())[:64]:
-            if lane.ready:
-                oldest = min(oldest, lane.ready[0].enqueued_at_ms)
-        return max(0, self.now_ms - oldest)
 
 
 def _hand_over(session: PollerSession, batch: LeaseBatch) -> None:

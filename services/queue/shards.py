@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from services.queue.counts import DrainReport, ShardStats
 from services.queue.database import require_safe_sqlite
 from services.queue.domain import FreeLeases, Wake
 from services.queue.identity import Manifest, ShardDamaged, close_verified, lock, open_verified, shard_path
 from services.queue.sessions import PollerSession, Sessions
 from services.queue.settings import QueueSettings
-from services.queue.shard import DrainReport, Shard, ShardStats
+from services.queue.shard import Shard
 from services.queue.turns import Turns
 from services.queue.writer import ShardWriter
 from services.shared.clock import Clock

@@ -12,7 +12,8 @@ from services.shared.metrics import Metrics, Value
 from services.shared.tracing import Tracer
 
 if TYPE_CHECKING:
-    from services.queue.shard import DrainReport, Shard
+    from services.queue.counts import DrainReport
+    from services.queue.shard import Shard
 
 SAMPLED = "01"
 

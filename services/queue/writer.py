@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import apsw
 from evenflow.queue.v1 import queue_pb2
 
+from services.queue.counts import DrainReport, ShardStats
 from services.queue.domain import (
     Call,
     Command,
@@ -21,7 +22,7 @@ from services.queue.domain import (
     Wake,
 )
 from services.queue.identity import ShardDamaged
-from services.queue.shard import DrainReport, Shard, ShardStats
+from services.queue.shard import Shard
 from services.queue.turns import Turns
 from services.shared.errors import EvenflowError, Reason
 

@@ -1,0 +1,66 @@
+"""The leases that run now: who has which event under which fence, and until when."""
+
+from services.queue.domain import Entry
+from services.queue.sessions import PollerSession
+from services.shared.clock import Clock
+
+# Leases that ran out are looked for at most so often.
+LEASE_TICK_MS = 20
+NEVER_MS = float("inf")
+
+
+class Leases(dict[int, Entry]):
+    """Leased entries by sequence. Every lease runs for the same time, so insertion order is the order of deadlines."""
+
+    def __init__(self, clock: Clock, *, visibility_timeout_ms: int, boot_number: int) -> None:
+        """`boot_number`: 32 random bits of the node's start, the upper half of every fence: no two leases share one."""
+        super().__init__()
+        self._clock = clock
+        self._timeout_ms = visibility_timeout_ms
+        self._fence = boot_number << 32
+        self._next_check_ms = 0.0
+
+    def grant(self, entry: Entry, session: PollerSession) -> None:
+        """Give an available entry to a poller, under a fence that was never used."""
+        self._fence += 1
+        entry.fence = self._fence
+        entry.session = session
+        entry.lane.leased += 1
+        self.keep(entry)
+
+    def keep(self, entry: Entry) -> None:
+        """The lease runs for a whole visibility timeout from now; it is not in the book."""
+        entry.deadline_ms = self._clock.monotonic_ms() + self._timeout_ms
+        self[entry.sequence] = entry
+
+    def renew(self, entry: Entry) -> None:
+        """The same for a lease that is running."""
+        del self[entry.sequence]
+        self.keep(entry)
+
+    def of_session(self, session: PollerSession) -> list[Entry]:
+        """What this poller has, the oldest lease first."""
+        return [entry for entry in self.values() if entry.session is session]
+
+    def current(self, receipts: list[tuple[int, int]]) -> list[Entry]:
+        """The entries of these (sequence, fence) that are the current ones, in that order."""
+        found = ((self.get(sequence), fence) for sequence, fence in receipts)
+        return [entry for entry, fence in found if entry is not None and entry.fence == fence]
+
+    def run_out(self) -> list[Entry]:
+        """Leases whose time is over, the oldest first; looked for once a LEASE_TICK_MS."""
+        monotonic_ms = self._clock.monotonic_ms()
+        over: list[Entry] = []
+        if self and monotonic_ms >= self._next_check_ms:
+            for entry in self.values():
+                if entry.deadline_ms > monotonic_ms:
+                    break
+                over.append(entry)
+            self._next_check_ms = monotonic_ms + LEASE_TICK_MS
+        return over
+
+    def next_check_ms(self) -> float:
+        """Monotonic time of the next lease that could run out."""
+        if not self:
+            return NEVER_MS
+        return max(next(iter(self.values())).deadline_ms, self._next_check_ms)
