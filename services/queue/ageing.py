@@ -5,10 +5,13 @@ Each step is bounded, so that a backlog of it never holds up other work; `more` 
 
 from typing import TYPE_CHECKING, Any
 
+from services.queue import counts
 from services.queue.database import Bulk
 from services.queue.domain import DUE_SHIFT, LANE_SHIFT, ZONE_SHIFT
 from services.queue.intake import SET_ZONE
 from services.queue.lanes import ENTRY_COLUMNS, Lane, entry_from, zone_of
+from services.queue.states import State
+from services.queue.transitions import Input, transition
 
 if TYPE_CHECKING:
     from services.queue.shard import Shard
@@ -20,6 +23,8 @@ EXPIRY_BATCH = 500
 ZONE_BATCH = 2
 DEAD_LETTER_BATCH = 500
 NEVER_MS = 1 << 62
+_DUE_ROW = transition(State.DELAYED, Input.DUE)
+_FORGOTTEN = transition(State.DEAD, Input.FORGET)
 _DUE = f"SELECT delayed_id, lane_id, {ENTRY_COLUMNS} FROM delayed WHERE delayed_id < ? ORDER BY delayed_id LIMIT ?"
 _INSERT = Bulk(f"INSERT INTO events (sequence, {ENTRY_COLUMNS}) VALUES {{rows}}", 17)
 _DELETE_DUE = Bulk("DELETE FROM delayed WHERE delayed_id IN ({rows})", 1)
@@ -70,8 +75,8 @@ def move_due(shard: "Shard") -> bool:
             entry = entry_from((sequence, *row[2:]), lane)
             entry.available_ns = now_ns
             shard.lanes.appended(lane, entry)
-        shard.delayed_count -= len(rows)
-        shard.event_count += len(rows)
+        # Those with a handover move the same numbers: they had it before.
+        counts.moved(shard, _DUE_ROW, len(rows))
         shard.next_expiry_ms = min(shard.next_expiry_ms, *zones.values())
     shard.next_due_ms = next_due_ms(shard)
     return shard.next_due_ms <= shard.now_ms
@@ -98,6 +103,7 @@ def claim_expired(shard: "Shard") -> bool:
                 lane = shard.lanes.get_by_id(sequence >> LANE_SHIFT)
                 entry = entry_from(row, lane)
                 entry.event = None
+                entry.state = transition(entry.state, Input.AGE_OVER).after
                 shard.expired.append(entry)
                 shard.claimed.add(sequence)
                 touched.add(lane)
@@ -138,4 +144,4 @@ def drop_old(shard: "Shard") -> None:
                 (DEAD_LETTER_BATCH, before_ms),
             )
             changed = shard.database.connection.changes()
-        shard.dead_count -= changed
+        counts.moved(shard, _FORGOTTEN, changed)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.queue.telemetry import SpanFacts
+from services.queue.transitions import Transition
 
 if TYPE_CHECKING:
     from services.queue.shard import Shard
@@ -36,6 +37,16 @@ class DrainReport:
     settled: int = 0
     commit_ms: float = 0.0
     spans: list[SpanFacts] = field(default_factory=list)
+
+
+def moved(shard: "Shard", row: Transition, count: int) -> None:
+    """So many events made this transition, durably."""
+    shard.event_count += row.events * count
+    shard.delayed_count += row.delayed * count
+    shard.dead_count += row.dead_letters * count
+    shard.handover_count += row.handovers * count
+    if row.live < 0:
+        shard.finished_total += count
 
 
 def stats(shard: "Shard") -> ShardStats:

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 from evenflow.common.v1.event_pb2 import Event
 from evenflow.queue.v1 import queue_pb2
 
-from services.queue import status
+from services.queue import counts, status
 from services.queue.database import Bulk
+from services.queue.domain import FRESH
 from services.queue.intake import SET_ZONE
 from services.queue.lanes import ENTRY_COLUMNS, Lane, entry_from, zone_of
+from services.queue.states import State
+from services.queue.transitions import Input, transition
 
 if TYPE_CHECKING:
     from services.queue.shard import Shard
 
 # Of one transaction: others' events go in between.
 REDRIVE_BATCH = 200
+_PURGED = transition(State.DEAD, Input.PURGE)
+_REDRIVEN = transition(State.DEAD, Input.REDRIVE)
 _INSERT = Bulk(f"INSERT INTO events (sequence, {ENTRY_COLUMNS}) VALUES {{rows}}", 17)
 _DELETE = Bulk("DELETE FROM dead_letters WHERE dead_id IN ({rows})", 1)
 
@@ -76,7 +81,7 @@ def purge(shard: "Shard", which: Filter, limit: int) -> Callable[[], int]:
     count = shard.database.connection.changes()
 
     def purged() -> int:
-        shard.dead_count -= count
+        counts.moved(shard, _PURGED, count)
         return count
 
     return purged
@@ -97,7 +102,7 @@ def redrive(shard: "Shard", which: Filter, limit: int) -> Callable[[], int]:
         lane = shard.lanes.get_by_id(lane_id)
         sequence = lane.next_sequence()
         ids = (event.request_id, event.expires_at_ms, shard.now_ms, body_hash)
-        row = (sequence, *ids, 0, 0, 0, 0, 0, "", "", 0, "", "", None, event.SerializeToString())
+        row = (sequence, *ids, *FRESH.values(), None, event.SerializeToString())
         inserted.append((row, lane))
         zones[zone_of(sequence)] = min(event.expires_at_ms, zones.get(zone_of(sequence), event.expires_at_ms))
     if found:
@@ -110,8 +115,7 @@ def redrive(shard: "Shard", which: Filter, limit: int) -> Callable[[], int]:
         for row, lane in inserted:
             shard.lanes.appended(lane, entry_from(row, lane))
             shard.lanes.count_tenant(lane.tenant_id, 1)
-        shard.event_count += len(inserted)
-        shard.dead_count -= len(inserted)
+        counts.moved(shard, _REDRIVEN, len(inserted))
         shard.next_expiry_ms = min(shard.next_expiry_ms, *zones.values()) if zones else shard.next_expiry_ms
         return len(inserted)
 

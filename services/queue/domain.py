@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from services.queue.states import State
+from services.queue.transitions import Input
 from services.shared.errors import EvenflowError
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Entry:
         "request_id",
         "sequence",
         "session",
+        "state",
         "tenant_id",
         "traceparent",
         "tracestate",
@@ -119,6 +122,8 @@ class Entry:
         self.tracestate = tracestate
         self.body_hash = body_hash
         self.sequence = 0
+        # Changed only to the state that a row of the transitions names.
+        self.state = State.GONE
         self.enqueued_at_ms = 0
         # When it became available the last time, for its span; 0: it was read from disk since.
         self.available_ns = 0
@@ -129,11 +134,11 @@ class Entry:
 class Action(enum.IntEnum):
     """What a settlement does with its lease."""
 
-    ACK = 1
-    RELEASE = 2
-    HANDOVER = 3
-    DEAD_LETTER = 4
-    EXTEND = 5
+    ACK = Input.ACK
+    RELEASE = Input.RELEASE
+    HANDOVER = Input.HANDOVER
+    DEAD_LETTER = Input.DEAD_LETTER
+    EXTEND = Input.EXTEND
 
 
 class Cause(enum.IntEnum):

@@ -7,9 +7,12 @@ unique index.
 
 from typing import TYPE_CHECKING, Any
 
+from services.queue import counts
 from services.queue.database import Bulk
 from services.queue.domain import EnqueueBatch, EnqueueResult, Entry
 from services.queue.lanes import Lane, zone_of
+from services.queue.states import State
+from services.queue.transitions import Input, transition
 from services.shared import ids
 from services.shared.errors import EvenflowError, Reason
 
@@ -30,6 +33,9 @@ SET_ZONE = (
     "INSERT INTO expiry_zones (zone, expires_at_ms) VALUES (?, ?) "
     "ON CONFLICT (zone) DO UPDATE SET expires_at_ms = min(expires_at_ms, excluded.expires_at_ms)"
 )
+
+
+_ENQUEUED = transition(State.GONE, Input.ENQUEUE)
 
 
 class Intake:
@@ -86,8 +92,9 @@ class Intake:
     def committed(self) -> list[EnqueueBatch]:
         """Everything is durable: show it to the lanes."""
         shard = self._shard
-        appended, now_ns = shard.lanes.appended, shard.wall_ns()
+        appended, now_ns, state = shard.lanes.appended, shard.wall_ns(), _ENQUEUED.after
         for entry, lane in self._inserted:
+            entry.state = state
             entry.available_ns = now_ns
             appended(lane, entry)
         for tenant_id, count in self._planned.items():
@@ -95,7 +102,7 @@ class Intake:
         for lane, zone, expires_at_ms in self._zones:
             lane.zone, lane.zone_expires_at_ms = zone, expires_at_ms
             shard.next_expiry_ms = min(shard.next_expiry_ms, expires_at_ms)
-        shard.event_count += len(self._inserted)
+        counts.moved(shard, _ENQUEUED, len(self._inserted))
         shard.accepted_total += len(self._inserted)
         shard.highest_minted_id = self._highest
         return [batch for batch, _ in self._results]

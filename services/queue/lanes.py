@@ -8,6 +8,7 @@ from evenflow.common.v1.event_pb2 import Event
 from services.policy.fair import FairOrder
 from services.queue.database import Database
 from services.queue.domain import LANE_SHIFT, MAX_LANES, PLACE_MASK, PROGRESS_COLUMNS, ZONE_SHIFT, Entry, Progress
+from services.queue.states import Place, stored_state
 
 ENTRY_COLUMNS = f"request_id, expires_at_ms, enqueued_at_ms, body_hash, {PROGRESS_COLUMNS}, handover, event"
 # What an event in memory takes beside its bytes: the entry and its fields.
@@ -275,6 +276,7 @@ def entry_from(row: tuple[Any, ...], lane: Lane) -> Entry:
     if entry.progress is None and (progress.function_errors or progress.error_type or progress.first_started_at_ms):
         entry.progress = progress
     entry.handover = row[15]
+    entry.state = stored_state(Place.EVENTS, has_handover=row[15] is not None)
     entry.lane = lane
     return entry
 

@@ -1,12 +1,16 @@
 """The leases that run now: who has which event under which fence, and until when."""
 
+from collections.abc import Iterable
+
 from services.queue.domain import Entry
 from services.queue.sessions import PollerSession
+from services.queue.transitions import ImpossibleTransition, Input, by_state
 from services.shared.clock import Clock
 
 # Leases that ran out are looked for at most so often.
 LEASE_TICK_MS = 20
 NEVER_MS = float("inf")
+_LEASE = by_state(Input.LEASE)
 
 
 class Leases(dict[int, Entry]):
@@ -21,7 +25,11 @@ class Leases(dict[int, Entry]):
         self._next_check_ms = 0.0
 
     def grant(self, entry: Entry, session: PollerSession) -> None:
-        """Give an available entry to a poller, under a fence that was never used."""
+        """Give an entry to a poller, under a fence that was never used. ImpossibleTransition: it is leased already."""
+        row = _LEASE[entry.state]
+        if row is None:
+            raise ImpossibleTransition(entry.state, Input.LEASE)
+        entry.state = row.after
         self._fence += 1
         entry.fence = self._fence
         entry.session = session
@@ -37,6 +45,12 @@ class Leases(dict[int, Entry]):
         """The same for a lease that is running."""
         del self[entry.sequence]
         self.keep(entry)
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """These were taken out for a settlement that was rolled back: they go on under their old deadlines."""
+        kept = sorted((*self.values(), *entries), key=lambda entry: entry.deadline_ms)
+        self.clear()
+        self.update((entry.sequence, entry) for entry in kept)
 
     def of_session(self, session: PollerSession) -> list[Entry]:
         """What this poller has, the oldest lease first."""

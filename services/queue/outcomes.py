@@ -130,9 +130,11 @@ class Outcomes:
         return newest.rows >= self._stretch_rows or now_ms - newest.opened_at_ms >= self._stretch_ms
 
 
-def outcome_row(entry: Entry, state: int, condition: int, finished_at_ms: int, destination_arn: str) -> tuple[Any, ...]:
-    """The values of one outcome, in the order of COLUMNS."""
-    progress = entry.progress or FRESH
+def outcome_row(
+    entry: Entry, progress: Progress | None, state: int, condition: int, finished_at_ms: int, destination_arn: str
+) -> tuple[Any, ...]:
+    """The values of one outcome, in the order of COLUMNS; `progress` is the one after the end."""
+    progress = progress or FRESH
     numbers = _NUMBERS.pack(
         state,
         condition,

@@ -3,6 +3,9 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from evenflow.common.v1 import event_pb2
+
+from services.queue import counts
 from services.queue.database import Bulk
 from services.queue.domain import (
     DUE_SHIFT,
@@ -15,8 +18,10 @@ from services.queue.domain import (
     SettleResult,
 )
 from services.queue.outcomes import outcome_row
+from services.queue.progress import handover_after, progress_after, progress_after_loss
 from services.queue.sessions import FunctionKey, PollerSession
-from services.queue.transitions import Next, handover_after, next_state, progress_after, terminal_state
+from services.queue.states import Place
+from services.queue.transitions import COUNTS_DELIVERY, Input, Transition, settled, transition
 from services.shared.errors import EvenflowError, Reason
 
 if TYPE_CHECKING:
@@ -59,8 +64,8 @@ class Settlement:
         self._shard = shard
         self._results: list[tuple[SettleBatch, SettleResult]] = []
         self._taken: dict[int, Entry] = {}
-        # (entry, progress after, handover after, where to)
-        self._moves: list[tuple[Entry, Progress | None, bytes | None, Next]] = []
+        # (entry, progress after, handover after, the transition)
+        self._moves: list[tuple[Entry, Progress | None, bytes | None, Transition]] = []
         self._deleted: list[int] = []
         self._updates: list[Any] = []
         self._delays: list[Any] = []
@@ -84,21 +89,22 @@ class Settlement:
                 if entry.traceparent.endswith("01"):
                     self.settled.append((batch, entry, settle))
 
-    def add_expired(self, entries: list[Entry], *, counts: bool) -> None:
-        """Leases that ended without a settle: available again with one delivery more, or dead after too many."""
+    def add_ended(self, entries: list[Entry], given: Input) -> None:
+        """Leases that ended without a settle, for this reason."""
         limit = self._shard.settings.max_deliveries
         for entry in entries:
+            progress, exhausted = entry.progress, False
+            if given in COUNTS_DELIVERY:
+                progress = progress_after_loss(progress)
+                exhausted = progress.deliveries > limit
+            row = transition(entry.state, given, exhausted)
             self._take(entry)
-            if not counts:
-                self._moves.append((entry, entry.progress, entry.handover, Next.AVAILABLE))
-                continue
-            progress = Progress(*(entry.progress or FRESH).values())
-            progress.deliveries += 1
-            if progress.deliveries > limit:
-                self._bury(entry, progress, _DELIVERIES_EXHAUSTED, b"")
-            else:
+            if row.moves_row:
+                self._bury(entry, progress or FRESH, _DELIVERIES_EXHAUSTED, b"")
+                self._deleted.append(entry.sequence)
+            elif progress is not None and progress is not entry.progress:
                 self._updates += (entry.sequence, *progress.values(), entry.handover)
-                self._moves.append((entry, progress, entry.handover, Next.AVAILABLE))
+            self._moves.append((entry, progress, entry.handover, row))
 
     @property
     def has_writes(self) -> bool:
@@ -126,37 +132,34 @@ class Settlement:
         if self._outcomes:
             shard.outcomes.wrote(self._outcomes)
         ended: dict[tuple[PollerSession, FunctionKey], int] = defaultdict(int)
+        made: dict[Transition, int] = defaultdict(int)
         now_ns = shard.wall_ns()
-        for entry, progress, handover, following in self._moves:
-            lane = entry.lane
-            if following is Next.HANDOVER:
-                shard.handover_count += entry.handover is None
-                entry.progress, entry.handover = progress, handover
+        for entry, progress, handover, row in self._moves:
+            made[row] += 1
+            entry.progress, entry.handover = progress, handover
+            entry.state = state = row.after
+            if state.is_leased:
                 shard.leases.keep(entry)
                 continue
+            lane = entry.lane
             ended[entry.session, lane.key] += 1
             lane.leased -= 1
-            entry.progress, entry.handover = progress, handover
-            if following is Next.AVAILABLE:
+            if not row.moves_row:
                 entry.available_ns = now_ns
                 shard.lanes.give_back(entry)
                 continue
             lane.depth -= 1
-            shard.event_count -= 1
-            if following is Next.DELAYED:
-                shard.delayed_count += 1
-                continue
-            shard.lanes.count_tenant(lane.tenant_id, -1)
-            shard.handover_count -= entry.handover is not None
-            shard.finished_total += 1
-            shard.dead_count += following is Next.DEAD
+            if row.live:
+                shard.lanes.count_tenant(lane.tenant_id, -1)
+        for row, count in made.items():
+            counts.moved(shard, row, count)
         shard.next_due_ms = self._next_due_ms
         for (session, key), count in ended.items():
             shard.wake_others(session.release(key, count), key)
 
     def rolled_back(self) -> None:
         """Nothing was stored: the leases go on."""
-        self._shard.leases.update(self._taken)
+        self._shard.leases.restore(self._taken.values())
         if self._outcomes:
             self._shard.outcomes.rolled_back()
 
@@ -169,38 +172,33 @@ class Settlement:
         self._taken[entry.sequence] = entry
 
     def _plan(self, entry: Entry, settle: Settle) -> None:
-        following = next_state(settle)
-        is_repeat = following is Next.HANDOVER and entry.handover is not None
-        if following is Next.LEASED or is_repeat:
-            # A handover that is stored already was sent again after a broken stream: its run counts once.
+        state = entry.state
+        row = settled(state, settle)
+        if row.after is state:
             self._shard.leases.renew(entry)
             return
         self._take(entry)
-        shard = self._shard
+        shard, place = self._shard, row.place
         progress = progress_after(entry.progress, settle)
-        if following is Next.FINISHED:
-            self._deleted.append(entry.sequence)
-            before, entry.progress = entry.progress, progress
-            state = terminal_state(settle.condition)
-            self._outcomes += outcome_row(entry, state, settle.condition, shard.now_ms, settle.destination_arn)
-            entry.progress = before
-            self._moves.append((entry, progress, entry.handover, following))
-            return
-        if following is Next.DEAD:
-            self._bury(entry, progress or FRESH, settle.condition, settle.payload[:MAX_DEAD_RESPONSE_BYTES])
-            return
         handover = handover_after(entry.handover, settle)
-        if following is Next.DELAYED:
+        if place is _OUTCOMES:
+            self._outcomes += outcome_row(
+                entry, progress, row.after.reported, settle.condition, shard.now_ms, settle.destination_arn
+            )
+        elif place is _DEAD_LETTERS:
+            self._bury(entry, progress or FRESH, settle.condition, settle.payload[:MAX_DEAD_RESPONSE_BYTES])
+        elif place is _DELAYED:
             # Never past its age: then it is handed out to be ended.
             due_ms = max(shard.now_ms, min(shard.now_ms + settle.delay_ms, entry.expires_at_ms))
             delayed_id = shard.new_delayed_id(due_ms)
             values = (progress or FRESH).values()
             self._delays += (entry.sequence, delayed_id, entry.lane.lane_id, *values, handover)
-            self._deleted.append(entry.sequence)
             self._next_due_ms = min(self._next_due_ms, due_ms)
         elif progress is not entry.progress or handover is not entry.handover:
             self._updates += (entry.sequence, *(progress or FRESH).values(), handover)
-        self._moves.append((entry, progress, handover, following))
+        if row.moves_row:
+            self._deleted.append(entry.sequence)
+        self._moves.append((entry, progress, handover, row))
 
     def _avoid_taken_ids(self) -> None:
         """The counter in a delayed id starts anew with each opening: step past rows of earlier ones."""
@@ -221,8 +219,6 @@ class Settlement:
             response,
             *progress.values(),
         )
-        self._deleted.append(entry.sequence)
-        self._moves.append((entry, progress, entry.handover, Next.DEAD))
 
 
 def _stale(settle: Settle) -> EvenflowError:
@@ -233,4 +229,6 @@ def _stale(settle: Settle) -> EvenflowError:
     )
 
 
-_DELIVERIES_EXHAUSTED = 5
+# Looked up once: these are compared for every settlement.
+_OUTCOMES, _DEAD_LETTERS, _DELAYED = Place.OUTCOMES, Place.DEAD_LETTERS, Place.DELAYED
+_DELIVERIES_EXHAUSTED = event_pb2.CONDITION_DELIVERIES_EXHAUSTED

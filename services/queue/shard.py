@@ -38,6 +38,7 @@ from services.queue.settings import QueueSettings
 from services.queue.settlement import Settlement
 from services.queue.steady_clock import SteadyClock
 from services.queue.telemetry import enqueue_spans, settle_spans, wait_spans
+from services.queue.transitions import Input
 from services.queue.turns import Turns
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
@@ -282,15 +283,15 @@ class Shard:
 
     def _free(self, command: FreeLeases) -> None:
         if command.undelivered is None:
-            self._end_leases(self.leases.of_session(command.session), counts=True)
+            self._end_leases(self.leases.of_session(command.session), Input.SESSION_GONE)
             return
-        self._end_leases(self.leases.current(command.undelivered)[::-1], counts=False)
+        self._end_leases(self.leases.current(command.undelivered)[::-1], Input.UNDELIVERED)
 
-    def _end_leases(self, entries: list[Entry], *, counts: bool) -> None:
+    def _end_leases(self, entries: list[Entry], given: Input) -> None:
         if not entries:
             return
         settlement = Settlement(self)
-        settlement.add_expired(entries, counts=counts)
+        settlement.add_ended(entries, given)
         try:
             if settlement.has_writes:
                 with self.transaction():
@@ -300,14 +301,14 @@ class Shard:
             settlement.rolled_back()
             self.is_disk_full = True
             settlement = Settlement(self)
-            settlement.add_expired(entries, counts=False)
+            settlement.add_ended(entries, Input.UNCOUNTED)
         settlement.committed()
 
     def _tick(self) -> None:
         monotonic_ms = self._clock.monotonic_ms()
         self.has_more = False
         # The oldest one goes first in its lane again.
-        self._end_leases(self.leases.run_out()[::-1], counts=True)
+        self._end_leases(self.leases.run_out()[::-1], Input.LEASE_EXPIRED)
         try:
             if self.next_due_ms <= self.now_ms and not self.is_draining:
                 self.has_more = ageing.move_due(self)

@@ -8,6 +8,7 @@ from evenflow.queue.v1 import queue_pb2
 from services.queue.domain import DUE_SHIFT, LANE_SHIFT, PLACE_MASK, Progress
 from services.queue.lanes import ENTRY_COLUMNS, Lane, entry_from
 from services.queue.outcomes import COLUMNS, facts_from
+from services.queue.states import Place, State, stored_state
 
 if TYPE_CHECKING:
     from services.queue.shard import Shard
@@ -79,20 +80,16 @@ def list_events(shard: "Shard", tenant_id: str, function_name: str, limit: int) 
 def live_status(shard: "Shard", row: tuple[Any, ...], lane: Lane) -> queue_pb2.EventStatus:
     """Of a row of the events table."""
     status = _status_of(shard, row, lane)
-    if row[15] is not None:
-        status.state = queue_pb2.EVENT_STATE_HANDOVER
-    elif row[0] in shard.leases:
-        status.state = queue_pb2.EVENT_STATE_LEASED
-    else:
-        status.state = queue_pb2.EVENT_STATE_AVAILABLE
+    leased = shard.leases.get(row[0])
+    state = leased.state if leased is not None else stored_state(Place.EVENTS, has_handover=row[15] is not None)
+    status.state = state.reported
     return status
 
 
 def delayed_status(shard: "Shard", row: tuple[Any, ...], lane: Lane) -> queue_pb2.EventStatus:
     """Of a row of the delayed table."""
     status = _status_of(shard, row, lane)
-    is_handover = row[15] is not None
-    status.state = queue_pb2.EVENT_STATE_HANDOVER if is_handover else queue_pb2.EVENT_STATE_DELAYED
+    status.state = stored_state(Place.DELAYED, has_handover=row[15] is not None).reported
     status.available_at_ms = row[0] >> DUE_SHIFT
     return status
 
@@ -100,7 +97,7 @@ def delayed_status(shard: "Shard", row: tuple[Any, ...], lane: Lane) -> queue_pb
 def dead_status(shard: "Shard", row: tuple[Any, ...]) -> queue_pb2.EventStatus:
     """Of a row of the dead letters."""
     status = _status_of(shard, row, shard.lanes.get_by_id(row[17]))
-    status.state = queue_pb2.EVENT_STATE_DEAD
+    status.state = State.DEAD.reported
     status.finished_at_ms = row[18]
     status.condition = row[19]
     return status
