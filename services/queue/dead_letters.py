@@ -102,7 +102,7 @@ def redrive(shard: "Shard", which: Filter, limit: int) -> Callable[[], int]:
         lane = shard.lanes.get_by_id(lane_id)
         sequence = lane.next_sequence()
         ids = (event.request_id, event.expires_at_ms, shard.now_ms, body_hash)
-        row = (sequence, *ids, *FRESH.values(), None, event.SerializeToString())
+        row = (sequence, *ids, *FRESH, None, event.SerializeToString())
         inserted.append((row, lane))
         zones[zone_of(sequence)] = min(event.expires_at_ms, zones.get(zone_of(sequence), event.expires_at_ms))
     if found:

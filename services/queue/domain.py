@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.queue.states import State
 from services.queue.transitions import Input
@@ -23,9 +23,8 @@ DUE_SHIFT = 21
 DUE_MASK = (1 << DUE_SHIFT) - 1
 
 
-@dataclass(slots=True)
-class Progress:
-    """What is stored of an event's way so far; the names are the columns' names."""
+class Progress(NamedTuple):
+    """What is stored of an event's way so far; names and order are those of PROGRESS_COLUMNS."""
 
     function_errors: int = 0
     throttles: int = 0
@@ -38,26 +37,8 @@ class Progress:
     executed_version: str = ""
     sandbox_id: str = ""
 
-    def values(self) -> tuple[Any, ...]:
-        """In the order of PROGRESS_COLUMNS."""
-        return (
-            self.function_errors,
-            self.throttles,
-            self.deliveries,
-            self.attempts,
-            self.first_started_at_ms,
-            self.error_type,
-            self.error_message,
-            self.duration_us,
-            self.executed_version,
-            self.sandbox_id,
-        )
 
-
-PROGRESS_COLUMNS = (
-    "function_errors, throttles, deliveries, attempts, first_started_at_ms, "
-    "error_type, error_message, duration_us, executed_version, sandbox_id"
-)
+PROGRESS_COLUMNS = ", ".join(Progress._fields)
 FRESH = Progress()
 
 
@@ -150,8 +131,7 @@ class Cause(enum.IntEnum):
     DELIVERY_FAILED = 4
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """Facts of one run."""
 
     started_at_ms: int
@@ -162,11 +142,11 @@ class Attempt:
     is_function_error: bool = False
 
 
-@dataclass(slots=True)
-class Settle:
+class Settle(NamedTuple):
     """One settlement, as the shard needs it; which fields mean something depends on the action."""
 
-    index: int
+    # In its batch.
+    position: int
     sequence: int
     fence: int
     action: Action

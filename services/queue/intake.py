@@ -52,32 +52,34 @@ class Intake:
 
     def write(self, batches: list[EnqueueBatch]) -> None:
         """Insert what may be inserted, inside the running transaction. apsw.Error."""
-        candidates: list[tuple[Entry, EnqueueResult]] = []
+        taken: list[tuple[EnqueueBatch, EnqueueResult]] = []
         for batch in batches:
             result = EnqueueResult(refusal=self._shard.refusal(), event_refusals=batch.event_refusals)
             self._results.append((batch, result))
             if result.refusal is None:
-                candidates.extend((entry, result) for entry in batch.entries)
-        known = self._find_known([entry for entry, _ in candidates])
+                taken.append((batch, result))
+        known = self._find_known(taken)
         rows: list[Any] = []
         owners: dict[bytes, tuple[Entry, EnqueueResult]] = {}
         repeats: list[tuple[Entry, EnqueueResult]] = []
-        now_ms = self._shard.now_ms
-        for entry, result in candidates:
-            if known and entry.request_id in known:
-                _judge(entry, known[entry.request_id], result)
-                continue
-            if entry.request_id in owners:
-                repeats.append((entry, result))
-                continue
-            lane = self._place(entry, result)
-            if lane is None:
-                continue
-            owners[entry.request_id] = (entry, result)
-            entry.sequence = sequence = lane.next_sequence()
-            entry.enqueued_at_ms = now_ms
-            rows += (sequence, entry.request_id, entry.expires_at_ms, now_ms, entry.body_hash, entry.event)
-            self._inserted.append((entry, lane))
+        inserted, now_ms = self._inserted, self._shard.now_ms
+        for batch, result in taken:
+            for entry in batch.entries:
+                request_id = entry.request_id
+                if request_id in known:
+                    _judge(entry, known[request_id], result)
+                    continue
+                if request_id in owners:
+                    repeats.append((entry, result))
+                    continue
+                lane = self._place(entry, result)
+                if lane is None:
+                    continue
+                owners[request_id] = (entry, result)
+                entry.sequence = sequence = lane.next_sequence()
+                entry.enqueued_at_ms = now_ms
+                rows += (sequence, request_id, entry.expires_at_ms, now_ms, entry.body_hash, entry.event)
+                inserted.append((entry, lane))
         if not rows:
             return
         connection = self._shard.database.connection
@@ -119,18 +121,19 @@ class Intake:
             result.depth = depth
         return self._results
 
-    def _find_known(self, entries: list[Entry]) -> dict[bytes, bytes]:
+    def _find_known(self, taken: list[tuple[EnqueueBatch, EnqueueResult]]) -> dict[bytes, bytes]:
         highest = self._shard.highest_minted_id
         minted: list[bytes] = []
         derived: list[bytes] = []
-        for entry in entries:
-            request_id = entry.request_id
-            if request_id[6] >> 4 != _MINTED_VERSION:
-                derived.append(request_id)
-            elif request_id <= highest:
-                minted.append(request_id)
-            elif request_id > self._highest:
-                self._highest = request_id
+        for batch, _ in taken:
+            for entry in batch.entries:
+                request_id = entry.request_id
+                if request_id[6] >> 4 != _MINTED_VERSION:
+                    derived.append(request_id)
+                elif request_id <= highest:
+                    minted.append(request_id)
+                elif request_id > self._highest:
+                    self._highest = request_id
         known: dict[bytes, bytes] = {}
         suspects = minted + derived
         if not suspects:
@@ -147,19 +150,15 @@ class Intake:
         return known
 
     def _place(self, entry: Entry, result: EnqueueResult) -> Lane | None:
-        shard, tenant_id = self._shard, entry.tenant_id
+        lanes, tenant_id = self._shard.lanes, entry.tenant_id
         planned = self._planned.get(tenant_id, 0)
-        if shard.lanes.tenant_events.get(tenant_id, 0) + planned >= shard.settings.tenant_max_events:
-            message = f"tenant {tenant_id} has {shard.settings.tenant_max_events} events in this shard; try again later"
-            metadata = {"limit": "queue.tenant_max_events"}
-            refusal = EvenflowError(Reason.ERROR_REASON_TENANT_QUEUE_FULL, message, FULL_RETRY_MS, metadata)
-            result.event_refusals.append((entry.index, refusal))
+        if lanes.tenant_events.get(tenant_id, 0) + planned >= self._shard.settings.tenant_max_events:
+            result.event_refusals.append((entry.index, self._tenant_full(tenant_id)))
             return None
-        lane = shard.lanes.by_key.get((tenant_id, entry.function_name)) or shard.lanes.get(
-            tenant_id, entry.function_name
-        )
+        key = (tenant_id, entry.function_name)
+        lane = lanes.by_key.get(key) or lanes.get(*key)
         if lane is None:
-            lane = shard.lanes.create(tenant_id, entry.function_name)
+            lane = lanes.create(*key)
             if lane is None:
                 message = "this shard has events of too many different functions"
                 refusal = EvenflowError(Reason.ERROR_REASON_TENANT_QUEUE_FULL, message, FULL_RETRY_MS)
@@ -167,7 +166,16 @@ class Intake:
                 return None
             self._new_lanes.append(lane)
         self._planned[tenant_id] = planned + 1
+        # One object for all: an entry in a window would keep its own copies.
+        entry.tenant_id, entry.function_name = lane.key
         return lane
+
+    def _tenant_full(self, tenant_id: str) -> EvenflowError:
+        message = (
+            f"tenant {tenant_id} has {self._shard.settings.tenant_max_events} events in this shard; try again later"
+        )
+        metadata = {"limit": "queue.tenant_max_events"}
+        return EvenflowError(Reason.ERROR_REASON_TENANT_QUEUE_FULL, message, FULL_RETRY_MS, metadata)
 
     def _drop_conflicts(self, owners: dict[bytes, tuple[Entry, EnqueueResult]]) -> dict[bytes, bytes]:
         """Take out what the unique index kept out; returns the body hashes of the rows that were there."""

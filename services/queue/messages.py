@@ -16,6 +16,8 @@ MAX_EVENT_BYTES = (1 << 20) + (16 << 10)
 MAX_NAME_LENGTH = 64
 MAX_DELAY_MS = 6 * 3_600 * 1_000
 HASH_BYTES = 16
+# Versions of an id.
+_MINTED, _DERIVED = 7, 8
 
 
 def batch_from(
@@ -27,18 +29,16 @@ def batch_from(
         raise invalid(f"a batch has 1 to {MAX_BATCH_EVENTS} events, not {len(events)}")
     shard_id = request.shard_id
     # The 16 bits of an id that name the shard, as they stand in bytes 6 to 8 (services/shared/ids.py).
-    sixth, seventh, eighth = (shard_id >> 12) & 0xF, (shard_id >> 4) & 0xFF, (shard_id & 0xF) << 2
+    minted = bytes((_MINTED << 4 | (shard_id >> 12) & 0xF, (shard_id >> 4) & 0xFF))
+    derived = bytes((_DERIVED << 4 | (shard_id >> 12) & 0xF, (shard_id >> 4) & 0xFF))
+    eighth = (shard_id & 0xF) << 2
     entries: list[Entry] = []
     refusals: list[tuple[int, EvenflowError]] = []
     size = 0
     for index, event in enumerate(events):
         request_id = event.request_id
-        if len(request_id) != 16 or (
-            request_id[7] != seventh
-            or (request_id[6] & 0xF) != sixth
-            or (request_id[8] & 0x3C) != eighth
-            or request_id[6] >> 4 not in (7, 8)
-        ):
+        head = request_id[6:8]
+        if len(request_id) != 16 or (head != minted and head != derived) or (request_id[8] & 0x3C) != eighth:
             refusals.append((index, invalid(f"request_id is not one of shard {shard_id}")))
             continue
         tenant_id, function_name = event.tenant_id, event.function_name
@@ -65,7 +65,7 @@ def batch_from(
                 event.expires_at_ms,
                 trace.traceparent,
                 trace.tracestate,
-                b"" if request_id[6] >> 4 == 7 else body_hash(function_name, qualifier, event.payload),
+                b"" if head == minted else body_hash(function_name, qualifier, event.payload),
             )
         )
     return EnqueueBatch(entries, size, arrived_ns, reply, refusals)
@@ -98,15 +98,7 @@ def settle_from(index: int, settlement: queue_pb2.Settlement) -> Settle:
     match settlement.WhichOneof("action"):
         case "ack":
             ack = settlement.ack
-            return Settle(
-                index,
-                sequence,
-                fence,
-                Action.ACK,
-                attempt,
-                condition=ack.condition,
-                destination_arn=ack.destination_arn,
-            )
+            return Settle(index, sequence, fence, _ACK, attempt, ack.condition, ack.destination_arn)
         case "release":
             release = settlement.release
             if release.cause not in _CAUSES:
@@ -133,7 +125,7 @@ def settle_from(index: int, settlement: queue_pb2.Settlement) -> Settle:
                 fence,
                 Action.HANDOVER,
                 attempt,
-                condition=handover.condition,
+                handover.condition,
                 error_type=outcome.error_type,
                 error_message=outcome.error_message,
                 payload=handover.SerializeToString(),
@@ -146,7 +138,7 @@ def settle_from(index: int, settlement: queue_pb2.Settlement) -> Settle:
                 fence,
                 Action.DEAD_LETTER,
                 attempt,
-                condition=dead.condition,
+                dead.condition,
                 error_type=dead.error_type,
                 error_message=dead.error_message,
                 payload=dead.response_payload,
@@ -156,6 +148,8 @@ def settle_from(index: int, settlement: queue_pb2.Settlement) -> Settle:
     raise invalid(f"settlement {index} has no action")
 
 
+_ACK = Action.ACK
+_FUNCTION_ERROR = int(event_pb2.OUTCOME_STATUS_FUNCTION_ERROR)
 _CAUSES = frozenset(int(cause) for cause in Cause)
 _NOT_COUNTED = (
     event_pb2.OUTCOME_STATUS_UNSPECIFIED,
@@ -165,11 +159,12 @@ _NOT_COUNTED = (
 
 
 def _attempt_from(record: queue_pb2.AttemptRecord) -> Attempt:
+    status = record.status
     return Attempt(
         record.started_at_ms,
         record.duration_us,
-        record.status not in _NOT_COUNTED,
+        status not in _NOT_COUNTED,
         record.executed_version,
         record.sandbox_id,
-        record.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR,
+        status == _FUNCTION_ERROR,
     )

@@ -17,9 +17,10 @@ from services.queue.domain import (
     SettleBatch,
     SettleResult,
 )
+from services.queue.lanes import Lane
 from services.queue.outcomes import outcome_row
 from services.queue.progress import handover_after, progress_after, progress_after_loss
-from services.queue.sessions import FunctionKey, PollerSession
+from services.queue.sessions import PollerSession
 from services.queue.states import Place
 from services.queue.transitions import COUNTS_DELIVERY, Input, Transition, settled, transition
 from services.shared.errors import EvenflowError, Reason
@@ -63,7 +64,6 @@ class Settlement:
     def __init__(self, shard: "Shard") -> None:
         self._shard = shard
         self._results: list[tuple[SettleBatch, SettleResult]] = []
-        self._taken: dict[int, Entry] = {}
         # (entry, progress after, handover after, the transition)
         self._moves: list[tuple[Entry, Progress | None, bytes | None, Transition]] = []
         self._deleted: list[int] = []
@@ -76,16 +76,33 @@ class Settlement:
 
     def add(self, batches: list[SettleBatch]) -> None:
         """Check the receipts and work out the writes; memory changes only in that the leases are taken."""
-        shard = self._shard
+        leases, now_ms = self._shard.leases, self._shard.now_ms
+        moves, deleted, outcomes = self._moves, self._deleted, self._outcomes
         for batch in batches:
             result = SettleResult()
             self._results.append((batch, result))
             for settle in batch.settles:
-                entry = shard.leases.get(settle.sequence)
+                sequence = settle.sequence
+                entry = leases.get(sequence)
                 if entry is None or entry.fence != settle.fence:
-                    result.refusals.append((settle.index, _stale(settle)))
+                    result.refusals.append((settle.position, _stale(settle)))
                     continue
-                self._plan(entry, settle)
+                row = settled(entry.state, settle)
+                if row.after is entry.state:
+                    leases.renew(entry)
+                else:
+                    del leases[sequence]
+                    progress = progress_after(entry.progress, settle)
+                    handover = handover_after(entry.handover, settle)
+                    if row.place is _OUTCOMES:
+                        outcomes += outcome_row(
+                            entry, progress, row.after.reported, settle.condition, now_ms, settle.destination_arn
+                        )
+                    else:
+                        self._plan(entry, settle, row.place, progress, handover)
+                    if row.moves_row:
+                        deleted.append(sequence)
+                    moves.append((entry, progress, handover, row))
                 if entry.traceparent.endswith("01"):
                     self.settled.append((batch, entry, settle))
 
@@ -98,12 +115,12 @@ class Settlement:
                 progress = progress_after_loss(progress)
                 exhausted = progress.deliveries > limit
             row = transition(entry.state, given, exhausted)
-            self._take(entry)
+            del self._shard.leases[entry.sequence]
             if row.moves_row:
                 self._bury(entry, progress or FRESH, _DELIVERIES_EXHAUSTED, b"")
                 self._deleted.append(entry.sequence)
             elif progress is not None and progress is not entry.progress:
-                self._updates += (entry.sequence, *progress.values(), entry.handover)
+                self._updates += (entry.sequence, *progress, entry.handover)
             self._moves.append((entry, progress, entry.handover, row))
 
     @property
@@ -131,7 +148,9 @@ class Settlement:
         shard = self._shard
         if self._outcomes:
             shard.outcomes.wrote(self._outcomes)
-        ended: dict[tuple[PollerSession, FunctionKey], int] = defaultdict(int)
+        ended: dict[tuple[PollerSession, Lane], int] = defaultdict(int)
+        gone: dict[Lane, int] = defaultdict(int)
+        over: dict[Lane, int] = defaultdict(int)
         made: dict[Transition, int] = defaultdict(int)
         now_ns = shard.wall_ns()
         for entry, progress, handover, row in self._moves:
@@ -142,24 +161,28 @@ class Settlement:
                 shard.leases.keep(entry)
                 continue
             lane = entry.lane
-            ended[entry.session, lane.key] += 1
-            lane.leased -= 1
+            ended[entry.session, lane] += 1
             if not row.moves_row:
                 entry.available_ns = now_ns
                 shard.lanes.give_back(entry)
                 continue
-            lane.depth -= 1
+            gone[lane] += 1
             if row.live:
-                shard.lanes.count_tenant(lane.tenant_id, -1)
+                over[lane] += 1
         for row, count in made.items():
             counts.moved(shard, row, count)
+        for lane, count in gone.items():
+            lane.depth -= count
+        for lane, count in over.items():
+            shard.lanes.count_tenant(lane.tenant_id, -count)
         shard.next_due_ms = self._next_due_ms
-        for (session, key), count in ended.items():
-            shard.wake_others(session.release(key, count), key)
+        for (session, lane), count in ended.items():
+            lane.leased -= count
+            shard.wake_others(session.release(lane.key, count), lane.key)
 
     def rolled_back(self) -> None:
         """Nothing was stored: the leases go on."""
-        self._shard.leases.restore(self._taken.values())
+        self._shard.leases.restore(entry for entry, *_ in self._moves)
         if self._outcomes:
             self._shard.outcomes.rolled_back()
 
@@ -167,38 +190,21 @@ class Settlement:
         """The answers."""
         return self._results
 
-    def _take(self, entry: Entry) -> None:
-        del self._shard.leases[entry.sequence]
-        self._taken[entry.sequence] = entry
-
-    def _plan(self, entry: Entry, settle: Settle) -> None:
-        state = entry.state
-        row = settled(state, settle)
-        if row.after is state:
-            self._shard.leases.renew(entry)
-            return
-        self._take(entry)
-        shard, place = self._shard, row.place
-        progress = progress_after(entry.progress, settle)
-        handover = handover_after(entry.handover, settle)
-        if place is _OUTCOMES:
-            self._outcomes += outcome_row(
-                entry, progress, row.after.reported, settle.condition, shard.now_ms, settle.destination_arn
-            )
-        elif place is _DEAD_LETTERS:
+    def _plan(
+        self, entry: Entry, settle: Settle, place: Place, progress: Progress | None, handover: bytes | None
+    ) -> None:
+        """The write of a settlement that does not end in an outcome."""
+        shard = self._shard
+        if place is Place.DEAD_LETTERS:
             self._bury(entry, progress or FRESH, settle.condition, settle.payload[:MAX_DEAD_RESPONSE_BYTES])
-        elif place is _DELAYED:
+        elif place is Place.DELAYED:
             # Never past its age: then it is handed out to be ended.
             due_ms = max(shard.now_ms, min(shard.now_ms + settle.delay_ms, entry.expires_at_ms))
             delayed_id = shard.new_delayed_id(due_ms)
-            values = (progress or FRESH).values()
-            self._delays += (entry.sequence, delayed_id, entry.lane.lane_id, *values, handover)
+            self._delays += (entry.sequence, delayed_id, entry.lane.lane_id, *(progress or FRESH), handover)
             self._next_due_ms = min(self._next_due_ms, due_ms)
         elif progress is not entry.progress or handover is not entry.handover:
-            self._updates += (entry.sequence, *(progress or FRESH).values(), handover)
-        if row.moves_row:
-            self._deleted.append(entry.sequence)
-        self._moves.append((entry, progress, handover, row))
+            self._updates += (entry.sequence, *(progress or FRESH), handover)
 
     def _avoid_taken_ids(self) -> None:
         """The counter in a delayed id starts anew with each opening: step past rows of earlier ones."""
@@ -217,7 +223,7 @@ class Settlement:
             self._shard.now_ms,
             condition,
             response,
-            *progress.values(),
+            *progress,
         )
 
 
@@ -229,6 +235,6 @@ def _stale(settle: Settle) -> EvenflowError:
     )
 
 
-# Looked up once: these are compared for every settlement.
-_OUTCOMES, _DEAD_LETTERS, _DELAYED = Place.OUTCOMES, Place.DEAD_LETTERS, Place.DELAYED
+# Looked up once: it is compared for every settlement.
+_OUTCOMES = Place.OUTCOMES
 _DELIVERIES_EXHAUSTED = event_pb2.CONDITION_DELIVERIES_EXHAUSTED

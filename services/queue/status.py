@@ -155,7 +155,7 @@ def _status_of(shard: "Shard", row: tuple[Any, ...], lane: Lane) -> queue_pb2.Ev
 
 
 def _set_progress(status: queue_pb2.EventStatus, progress: Progress) -> None:
-    for name in Progress.__slots__:
+    for name in Progress._fields:
         setattr(status, name, getattr(progress, name))
 
 

@@ -140,7 +140,7 @@ class SettleStream:
         def part_done(settles: list[Settle], result: SettleResult) -> None:
             nonlocal waiting
             if result.refusal is not None:
-                refusals.extend((settle.index, result.refusal) for settle in settles)
+                refusals.extend((settle.position, result.refusal) for settle in settles)
             refusals.extend(result.refusals)
             waiting -= 1
             if waiting == 0:

@@ -61,8 +61,7 @@ def test_a_stale_receipt_is_refused_alone(bench: Bench) -> None:
     assert [lease.deliveries for lease in again] == [1, 1]
     assert [lease.event.request_id for lease in again] == [first.event.request_id, second.event.request_id]
     stale = ack(first)
-    fresh = ack(again[1])
-    fresh.index = 1
+    fresh = ack(again[1])._replace(position=1)
     result = bench.settle(stale, fresh)
     assert [(index, error.reason) for index, error in result.refusals] == [(0, Reason.ERROR_REASON_RECEIPT_EXPIRED)]
     assert bench.shard.depth == 1
