@@ -25,11 +25,15 @@ from loadtest.bench.peers.peer import Peer
 from loadtest.bench.peers.taskiq_peer import TaskiqPeer
 from loadtest.bench.results import Results
 from loadtest.bench.rounds import Rounds
+from loadtest.bench.rows import EVENFLOW
+from loadtest.queue_node import measuring as queue_node
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS_FOLDER = ROOT / ".bench"
 PUBLISHED_FOLDER = ROOT / "docs" / "benchmarks"
 EXIT_INTERRUPTED = 130
+# Of the queue node by itself: as many as `evenflow up` gives it.
+NODE_SHARDS = 8
 
 
 def say(text: str) -> None:
@@ -81,6 +85,10 @@ async def measure(options: Options, folder: Path, results: Results) -> None:
         await untraced.deploy()
         await evenflow_load.warm_up(untraced)
         await rounds.run_tracing(options.repeats, fleet, untraced)
+    say("a queue node by itself")
+    for _ in range(options.repeats):
+        for name, rate in (await queue_node.measure(sizes.node_events, NODE_SHARDS)).items():
+            rounds.note(f"node_{name}", EVENFLOW, rate)
     say("the runtime host by itself")
     await starts.measure_host(sizes, results)
     await starts.measure_fresh_start(results)
@@ -99,7 +107,7 @@ def publish(options: Options, folder: Path, results: Results, seconds: float) ->
     results.notes.append(f"{kind} of {options.repeats} repeats, {seconds:.0f} s")
     if options.up_arguments:
         results.notes.append(f"not the fleet of a plain `evenflow up`: {' '.join(options.up_arguments)}")
-    results.notes.append("not measured here: NATS JetStream and Celery, growth to 10 million queued events")
+    results.notes.append("not measured here: NATS JetStream and Celery; growth to 10 million events is `make growth`")
     told = json.dumps(report.as_json(results, dict(about), run), indent=1) + "\n"
     RESULTS_FOLDER.mkdir(exist_ok=True)
     path = RESULTS_FOLDER / f"{str(about['time']).replace(':', '')}.json"

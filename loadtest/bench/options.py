@@ -25,6 +25,7 @@ class Sizes:
     cold_functions: int
     warm_invokes: int
     host_events: int
+    node_events: int
     idle_seconds: float
 
 
@@ -40,6 +41,7 @@ FULL_SIZES = Sizes(
     cold_functions=40,
     warm_invokes=1_000,
     host_events=20_000,
+    node_events=100_000,
     idle_seconds=5.0,
 )
 QUICK_SIZES = Sizes(
@@ -54,6 +56,7 @@ QUICK_SIZES = Sizes(
     cold_functions=12,
     warm_invokes=400,
     host_events=8_000,
+    node_events=50_000,
     idle_seconds=2.0,
 )
 FULL_REPEATS = 5

@@ -51,7 +51,7 @@ class Rounds:
             for measure, fleet in pair:
                 async with evenflow_load.connected(fleet) as ways:
                     rate = await evenflow_load.end_to_end(fleet, ways.grpc_batches, events)
-                self._note(measure, EVENFLOW, rate)
+                self.note(measure, EVENFLOW, rate)
                 found[measure] = rate.per_second
             pair.reverse()
             # Pair by pair: what else the machine does drifts, and hits neighbours alike.
@@ -70,26 +70,27 @@ class Rounds:
             ("accept_http_one", ways.http_one_caller, sizes.accept_one_caller),
         )
         for measure, submit, events in accepts:
-            self._note(measure, EVENFLOW, await evenflow_load.accept(fleet, submit, events))
+            self.note(measure, EVENFLOW, await evenflow_load.accept(fleet, submit, events))
         runs = (
             ("end_to_end_batches", ways.grpc_batches, sizes.end_to_end_batches),
             ("end_to_end_http", ways.http, sizes.end_to_end_http),
         )
         for measure, submit, events in runs:
-            self._note(measure, EVENFLOW, await evenflow_load.end_to_end(fleet, submit, events))
+            self.note(measure, EVENFLOW, await evenflow_load.end_to_end(fleet, submit, events))
         for measure, submit in (("idle_http", ways.http_one_caller), ("idle_grpc", ways.grpc_one_caller)):
             samples = await idle.measure(partial(submit, 1), fleet.ticks, sizes.idle_samples, self._randomness)
             self._note_idle(measure, EVENFLOW, samples)
 
     async def _visit_peer(self, peer: Peer) -> None:
         sizes = self._sizes
-        self._note("accept", peer.key, await peer.accept(sizes.accept_peer))
+        self.note("accept", peer.key, await peer.accept(sizes.accept_peer))
         async with peer.working():
-            self._note("end_to_end", peer.key, await peer.end_to_end(sizes.end_to_end_peer))
+            self.note("end_to_end", peer.key, await peer.end_to_end(sizes.end_to_end_peer))
             samples = await idle.measure(peer.submit_one, peer.ticks, sizes.idle_samples, self._randomness)
         self._note_idle("idle", peer.key, samples)
 
-    def _note(self, measure: str, contestant: str, rate: Rate) -> None:
+    def note(self, measure: str, contestant: str, rate: Rate) -> None:
+        """Keep a rate, and say it."""
         self._results.add_rate(measure, contestant, rate)
         spent = ", ".join(f"{name} {us:g}" for name, us in rate.cpu_us_per_event.items() if us >= 1)
         self._say(
