@@ -12,6 +12,7 @@ from services.policy.function_rules import MIN_UNRESERVED
 
 DEFAULT_TENANT = "default"
 WHOLE_MILLIONTHS = 1_000_000
+MAX_LISTED_SHARDS = 8
 _NODE_ID = re.compile(r"[a-z0-9-]{1,64}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
@@ -25,8 +26,6 @@ def check_settings(settings: ControlSettings) -> None:
     names = queue_nodes(settings)
     if any(not _NODE_ID.fullmatch(name) for name in names) or len(set(names)) != len(names):
         raise ValueError(f"fleet.queue_nodes must be different node ids by commas, not {settings.queue_nodes!r}")
-    if (settings.shards or defaults.DEFAULT_SHARDS) < len(names):
-        raise ValueError(f"fleet.queue_nodes names {len(names)} nodes for {settings.shards} shards: leave some out")
 
 
 def queue_nodes(settings: ControlSettings) -> list[str]:
@@ -35,15 +34,17 @@ def queue_nodes(settings: ControlSettings) -> list[str]:
 
 
 def found(settings: ControlSettings, fleet_id: str) -> list[resources_pb2.Resource]:
-    """What a new fleet begins with."""
+    """What a new fleet begins with. ValueError: more queue nodes than shards."""
     nodes = queue_nodes(settings)
+    shards = settings.shards or defaults.DEFAULT_SHARDS
+    if shards < len(nodes):
+        raise ValueError(f"fleet.queue_nodes names {len(nodes)} nodes for {shards} shards: leave some out")
     fleet = resources_pb2.Fleet(
         fleet_id=fleet_id,
         account_id=settings.account_id or defaults.DEFAULT_ACCOUNT_ID,
         region=settings.region or defaults.DEFAULT_REGION,
         account_concurrency=settings.account_concurrency or defaults.DEFAULT_ACCOUNT_CONCURRENCY,
     )
-    shards = settings.shards or defaults.DEFAULT_SHARDS
     shard_map = resources_pb2.ShardMap(epoch=1, owner_node_ids=[nodes[i % len(nodes)] for i in range(shards)])
     tenant = resources_pb2.Tenant(tenant_id=DEFAULT_TENANT, quota_millionths=WHOLE_MILLIONTHS)
     return [
@@ -63,10 +64,30 @@ def require_same(settings: ControlSettings, state: State) -> None:
         raise ValueError(f"{here} account {fleet.account_id}: leave fleet.account_id out or set it so")
     if settings.region and settings.region != fleet.region:
         raise ValueError(f"{here} region {fleet.region}: leave fleet.region out or set it so")
-    nodes = queue_nodes(settings)
-    if settings.queue_nodes and [nodes[i % len(nodes)] for i in range(len(owners))] != owners:
-        stored = ",".join(dict.fromkeys(owners))
-        raise ValueError(f"{here} its shards on {stored}: leave fleet.queue_nodes out or set it so")
+    # More nodes than have shards are welcome: shards can be moved to them.
+    absent = missing_queue_nodes(settings, state)
+    if absent:
+        node_id, shard_ids = next(iter(absent.items()))
+        listed = ", ".join(map(str, shard_ids[:MAX_LISTED_SHARDS])) + (", ..." if shard_ids[MAX_LISTED_SHARDS:] else "")
+        raise ValueError(
+            f"{here} shards on {node_id} ({listed}), which fleet.queue_nodes does not name: start that node, too "
+            f"(evenflow up --queues), or move its shards away first (evenflow shards drain {node_id})"
+        )
+
+
+def missing_queue_nodes(settings: ControlSettings, state: State) -> dict[str, list[int]]:
+    """Nodes that have shards, or are to get some, and that the setting leaves out, with those shards."""
+    if not settings.queue_nodes:
+        return {}
+    named = set(queue_nodes(settings))
+    absent: dict[str, list[int]] = {}
+    for shard_id, owner in enumerate(state.shard_map.owner_node_ids):
+        if owner not in named:
+            absent.setdefault(owner, []).append(shard_id)
+    for move in state.shard_map.moves:
+        if move.to_node_id not in named:
+            absent.setdefault(move.to_node_id, []).append(move.shard_id)
+    return absent
 
 
 def decide_account_concurrency(change: Change, settings: ControlSettings, state: State) -> None:

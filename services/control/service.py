@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 
+from services.control import shard_moves
 from services.control.changes import Changes
 from services.control.feed import Feed
 from services.control.functions import SHA256_BYTES, Functions
@@ -260,6 +261,28 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
     ) -> control_pb2.ListMembersResponse:
         """See the contract."""
         return control_pb2.ListMembersResponse(members=[m for _, m in sorted(self._state.members.items())])
+
+    async def MoveShard(self, request: control_pb2.MoveShardRequest, context: Any) -> control_pb2.MoveShardResponse:
+        """See the contract."""
+
+        async def move() -> control_pb2.MoveShardResponse:
+            self._changes.require_room()
+            return await self._changes.run(
+                lambda change: shard_moves.decide_move(change, self._state, request.shard_id, request.to_node_id)
+            )
+
+        return await self._answer(context, "control.move_shard", "", move)
+
+    async def CompleteMove(
+        self, request: control_pb2.CompleteMoveRequest, context: Any
+    ) -> control_pb2.CompleteMoveResponse:
+        """See the contract."""
+
+        async def complete() -> control_pb2.CompleteMoveResponse:
+            self._changes.require_room()
+            return await self._changes.run(lambda change: shard_moves.decide_complete(change, self._state, request))
+
+        return await self._answer(context, "control.complete_move", "", complete)
 
     async def _answer(self, context: Any, name: str, function_name: str, work: Callable[[], Awaitable[T]]) -> T:
         """The work's result under a span, or the call's end with its refusal."""

@@ -32,7 +32,7 @@ class ControlSettings(NodeSettings):
         "fleet.shards", 0, minimum=0, maximum=65_536, help="Shards of the fleet, for good; a new fleet has 8."
     )
     queue_nodes: str = setting(
-        "fleet.queue_nodes", "", help="Node ids of the queue nodes, by commas; shards go round robin; default queue-0."
+        "fleet.queue_nodes", "", help="Node ids of the queue nodes, by commas; a new fleet's shards go round robin."
     )
     heartbeat_interval_ms: int = setting(
         "control.heartbeat_interval_ms", 1_000, minimum=50, maximum=60_000, help="Time between a node's heartbeats."

@@ -27,6 +27,7 @@ class ShardStats:
     oldest_age_ms: int
     file_bytes: int
     takes_events: bool
+    is_leaving: bool = False
 
 
 @dataclass(slots=True)
@@ -61,7 +62,8 @@ def stats(shard: "Shard") -> ShardStats:
         finished_total=shard.finished_total,
         oldest_age_ms=_oldest_age_ms(shard),
         file_bytes=shard.file_bytes,
-        takes_events=shard.refusal() is None,
+        takes_events=shard.refusal() is None and not shard.is_leaving,
+        is_leaving=shard.is_leaving,
     )
 
 

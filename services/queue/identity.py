@@ -8,7 +8,8 @@ import fcntl
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import apsw
@@ -32,6 +33,10 @@ class ShardRecord:
     generation: int
     created: bool = False
     closed: str = ""
+    # Where the file is in a move, by what it was noted, and the other node: see moves.py.
+    place: str = ""
+    noted_epoch: int = 0
+    peer: str = ""
 
 
 class Manifest:
@@ -54,6 +59,26 @@ class Manifest:
             self.records = {int(k): ShardRecord(**v) for k, v in stored["shards"].items()}
         except (ValueError, KeyError, TypeError) as e:
             raise ShardDamaged(f"{self._path} is unreadable ({e}): restore it from a backup") from e
+
+    def change(self, shard_id: int, change: Callable[[ShardRecord], None]) -> None:
+        """Change a record and save. OSError: nothing was changed."""
+        fresh = replace(self.records[shard_id])
+        change(fresh)
+        self.put(shard_id, fresh)
+
+    def put(self, shard_id: int, record: ShardRecord) -> None:
+        """Set a record and save; safe from any thread. OSError: nothing was changed."""
+        with self.lock:
+            before = self.records.get(shard_id)
+            self.records[shard_id] = record
+            try:
+                self.save()
+            except OSError:
+                if before is None:
+                    del self.records[shard_id]
+                else:
+                    self.records[shard_id] = before
+                raise
 
     def save(self) -> None:
         """Replace the file, durably."""

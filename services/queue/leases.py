@@ -23,6 +23,8 @@ class Leases(dict[int, Entry]):
         self._timeout_ms = visibility_timeout_ms
         self._fence = boot_number << 32
         self._next_check_ms = 0.0
+        # False while the shard is about to close: leases end by a settlement or run out.
+        self.renews = True
 
     def grant(self, entry: Entry, session: PollerSession) -> None:
         """Give an entry to a poller, under a fence that was never used. ImpossibleTransition: it is leased already."""
@@ -43,6 +45,8 @@ class Leases(dict[int, Entry]):
 
     def renew(self, entry: Entry) -> None:
         """The same for a lease that is running."""
+        if not self.renews:
+            return
         del self[entry.sequence]
         self.keep(entry)
 

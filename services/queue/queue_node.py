@@ -6,10 +6,12 @@ import logging
 from evenflow.control.v1 import resources_pb2
 
 from services.queue.counts import DrainReport
+from services.queue.courier import GrpcCourier
 from services.queue.service import SERVICE_NAME, QueueService, register
 from services.queue.settings import QueueSettings
 from services.queue.shards import Shards
 from services.queue.telemetry import QueueTelemetry
+from services.shared.channels import Peer
 from services.shared.node import Node
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,13 @@ class QueueNode:
         self._telemetry = QueueTelemetry(self._node.tracer, self._node.metrics, self.shards.numbers)
         self.shards.on_drained = self._on_drained
         register(self._service, self._node.server.server)
+        self.shards.courier = GrpcCourier(
+            self.shards,
+            node_id=settings.node_id,
+            control=self._node.dial(settings.control_target),
+            peer_of=self._peer_of,
+            on_map=self._take_map,
+        )
         self._map_changed = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
@@ -69,7 +78,14 @@ class QueueNode:
     async def _apply_map(self) -> None:
         shard_map = self._node.follower.view.shard_map
         if shard_map is not None:
-            await self.shards.apply(shard_map.epoch, shard_map.owner_node_ids)
+            await self.shards.apply(shard_map.epoch, shard_map.owner_node_ids, shard_map.moves, shard_map.arrivals)
+
+    def _take_map(self, shard_map: resources_pb2.ShardMap) -> None:
+        self.shards.take(shard_map.epoch, shard_map.owner_node_ids, shard_map.moves, shard_map.arrivals)
+
+    def _peer_of(self, node_id: str) -> Peer | None:
+        member = self._node.follower.view.members.get(node_id)
+        return self._node.dial(member.address) if member is not None and member.address else None
 
     def _on_drained(self, shard_id: int, report: DrainReport) -> None:
         self._service.note_drained(shard_id, report)

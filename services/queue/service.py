@@ -9,6 +9,7 @@ from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from services.queue import dead_letters, status
 from services.queue.counts import DrainReport
+from services.queue.offers import Offers
 from services.queue.shards import Shards
 from services.queue.streams import EnqueueStream, LeaseStream, PendingBytes, SettleStream
 from services.queue.writer import ShardWriter
@@ -67,6 +68,7 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
         self._node_id = node_id
         self._depth_interval_ms = depth_interval_ms
         self._pending = PendingBytes(pending_max_bytes)
+        self._offers = Offers(shards)
         self._watchers: set[Wakeup] = set()
 
     def note_drained(self, _shard_id: int, _report: DrainReport) -> None:
@@ -231,7 +233,22 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
                 description.finished_total = stats.finished_total
                 description.file_bytes = stats.file_bytes
             found.append(description)
-        return queue_pb2.DescribeShardsResponse(node_id=self._node_id, shard_map_epoch=self._shards.epoch, shards=found)
+        return queue_pb2.DescribeShardsResponse(
+            node_id=self._node_id,
+            shard_map_epoch=self._shards.epoch,
+            shards=found,
+            moves=self._shards.move_statuses(),
+        )
+
+    async def FetchShard(
+        self, request: queue_pb2.FetchShardRequest, context: Any
+    ) -> AsyncIterator[queue_pb2.FetchShardResponse]:
+        """See the contract."""
+        try:
+            async for part in self._offers.send(request):
+                yield part
+        except EvenflowError as e:
+            await abort(context, e)
 
     async def _serve_writes(self, stream: EnqueueStream | SettleStream, context: Any) -> None:
         gate = Wakeup()

@@ -53,6 +53,13 @@ class PollerSession:
             self._called.discard(shard_id)
             return self._next_hungry()
 
+    def leave(self, shard_id: int) -> set[int]:
+        """This shard takes no credit any more; returns the shards to wake for what it may have been woken for."""
+        with self._lock:
+            self._hungry.pop(shard_id, None)
+            self._called.discard(shard_id)
+            return self._next_hungry()
+
     def clear_limits(self) -> None:
         """A stream begins: the poller tells all its limits anew, before its first credit."""
         with self._lock:

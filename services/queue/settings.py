@@ -79,6 +79,13 @@ class QueueSettings(NodeSettings):
         maximum=1 << 40,
         help="Bytes of batches that may wait for a commit; beyond it streams are not read.",
     )
+    move_drain_seconds: float = setting(
+        "queue.move_drain_seconds",
+        30.0,
+        minimum=0,
+        maximum=900,
+        help="How long a shard that moves away lets runs extend their leases; then these run out.",
+    )
 
     def shared_by(self, shards: int) -> "QueueSettings":
         """What one of so many shards works with: its part of what the node has."""

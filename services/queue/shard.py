@@ -80,6 +80,8 @@ class Shard:
         self.turn = 0
         self._delay_counter = 0
         self.is_draining = False
+        # It moves to another node: events that must come here are taken until its file is closed, no lease is handed out.
+        self.is_leaving = False
         self.is_disk_full = False
         self.accepted_total = 0
         self.finished_total = 0
@@ -110,6 +112,22 @@ class Shard:
         """Events not settled yet."""
         return self.event_count + self.delayed_count
 
+    @property
+    def delivers(self) -> bool:
+        """Whether leases are handed out."""
+        return not (self.is_draining or self.is_leaving)
+
+    def leave(self) -> int:
+        """Hand out no lease any more, for a move; the leases that have to end first."""
+        self.is_leaving = True
+        return len(self.leases)
+
+    def stay(self) -> None:
+        """The move was cancelled."""
+        self.is_leaving = False
+        self.leases.renews = True
+        self.has_more = True
+
     def drain(self, commands: list[Command]) -> tuple[list[Completion], DrainReport]:
         """Apply these commands and whatever time brought; the completions are due once this returns.
 
@@ -139,7 +157,7 @@ class Shard:
             return 0.0
         steady_ms, monotonic_ms = self._steady.now_ms(), self._clock.monotonic_ms()
         due_ms = min(self._next_housekeeping_ms, self.leases.next_check_ms()) - monotonic_ms
-        if not self.is_draining:
+        if self.delivers:
             due_ms = min(due_ms, self.next_due_ms - steady_ms, self.next_expiry_ms - steady_ms)
         return max(0.0, due_ms / 1_000)
 
@@ -310,9 +328,9 @@ class Shard:
         # The oldest one goes first in its lane again.
         self._end_leases(self.leases.run_out()[::-1], Input.LEASE_EXPIRED)
         try:
-            if self.next_due_ms <= self.now_ms and not self.is_draining:
+            if self.next_due_ms <= self.now_ms and self.delivers:
                 self.has_more = ageing.move_due(self)
-            if self.next_expiry_ms <= self.now_ms and not self.is_draining and len(self.expired) < ageing.EXPIRY_BATCH:
+            if self.next_expiry_ms <= self.now_ms and self.delivers and len(self.expired) < ageing.EXPIRY_BATCH:
                 self.has_more = ageing.claim_expired(self) or self.has_more
             if monotonic_ms >= self._next_housekeeping_ms:
                 self._next_housekeeping_ms = monotonic_ms + HOUSEKEEPING_MS
@@ -332,7 +350,9 @@ class Shard:
             log.info("there is room on the data volume again", extra={"shard_id": self.shard_id})
 
     def _deliver(self, completions: list[Completion], report: DrainReport) -> None:
-        if self.is_draining:
+        if not self.delivers:
+            for session in self.sessions.active:
+                self.wake_others(session.leave(self.shard_id), None)
             return
         leased, again = delivery.deliver(self)
         self.has_more = self.has_more or again

@@ -1,5 +1,6 @@
 """The shards of one node: which are ours by the shard map, opened, closed and looked up."""
 
+import asyncio
 import logging
 import os
 import random
@@ -7,10 +8,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from evenflow.control.v1 import resources_pb2
+from evenflow.queue.v1 import queue_pb2
+
+from services.queue import transfer
 from services.queue.counts import DrainReport, ShardStats
 from services.queue.database import require_safe_sqlite
 from services.queue.domain import FreeLeases, Wake
-from services.queue.identity import Manifest, ShardDamaged, close_verified, lock, open_verified, shard_path
+from services.queue.identity import Manifest, ShardDamaged, ShardRecord, close_verified, lock, open_verified, shard_path
+from services.queue.keeper import Courier, Keeper, NoCourier, Progress
+from services.queue.moves import Place, Step, Told, next_step, why_not_to_open
 from services.queue.sessions import PollerSession, Sessions
 from services.queue.settings import QueueSettings
 from services.queue.shard import Shard
@@ -20,6 +27,8 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
 FILE_CHECK_SECONDS = 1.0
+# Files that are fetched at once: more would only share the disk.
+MAX_FETCHES = 2
 log = logging.getLogger(__name__)
 
 
@@ -40,12 +49,21 @@ class Shards:
             self._manifest = Manifest(self._directory)
         except ShardDamaged as e:
             raise ValueError(str(e)) from e
+        transfer.remove_unfinished(self._directory, self._is_fetched)
         self._writers: dict[int, ShardWriter] = {}
         self._locks: dict[int, int] = {}
         # Shards by the newest map.
         self._sharers = 1
         self._inodes: dict[int, int] = {}
         self._checked: dict[int, float] = {}
+        self._told: dict[int, Told] = {}
+        self._keepers: dict[int, Keeper] = {}
+        self._is_stopping = False
+        # How moves reach other processes; set before the first map with a move is taken.
+        self.courier: Courier = NoCourier()
+        self.fetch_slots = asyncio.Semaphore(MAX_FETCHES)
+        # How far files are sent, by shard.
+        self.sent: dict[int, Progress] = {}
         self._random = random.SystemRandom()
         self._turns = Turns()
 
@@ -57,11 +75,22 @@ class Shards:
         writer = self._writers.get(shard_id)
         if writer is None:
             message = f"this node does not serve shard {shard_id}: look at the shard map"
+            told = self._told.get(shard_id)
+            if told is not None and told.owner == self._settings.node_id and told.move_to:
+                message = f"shard {shard_id} is on its way to {told.move_to}: try again"
             raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, message, metadata={"shard_id": str(shard_id)})
         refusal = writer.refusal()
         if refusal is not None:
             raise refusal
         return writer
+
+    def get_for_settles(self, shard_id: int) -> ShardWriter:
+        """The same for settlements. EvenflowError RECEIPT_EXPIRED: the shard moved, every lease given out here ended."""
+        record = self._manifest.records.get(shard_id)
+        if shard_id not in self._writers and record is not None and record.place in (Place.OFFERED, Place.GONE):
+            text = f"shard {shard_id} was closed to move to another node: its leases have ended"
+            raise EvenflowError(Reason.ERROR_REASON_RECEIPT_EXPIRED, text, metadata={"shard_id": str(shard_id)})
+        return self.get(shard_id)
 
     def check_epoch(self, epoch: int) -> None:
         """EvenflowError SHARD_MAP_STALE: the caller's map is older than ours."""
@@ -69,28 +98,184 @@ class Shards:
             message = f"shard map epoch {epoch} is stale, this node has {self.epoch}: fetch it again"
             raise EvenflowError(Reason.ERROR_REASON_SHARD_MAP_STALE, message, metadata={"epoch": str(self.epoch)})
 
-    async def apply(self, epoch: int, owner_node_ids: Iterable[str]) -> None:
-        """Follow a newer map; one that is not newer changes nothing."""
-        if epoch <= self.epoch:
-            return
+    async def apply(
+        self,
+        epoch: int,
+        owner_node_ids: Iterable[str],
+        moves: Iterable[resources_pb2.ShardMove] = (),
+        arrivals: Iterable[resources_pb2.ShardArrival] = (),
+    ) -> None:
+        """Follow a newer map, but for steps that wait for others; one that is not newer changes nothing."""
+        keepers = self.take(epoch, owner_node_ids, moves, arrivals)
+        for keeper in keepers:
+            await keeper.is_settled.wait()
+
+    def take(
+        self,
+        epoch: int,
+        owner_node_ids: Iterable[str],
+        moves: Iterable[resources_pb2.ShardMove] = (),
+        arrivals: Iterable[resources_pb2.ShardArrival] = (),
+    ) -> list[Keeper]:
+        """Begin to follow a newer map; whoever now has work to do."""
+        if epoch <= self.epoch or self._is_stopping:
+            return []
         self.epoch = epoch
-        mine = {shard_id for shard_id, owner in enumerate(owner_node_ids) if owner == self._settings.node_id}
-        self._sharers = len(mine)
-        for shard_id in sorted(set(self._writers) - mine):
-            writer = self._writers.pop(shard_id)
-            await writer.drain()
-            await writer.stop()
-        fresh = [self._open(shard_id) for shard_id in sorted(mine - set(self._writers))]
-        for writer in fresh:
-            await writer.opened.wait()
+        owners = list(owner_node_ids)
+        self._sharers = owners.count(self._settings.node_id)
+        move_of, arrival_of = {m.shard_id: m for m in moves}, {a.shard_id: a for a in arrivals}
+        for shard_id, owner in enumerate(owners):
+            move, arrival = move_of.get(shard_id), arrival_of.get(shard_id)
+            told = self._told[shard_id] = Told(
+                epoch,
+                owner,
+                move.to_node_id if move is not None else "",
+                move.move_epoch if move is not None else 0,
+                arrival.identity if arrival is not None else "",
+                arrival.generation if arrival is not None else 0,
+            )
+            keeper = self._keepers.get(shard_id)
+            if keeper is not None and not keeper.is_done:
+                keeper.map_changed()
+            elif self.next_step(shard_id) is not Step.REST:
+                self._keepers[shard_id] = Keeper(self, shard_id)
+        return [keeper for keeper in self._keepers.values() if not keeper.is_done]
+
+    def told(self, shard_id: int) -> Told:
+        """What the map says of a shard."""
+        return self._told[shard_id]
+
+    def next_step(self, shard_id: int) -> Step:
+        """What is to be done for a shard."""
+        writer = self._writers.get(shard_id)
+        stats = writer.stats if writer is not None else None
+        return next_step(
+            self._settings.node_id,
+            self._told[shard_id],
+            self._manifest.records.get(shard_id),
+            is_open=writer is not None,
+            is_leaving=stats is not None and stats.is_leaving,
+        )
+
+    @property
+    def move_drain_seconds(self) -> float:
+        """How long leases may be extended while their shard moves."""
+        return self._settings.move_drain_seconds
+
+    def writer(self, shard_id: int) -> ShardWriter:
+        """The open shard, whatever its state. KeyError: it is not open."""
+        return self._writers[shard_id]
+
+    async def open(self, shard_id: int) -> ShardWriter:
+        """Open the shard unless it is open; once it is known how it is."""
+        writer = self._writers.get(shard_id) or self._open(shard_id)
+        await writer.opened.wait()
+        return writer
+
+    async def close(self, shard_id: int) -> None:
+        """Close the shard's file."""
+        writer = self._writers[shard_id]
+        await writer.stop()
+        self._writers.pop(shard_id, None)
+
+    def is_closed_cleanly(self, shard_id: int) -> bool:
+        """Whether file and manifest have the stamp of a clean end."""
+        record = self._manifest.records.get(shard_id)
+        return record is not None and bool(record.closed)
+
+    async def note(self, shard_id: int, place: Place, epoch: int, peer: str) -> None:
+        """Note durably where the file is. OSError: it could not be noted."""
+
+        def change(record: ShardRecord) -> None:
+            record.place, record.noted_epoch, record.peer = place.value, epoch, peer
+
+        await asyncio.to_thread(self._manifest.change, shard_id, change)
+
+    async def note_fetched(self, shard_id: int, told: Told, facts: transfer.FileFacts) -> None:
+        """Note durably that a whole copy of the shard is here, for this move."""
+        fetched = ShardRecord(
+            facts.identity, facts.generation, True, facts.closed_stamp, Place.FETCHED.value, told.move_epoch, told.owner
+        )
+        await asyncio.to_thread(self._manifest.put, shard_id, fetched)
+
+    async def claim(self, shard_id: int, told: Told) -> None:
+        """Put the fetched copy in its place: this node is the owner."""
+        await asyncio.to_thread(transfer.put_in_place, self._directory, shard_id)
+        await self.note(shard_id, Place.HERE, told.epoch, "")
+
+    async def drop(self, shard_id: int, told: Told) -> None:
+        """Remove the file: the owner has it. Noted last, so that a crash in between repeats it."""
+        await asyncio.to_thread(transfer.remove_file, self._directory, shard_id)
+        await self.note(shard_id, Place.GONE, told.epoch, told.owner)
+
+    async def discard(self, shard_id: int, told: Told) -> None:
+        """Remove a copy whose move was cancelled."""
+        await asyncio.to_thread(transfer.remove_copy, self._directory, shard_id)
+        await self.note(shard_id, Place.GONE, told.epoch, told.owner)
+
+    def check_copy(self, shard_id: int, facts: transfer.FileFacts) -> None:
+        """Pass when this may be the file of the shard as this node knew it. CopyRefused."""
+        record = self._manifest.records.get(shard_id)
+        if record is not None and (record.identity != facts.identity or record.generation > facts.generation):
+            raise transfer.CopyRefused(
+                f"shard {shard_id} was here as {record.identity}, generation {record.generation}; offered is "
+                f"{facts.identity}, generation {facts.generation}: another file or an old copy"
+            )
+
+    @property
+    def directory(self) -> Path:
+        """Where this node's shards are."""
+        return self._directory
+
+    def offer(self, shard_id: int, move_epoch: int, node_id: str) -> ShardRecord:
+        """The record of a file that is offered for this move. EvenflowError: it is not, or not to this node."""
+        record, told = self._manifest.records.get(shard_id), self._told.get(shard_id)
+        metadata = {"shard_id": str(shard_id)}
+        if told is None or told.move_epoch != move_epoch or not told.move_to:
+            text = f"this node knows of no move {move_epoch} of shard {shard_id}: it is over, or its map comes later"
+            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, text, metadata=metadata)
+        if told.move_to != node_id:
+            text = f"shard {shard_id} moves to {told.move_to}, not to {node_id[:80]}"
+            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, text, metadata=metadata)
+        if record is None or record.place != Place.OFFERED or record.noted_epoch != move_epoch:
+            text = f"shard {shard_id} is not closed yet: ask again"
+            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, text, metadata=metadata)
+        return record
+
+    def move_statuses(self) -> list[queue_pb2.ShardMoveStatus]:
+        """The moves that this node has a part in."""
+        found = []
+        for shard_id, told in sorted(self._told.items()):
+            keeper, record = self._keepers.get(shard_id), self._manifest.records.get(shard_id)
+            if record is not None and record.place == Place.OFFERED and told.owner == self._settings.node_id:
+                sent = self.sent.get(shard_id) or Progress()
+                found.append(
+                    queue_pb2.ShardMoveStatus(
+                        shard_id=shard_id,
+                        move_epoch=told.move_epoch,
+                        phase=queue_pb2.SHARD_MOVE_PHASE_OFFERED,
+                        peer_node_id=told.move_to,
+                        bytes_done=sent.bytes_done,
+                        bytes_total=sent.bytes_total,
+                    )
+                )
+            elif keeper is not None and not keeper.is_done:
+                status = keeper.describe(self.next_step(shard_id), told)
+                if status is not None:
+                    found.append(status)
+        return found
 
     async def drain(self) -> None:
-        """Take no events and deliver no leases any more; settles go on."""
+        """Take no events and deliver no leases any more; settles go on. Moves are taken up at the next start."""
+        self._is_stopping = True
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
         for writer in self:
             await writer.drain()
 
     async def stop(self) -> None:
         """Close every shard."""
+        self._is_stopping = True
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
         for writer in list(self):
             await writer.stop()
         self._writers.clear()
@@ -127,6 +312,10 @@ class Shards:
         record = self._manifest.records.get(shard_id)
         return (record.identity, record.generation) if record is not None else ("", 0)
 
+    def _is_fetched(self, shard_id: int) -> bool:
+        record = self._manifest.records.get(shard_id)
+        return record is not None and record.place == Place.FETCHED
+
     def _open(self, shard_id: int) -> ShardWriter:
         writer = ShardWriter(
             shard_id,
@@ -145,6 +334,9 @@ class Shards:
 
     def _open_shard(self, shard_id: int) -> Shard:
         path = shard_path(self._directory, shard_id)
+        reason = why_not_to_open(shard_id, self._told.get(shard_id), self._manifest.records.get(shard_id))
+        if reason is not None:
+            raise ShardDamaged(reason)
         if shard_id not in self._locks:
             self._locks[shard_id] = lock(path.with_suffix(".lock"))
         # A node's memory is divided when a shard is opened; those that are open keep what they have.

@@ -149,7 +149,7 @@ class SettleStream:
         arrived_ns = self._clock.wall_ns()
         for shard_id, settles in by_shard.items():
             try:
-                writer = self._shards.get(shard_id)
+                writer = self._shards.get_for_settles(shard_id)
             except EvenflowError as e:
                 part_done(settles, SettleResult(refusal=e))
                 continue

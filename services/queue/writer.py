@@ -65,6 +65,7 @@ class ShardWriter:
         # SimpleQueue: C code, no lock of Python's taken by the loop.
         self._inbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._ended = asyncio.Event()
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"shard-{shard_id}", daemon=True)
 
     def start(self) -> None:
@@ -77,6 +78,10 @@ class ShardWriter:
 
     def refusal(self) -> EvenflowError | None:
         """Why this shard cannot be used now, or None."""
+        if self._is_stopping:
+            text = f"shard {self.shard_id} is being closed: look at the shard map"
+            metadata = {"shard_id": str(self.shard_id)}
+            return EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, text, UNAVAILABLE_RETRY_MS, metadata)
         if self.state in (State.SHARD_STATE_SERVING, State.SHARD_STATE_DRAINING):
             return None
         name = State.Name(self.state).removeprefix("SHARD_STATE_").lower()
@@ -113,10 +118,15 @@ class ShardWriter:
             await self.call(_start_draining)
 
     async def stop(self) -> None:
-        """Close the file and end the thread."""
+        """Close the file and end the thread; what comes meanwhile is refused."""
+        self._is_stopping = True
         self._inbox.put(None)
         await self._ended.wait()
         self._thread.join()
+        while not self._inbox.empty():
+            command = self._inbox.get()
+            if command is not None:
+                self._fail([command], was_tried=False)
 
     def _run(self) -> None:
         try:
