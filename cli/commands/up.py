@@ -23,6 +23,10 @@ def up(
         int | None,
         typer.Option(help="Shards of a new data directory; fixed from then on. Default: 8", show_default=False),
     ] = None,
+    queues: Annotated[
+        int,
+        typer.Option(help="Queue node processes; a new data directory's shards are spread over them."),
+    ] = 1,
     pollers: Annotated[int, typer.Option(help="Poller processes.")] = 1,
     runtimes: Annotated[int, typer.Option(help="Runtime host processes.")] = 1,
     set_: Annotated[
@@ -41,6 +45,7 @@ def up(
         ("--http-port", http_port, 1, MAX_PORT),
         ("--grpc-port", grpc_port, 1, MAX_PORT),
         ("--shards", shards, 1, MAX_SHARDS),
+        ("--queues", queues, 1, MAX_NODES_OF_A_ROLE),
         ("--pollers", pollers, 1, MAX_NODES_OF_A_ROLE),
         ("--runtimes", runtimes, 1, MAX_NODES_OF_A_ROLE),
     ):
@@ -56,6 +61,7 @@ def up(
             shards=shards,
             pollers=pollers,
             runtimes=runtimes,
+            queues=queues,
             settings=parse_settings(set_ or []),
         )
     )

@@ -32,7 +32,7 @@ OWN_KEYS = {
     "control.address": "services listen in the run folder",
     "metrics.listen": "metrics are on sockets in the run folder",
     "fleet.shards": "use --shards",
-    "fleet.queue_nodes": "nodes are named by the supervisor",
+    "fleet.queue_nodes": "use --queues",
 }
 MAX_NEAR_MATCHES = 3
 
@@ -47,6 +47,7 @@ class UpOptions:
     shards: int | None = None
     pollers: int = 1
     runtimes: int = 1
+    queues: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property

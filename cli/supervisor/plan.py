@@ -33,13 +33,16 @@ def plan(options: UpOptions, run_dir: Path, token_file: Path, supervisor_pid: in
         "EVENFLOW_TOKEN_FILE": str(token_file),
         PARENT_VARIABLE: str(supervisor_pid),
     }
+    queue_ids = [f"queue-{n}" for n in range(options.queues)]
     own: dict[str, dict[str, str]] = {
         "frontend": {"EVENFLOW_HTTP_LISTEN": options.http_listen, "EVENFLOW_GRPC_LISTEN": options.grpc_listen},
-        "control": {} if options.shards is None else {"EVENFLOW_FLEET_SHARDS": str(options.shards)},
+        "control": {"EVENFLOW_FLEET_QUEUE_NODES": ",".join(queue_ids)},
     }
+    if options.shards is not None:
+        own["control"]["EVENFLOW_FLEET_SHARDS"] = str(options.shards)
     node_ids = {
         "control": ["control"],
-        "queue": ["queue-0"],
+        "queue": queue_ids,
         "runtime": [f"runtime-{n}" for n in range(options.runtimes)],
         "poller": [f"poller-{n}" for n in range(options.pollers)],
         "frontend": ["frontend-0"],

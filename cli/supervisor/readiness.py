@@ -108,7 +108,8 @@ class Readiness:
         except grpc.aio.AioRpcError:
             return False
         states = {shard.depth.shard_id: shard.depth.state for shard in answer.shards}
-        if not states or queue_pb2.SHARD_STATE_OPENING in states.values():
+        # A node without shards is ready when it knows that it has none.
+        if not answer.shard_map_epoch or queue_pb2.SHARD_STATE_OPENING in states.values():
             return False
         # A quarantined shard must not keep the rest from serving: `evenflow shards` shows it.
         taking = (queue_pb2.SHARD_STATE_SERVING, queue_pb2.SHARD_STATE_DRAINING)

@@ -59,7 +59,8 @@ def decide_complete(
         return control_pb2.CompleteMoveResponse(shard_map=shard_map)
     move = _move_of(shard_map, shard_id)
     if move is None or move.move_epoch != request.move_epoch or move.to_node_id != request.node_id:
-        text = f"there is no move {request.move_epoch} of shard {shard_id} to {request.node_id}: it was cancelled, or ended"
+        name = f"move {request.move_epoch} of shard {shard_id} to {request.node_id[:80]}"
+        text = f"there is no {name}: it was cancelled, or ended"
         raise EvenflowError(Reason.ERROR_REASON_RESOURCE_CONFLICT, text)
     if len(request.identity) != IDENTITY_CHARACTERS or not request.generation:
         raise invalid("identity must have 32 characters and generation must not be 0")

@@ -75,7 +75,7 @@ def next_step(node_id: str, told: Told, record: ShardRecord | None, *, is_open: 
     place = Place(record.place) if record is not None else None
     noted = record.noted_epoch if record is not None else 0
     if told.epoch < noted:
-        # The map is from before what the manifest notes: a snapshot, while control is down. A file that is HERE has been
+        # The map is from before what the manifest notes: a snapshot, while control is down. A file that is HERE was
         # given to nobody since, as that takes this node's own part in a move.
         return Step.OPEN if place is Place.HERE and not is_open else Step.REST
     if told.owner == node_id:

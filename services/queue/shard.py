@@ -80,7 +80,7 @@ class Shard:
         self.turn = 0
         self._delay_counter = 0
         self.is_draining = False
-        # It moves to another node: events that must come here are taken until its file is closed, no lease is handed out.
+        # It moves to another node: no lease is handed out; events that must come here are taken until it is closed.
         self.is_leaving = False
         self.is_disk_full = False
         self.accepted_total = 0

@@ -85,7 +85,7 @@ class Shards:
         return writer
 
     def get_for_settles(self, shard_id: int) -> ShardWriter:
-        """The same for settlements. EvenflowError RECEIPT_EXPIRED: the shard moved, every lease given out here ended."""
+        """The same for settlements. EvenflowError RECEIPT_EXPIRED: the shard moved, and its leases have ended."""
         record = self._manifest.records.get(shard_id)
         if shard_id not in self._writers and record is not None and record.place in (Place.OFFERED, Place.GONE):
             text = f"shard {shard_id} was closed to move to another node: its leases have ended"
@@ -126,7 +126,7 @@ class Shards:
         move_of, arrival_of = {m.shard_id: m for m in moves}, {a.shard_id: a for a in arrivals}
         for shard_id, owner in enumerate(owners):
             move, arrival = move_of.get(shard_id), arrival_of.get(shard_id)
-            told = self._told[shard_id] = Told(
+            self._told[shard_id] = Told(
                 epoch,
                 owner,
                 move.to_node_id if move is not None else "",

@@ -114,7 +114,7 @@ async def test_a_start_that_does_not_fit_is_refused_in_one_line(
     refused = {
         "FLEET_SHARDS": ("8", "has 4 shards, for good: leave fleet.shards out or set it to 4"),
         "FLEET_ACCOUNT_ID": ("000000000000", "has account 123456789012"),
-        "FLEET_QUEUE_NODES": ("queue-7", "has its shards on queue-0,queue-1"),
+        "FLEET_QUEUE_NODES": ("queue-1", "has shards on queue-0 (0, 2), which fleet.queue_nodes does not name"),
         "FLEET_REGION": ("nowhere", "must look like us-east-1"),
     }
     started = {
