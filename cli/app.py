@@ -7,7 +7,20 @@ from typing import NoReturn
 import grpc
 import typer
 
-from cli.commands import deploy, doctor, events, functions, invoke, logs, shards, top, trace, up, version
+from cli.commands import (
+    deploy,
+    doctor,
+    events,
+    functions,
+    invoke,
+    logs,
+    shard_moves,
+    shards,
+    top,
+    trace,
+    up,
+    version,
+)
 from cli.commands.dead_letters import dlq
 from cli.failures import CliError, describe_refusal, from_rpc
 
@@ -29,7 +42,9 @@ app.command()(invoke.invoke)
 app.command()(events.event)
 app.command()(events.events)
 app.command()(functions.functions)
-app.command()(shards.shards)
+shards.shards.command("move")(shard_moves.move)
+shards.shards.command("drain")(shard_moves.drain)
+app.add_typer(shards.shards, name="shards")
 app.command()(logs.logs)
 app.command()(trace.trace)
 app.add_typer(dlq, name="dlq")

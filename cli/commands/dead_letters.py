@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import grpc
 import typer
 from evenflow.queue.v1 import queue_pb2
 
@@ -11,9 +12,10 @@ from cli.commands.events import as_dictionary, condition_name, state_name
 from cli.commands.options import DataOption, JsonOption
 from cli.commands.shards import warn_incomplete
 from cli.connection import TENANT, FleetConnection, parse_request_id
-from cli.failures import EXIT_USAGE, CliError
+from cli.failures import EXIT_USAGE, CliError, from_rpc
 from cli.output import clock_time, console, print_json, print_line, table
 from services.shared import ids
+from services.shared.errors import Reason
 
 PAGE_SIZE = 500
 BATCH_EVENTS = 1_000
@@ -191,7 +193,13 @@ def _entries(fleet: FleetConnection, function: str, error: str) -> Iterator[queu
         token = ""
         while True:
             request = queue_pb2.ListDeadLettersRequest(filter=chosen, page_size=PAGE_SIZE, page_token=token)
-            answer = fleet.ask(node.ListDeadLetters, request)
+            try:
+                answer = fleet.ask(node.ListDeadLetters, request)
+            except grpc.RpcError as e:
+                # Closed since it was described, for a move: the note behind the list says so.
+                if from_rpc(e).reason != Reason.ERROR_REASON_SHARD_UNAVAILABLE:
+                    raise
+                break
             yield from answer.dead_letters
             token = answer.next_page_token
             if not token:

@@ -56,6 +56,10 @@ class Finding:
     found: str
 
 
+# A shard whose file is closed for a move is on its way to be served again.
+FINE_STATES = ("serving", "draining", "moving")
+
+
 def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
     """Look at what this machine offers a fleet.
 
@@ -131,7 +135,7 @@ def _shards(data: Path | None) -> Finding:
             rows, silent = describe_shards(fleet)
     except (CliError, grpc.RpcError):
         return Finding("shards", "note", "no fleet is running here")
-    lost = [f"shard {row['shard_id']} is {row['state']}" for row in rows if row["state"] not in ("serving", "draining")]
+    lost = [f"shard {row['shard_id']} is {row['state']}" for row in rows if row["state"] not in FINE_STATES]
     lost += [f"{node_id} does not answer" for node_id in silent]
     return Finding("shards", "bad" if lost else "ok", "; ".join(lost) or f"{len(rows)} served")
 

@@ -16,6 +16,7 @@ from cli.connection import TENANT, FleetConnection, parse_request_id
 from cli.failures import EXIT_USAGE, CliError, describe_refusal, from_rpc
 from cli.output import clock_time, console, print_json, span_of_ms, state_text, table
 from services.shared import ids
+from services.shared.errors import Reason
 from services.shared.tracing import trace_id_of
 
 TERMINAL_STATES = ("succeeded", "failed", "dead")
@@ -115,7 +116,12 @@ def list_events(fleet: FleetConnection, function: str, state: str, limit: int) -
             request = queue_pb2.ListEventsRequest(
                 tenant_id=TENANT, shard_id=shard.depth.shard_id, function_name=function, page_size=page
             )
-            found.extend(fleet.ask(node.ListEvents, request).events)
+            try:
+                found.extend(fleet.ask(node.ListEvents, request).events)
+            except grpc.RpcError as e:
+                # Closed since it was described, for a move: the note behind the list says so.
+                if from_rpc(e).reason != Reason.ERROR_REASON_SHARD_UNAVAILABLE:
+                    raise
     chosen = [one for one in found if not state or state_name(one) == state]
     chosen.sort(key=lambda one: one.accepted_at_ms, reverse=True)
     return chosen[:limit]

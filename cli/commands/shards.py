@@ -1,22 +1,31 @@
-"""`evenflow shards`: how full every shard is and who owns it."""
+"""`evenflow shards`: how full every shard is and who owns it; its subcommands stand in files of their own."""
 
 import sys
 from typing import Any
 
 import grpc
+import typer
 from evenflow.queue.v1 import queue_pb2
 
 from cli.commands.options import DataOption, JsonOption
 from cli.connection import FleetConnection
-from cli.failures import from_rpc, reason_name
+from cli.failures import EXIT_USAGE, CliError, from_rpc, reason_name
 from cli.output import console, print_json, size_of, span_of_ms, state_text, table
 
+shards = typer.Typer(help="List the shards, or move them between queue nodes.", invoke_without_command=True)
 
-def shards(data: DataOption = None, as_json: JsonOption = False) -> None:
+
+@shards.callback()
+def list_shards(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List the shards: depth, owner, age of the oldest.
 
-    Also what is leased, delayed, in handover or dead in each.
+    Also what is leased, delayed, in handover or dead in each. With a subcommand: what that says.
     """
+    if context.invoked_subcommand is not None:
+        if data is not None or as_json:
+            name = context.invoked_subcommand
+            raise CliError(f"options go behind the subcommand: evenflow shards {name} ...", EXIT_USAGE)
+        return
     with FleetConnection(data) as fleet:
         rows, silent = describe_shards(fleet)
     if as_json:
@@ -92,4 +101,21 @@ def describe_shards(fleet: FleetConnection) -> tuple[list[dict[str, Any]], dict[
                     "generation": shard.generation,
                 }
             )
+        for move in answer.moves:
+            if move.phase == queue_pb2.SHARD_MOVE_PHASE_OFFERED:
+                # Its file is closed, so nobody counts what is in it.
+                rows.append(_closed_row(answer.node_id, move))
     return sorted(rows, key=lambda row: row["shard_id"]), silent
+
+
+def _closed_row(node_id: str, move: queue_pb2.ShardMoveStatus) -> dict[str, Any]:
+    counts = ("depth", "leased", "delayed", "handovers", "dead_letters", "oldest_age_ms")
+    totals = ("accepted_total", "finished_total", "file_bytes", "generation")
+    return {
+        "shard_id": move.shard_id,
+        "owner": node_id,
+        "state": "moving",
+        "state_reason": f"closed, to move to {move.peer_node_id}",
+        **dict.fromkeys((*counts, *totals), 0),
+        "identity": "",
+    }

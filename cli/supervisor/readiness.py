@@ -113,7 +113,9 @@ class Readiness:
             return False
         # A quarantined shard must not keep the rest from serving: `evenflow shards` shows it.
         taking = (queue_pb2.SHARD_STATE_SERVING, queue_pb2.SHARD_STATE_DRAINING)
-        self._shards[node_id] = [shard_id for shard_id, state in states.items() if state in taking]
+        # Nor one that moves: its target may be what is missing.
+        moving = {move.shard_id for move in answer.moves}
+        self._shards[node_id] = [s for s, state in states.items() if state in taking and s not in moving]
         return True
 
     async def _door_reaches(self, shard_id: int) -> bool:

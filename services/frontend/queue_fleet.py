@@ -38,6 +38,8 @@ class QueueNode:
         self._interval_ms = interval_ms
         self._line: deque[Lane] = deque()
         self._lane_of_batch: dict[int, Lane] = {}
+        # What the node told last of each shard, also of those that are about to become its own.
+        self._told: dict[int, queue_pb2.ShardDepth] = {}
         self._watch: asyncio.Task[None] | None = None
         self._is_detached = False
         self._link: StreamLink[queue_pb2.EnqueueRequest, queue_pb2.EnqueueResponse] = StreamLink(
@@ -135,6 +137,7 @@ class QueueNode:
                 queue_pb2.WatchDepthsRequest(interval_ms=self._interval_ms), metadata=self.metadata
             )
             try:
+                self._told.clear()
                 async for message in call:
                     failures = 0
                     self._take_depths(message)
@@ -149,12 +152,18 @@ class QueueNode:
     def _take_depths(self, message: queue_pb2.WatchDepthsResponse) -> None:
         lanes = self._accepter.lanes
         for entry in message.depths:
+            self._told[entry.shard_id] = entry
             if entry.shard_id < len(lanes) and lanes[entry.shard_id].owner == self.node_id:
-                lane = lanes[entry.shard_id]
-                self._accepter.depths.report(entry.shard_id, entry.depth)
-                if lane.state != entry.state:
-                    lane.state = entry.state
-                    self._accepter.refresh_health(lane)
+                self.report(lanes[entry.shard_id])
+
+    def report(self, lane: Lane) -> None:
+        """Take over what the node told of a shard, if it did."""
+        entry = self._told.get(lane.shard_id)
+        if entry is not None:
+            self._accepter.depths.report(entry.shard_id, entry.depth)
+            if lane.state != entry.state:
+                lane.state = entry.state
+                self._accepter.refresh_health(lane)
 
 
 class QueueFleet:
@@ -264,6 +273,8 @@ class QueueFleet:
         lane.refusal = None
         node = self._nodes.get(owner)
         self._accepter.refresh_health(lane, link_is_up=node is not None and node.is_up)
+        if node is not None:
+            node.report(lane)
         if lane.has_more():
             self._ready(lane)
 

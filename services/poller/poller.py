@@ -157,8 +157,7 @@ class Poller:
         self.hosts.follow()
         self.door.follow()
         pollers = sum(1 for _ in view.members_of(resources_pb2.NODE_ROLE_POLLER))
-        queues = sum(1 for _ in view.members_of(resources_pb2.NODE_ROLE_QUEUE))
-        self.limits.follow(view.functions.values(), max(1, pollers) * max(1, queues))
+        self.limits.follow(view.functions.values(), max(1, pollers) * self.queues.owner_count)
         self.sources.follow()
 
     async def _tick_forever(self) -> None:

@@ -47,6 +47,8 @@ class QueueFleet:
         self._on_gone = on_gone
         self._nodes: dict[str, QueueNode] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        # Nodes that have shards: what is bounded for all of them is shared by so many.
+        self.owner_count = 1
         # Bounds of leases by function, the same for every node.
         self.limits: dict[FunctionKey, int] = {}
 
@@ -86,7 +88,12 @@ class QueueFleet:
                     settle_keep_ms=self._settings.settle_keep_seconds * 1_000,
                 )
                 node.start()
-        self._window.nodes = max(1, len(self._nodes))
+        shard_map = self._view().shard_map
+        owners = set(shard_map.owner_node_ids) if shard_map is not None else set(self._nodes)
+        for node_id, node in self._nodes.items():
+            node.has_shards = node_id in owners
+        self.owner_count = max(1, sum(node.has_shards for node in self._nodes.values()))
+        self._window.nodes = self.owner_count
         self.wake()
 
     def wake(self) -> None:

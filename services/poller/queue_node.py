@@ -82,6 +82,8 @@ class QueueNode:
         self.leases: set[Held] = set()
         # Shortest visibility timeout that the node has told; 0: none yet.
         self.visibility_ms = 0
+        # A node without shards gets no credit: its part of the window is for those that have some.
+        self.has_shards = True
         self._window = window
         self._clock = clock
         self._owner = owner
@@ -141,7 +143,7 @@ class QueueNode:
 
     def wake(self) -> None:
         """The window may have opened."""
-        if any(self._window.credit(self.account)):
+        if self.has_shards and any(self._window.credit(self.account)):
             self._lease_link.wake()
 
     def limit_changed(self, key: FunctionKey) -> None:
@@ -182,7 +184,7 @@ class QueueNode:
                 key, _ = self._untold.popitem()
                 limits.limits.add(tenant_id=key[0], function_name=key[1], max_leases=self._limits.get(key))
             return queue_pb2.LeaseRequest(limits=limits)
-        events, size = self._window.credit(self.account)
+        events, size = self._window.credit(self.account) if self.has_shards else (0, 0)
         if not events:
             return None
         self.account.granted += events

@@ -64,7 +64,7 @@ class GrpcCourier:
             raise CopyRefused("the first part of the file is no header")
         header = first.header
         facts = FileFacts(header.size_bytes, header.identity, header.generation, header.closed_stamp)
-        self._shards.check_copy(shard_id, facts)
+        self._shards.marks.check_copy(shard_id, facts)
         progress.bytes_total = facts.size_bytes
         incoming = await asyncio.to_thread(IncomingFile, self._shards.directory, shard_id, facts)
         is_whole = False

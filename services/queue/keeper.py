@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from evenflow.queue.v1 import queue_pb2
 
 from services.policy.backoff import equal_jitter_ms
+from services.queue.marks import WAITS
 from services.queue.moves import LONG_STEPS, Place, Step, Told
 from services.queue.shard import Shard
 from services.queue.transfer import CopyRefused, FileFacts
@@ -120,7 +121,9 @@ class Keeper:
                 try:
                     await self._take(step)
                     self.trouble, self._failures = "", 0
-                except (EvenflowError, CopyRefused, OSError) as e:
+                except EvenflowError as e:
+                    await self._pause(step, "" if WAITS in e.metadata else e.message)
+                except (CopyRefused, OSError) as e:
                     await self._pause(step, str(e))
                 except Exception as e:
                     log.exception("step %s failed", step.name, extra={"shard_id": self.shard_id})
@@ -142,11 +145,11 @@ class Keeper:
             case Step.DRAIN:
                 await self._drain(told)
             case Step.OFFER:
-                await shards.note(shard_id, Place.OFFERED, told.move_epoch, told.move_to)
+                await shards.marks.note(shard_id, Place.OFFERED, told.move_epoch, told.move_to)
             case Step.RECLAIM:
-                await shards.note(shard_id, Place.HERE, told.epoch, "")
+                await shards.marks.note(shard_id, Place.HERE, told.epoch, "")
             case Step.DROP:
-                await shards.drop(shard_id, told)
+                await shards.marks.drop(shard_id, told)
             case Step.FETCH:
                 await self._fetch(told)
             case Step.COMPLETE:
@@ -156,9 +159,9 @@ class Keeper:
                 if shards.next_step(shard_id) is Step.COMPLETE:
                     await self._wait_changed(BACKOFF_CAP_MS / 1_000)
             case Step.CLAIM:
-                await shards.claim(shard_id, told)
+                await shards.marks.claim(shard_id, told)
             case Step.DISCARD:
-                await shards.discard(shard_id, told)
+                await shards.marks.discard(shard_id, told)
 
     async def _drain(self, told: Told) -> None:
         shards, shard_id = self._shards, self.shard_id
@@ -178,7 +181,7 @@ class Keeper:
         await shards.close(shard_id)
         if not shards.is_closed_cleanly(shard_id):
             raise CopyRefused("the file did not close cleanly; it is opened and closed again")
-        await shards.note(shard_id, Place.OFFERED, told.move_epoch, told.move_to)
+        await shards.marks.note(shard_id, Place.OFFERED, told.move_epoch, told.move_to)
 
     async def _fetch(self, told: Told) -> None:
         shards, shard_id = self._shards, self.shard_id
@@ -200,10 +203,10 @@ class Keeper:
                 if not fetching.done():
                     fetching.cancel()
                     await asyncio.gather(fetching, return_exceptions=True)
-            await shards.note_fetched(shard_id, told, fetching.result())
+            await shards.marks.note_fetched(shard_id, told, fetching.result())
 
     async def _pause(self, step: Step, trouble: str) -> None:
-        if trouble != self.trouble:
+        if trouble and trouble != self.trouble:
             log.warning(
                 "shard %d: %s: %s", self.shard_id, step.name.lower(), trouble, extra={"shard_id": self.shard_id}
             )

@@ -17,6 +17,7 @@ from services.queue.database import require_safe_sqlite
 from services.queue.domain import FreeLeases, Wake
 from services.queue.identity import Manifest, ShardDamaged, ShardRecord, close_verified, lock, open_verified, shard_path
 from services.queue.keeper import Courier, Keeper, NoCourier, Progress
+from services.queue.marks import Marks
 from services.queue.moves import Place, Step, Told, next_step, why_not_to_open
 from services.queue.sessions import PollerSession, Sessions
 from services.queue.settings import QueueSettings
@@ -56,6 +57,8 @@ class Shards:
         self._sharers = 1
         self._inodes: dict[int, int] = {}
         self._checked: dict[int, float] = {}
+        # The durable marks of moves.
+        self.marks = Marks(self._directory, self._manifest)
         self._told: dict[int, Told] = {}
         self._keepers: dict[int, Keeper] = {}
         self._is_stopping = False
@@ -145,6 +148,10 @@ class Shards:
         """What the map says of a shard."""
         return self._told[shard_id]
 
+    def offer(self, shard_id: int, move_epoch: int, node_id: str) -> ShardRecord:
+        """The record of a file that is offered for this move. EvenflowError: it is not, or not to this node."""
+        return self.marks.offer(shard_id, self._told.get(shard_id), move_epoch, node_id)
+
     def next_step(self, shard_id: int) -> Step:
         """What is to be done for a shard."""
         writer = self._writers.get(shard_id)
@@ -183,64 +190,10 @@ class Shards:
         record = self._manifest.records.get(shard_id)
         return record is not None and bool(record.closed)
 
-    async def note(self, shard_id: int, place: Place, epoch: int, peer: str) -> None:
-        """Note durably where the file is. OSError: it could not be noted."""
-
-        def change(record: ShardRecord) -> None:
-            record.place, record.noted_epoch, record.peer = place.value, epoch, peer
-
-        await asyncio.to_thread(self._manifest.change, shard_id, change)
-
-    async def note_fetched(self, shard_id: int, told: Told, facts: transfer.FileFacts) -> None:
-        """Note durably that a whole copy of the shard is here, for this move."""
-        fetched = ShardRecord(
-            facts.identity, facts.generation, True, facts.closed_stamp, Place.FETCHED.value, told.move_epoch, told.owner
-        )
-        await asyncio.to_thread(self._manifest.put, shard_id, fetched)
-
-    async def claim(self, shard_id: int, told: Told) -> None:
-        """Put the fetched copy in its place: this node is the owner."""
-        await asyncio.to_thread(transfer.put_in_place, self._directory, shard_id)
-        await self.note(shard_id, Place.HERE, told.epoch, "")
-
-    async def drop(self, shard_id: int, told: Told) -> None:
-        """Remove the file: the owner has it. Noted last, so that a crash in between repeats it."""
-        await asyncio.to_thread(transfer.remove_file, self._directory, shard_id)
-        await self.note(shard_id, Place.GONE, told.epoch, told.owner)
-
-    async def discard(self, shard_id: int, told: Told) -> None:
-        """Remove a copy whose move was cancelled."""
-        await asyncio.to_thread(transfer.remove_copy, self._directory, shard_id)
-        await self.note(shard_id, Place.GONE, told.epoch, told.owner)
-
-    def check_copy(self, shard_id: int, facts: transfer.FileFacts) -> None:
-        """Pass when this may be the file of the shard as this node knew it. CopyRefused."""
-        record = self._manifest.records.get(shard_id)
-        if record is not None and (record.identity != facts.identity or record.generation > facts.generation):
-            raise transfer.CopyRefused(
-                f"shard {shard_id} was here as {record.identity}, generation {record.generation}; offered is "
-                f"{facts.identity}, generation {facts.generation}: another file or an old copy"
-            )
-
     @property
     def directory(self) -> Path:
         """Where this node's shards are."""
         return self._directory
-
-    def offer(self, shard_id: int, move_epoch: int, node_id: str) -> ShardRecord:
-        """The record of a file that is offered for this move. EvenflowError: it is not, or not to this node."""
-        record, told = self._manifest.records.get(shard_id), self._told.get(shard_id)
-        metadata = {"shard_id": str(shard_id)}
-        if told is None or told.move_epoch != move_epoch or not told.move_to:
-            text = f"this node knows of no move {move_epoch} of shard {shard_id}: it is over, or its map comes later"
-            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, text, metadata=metadata)
-        if told.move_to != node_id:
-            text = f"shard {shard_id} moves to {told.move_to}, not to {node_id[:80]}"
-            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, text, metadata=metadata)
-        if record is None or record.place != Place.OFFERED or record.noted_epoch != move_epoch:
-            text = f"shard {shard_id} is not closed yet: ask again"
-            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, text, metadata=metadata)
-        return record
 
     def move_statuses(self) -> list[queue_pb2.ShardMoveStatus]:
         """The moves that this node has a part in."""
