@@ -194,15 +194,15 @@ class Keeper:
                     await asyncio.wait({fetching, changed}, return_when=asyncio.FIRST_COMPLETED)
                     changed.cancel()
                     self._changed.clear()
-                    if (
-                        shards.next_step(shard_id) is not Step.FETCH
-                        or shards.told(shard_id).move_epoch != told.move_epoch
-                    ):
+                    is_same = shards.told(shard_id).move_epoch == told.move_epoch
+                    if not is_same or shards.next_step(shard_id) is not Step.FETCH:
+                        fetching.cancel()
+                        await asyncio.gather(fetching, return_exceptions=True)
+                        await shards.marks.forget_copy(shard_id)
                         return
             finally:
-                if not fetching.done():
-                    fetching.cancel()
-                    await asyncio.gather(fetching, return_exceptions=True)
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
             await shards.marks.note_fetched(shard_id, told, fetching.result())
 
     async def _pause(self, step: Step, trouble: str) -> None:

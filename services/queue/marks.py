@@ -47,6 +47,10 @@ class Marks:
         await asyncio.to_thread(transfer.remove_file, self._directory, shard_id)
         await self.note(shard_id, Place.GONE, told.epoch, told.owner)
 
+    async def forget_copy(self, shard_id: int) -> None:
+        """Remove a copy that was not noted."""
+        await asyncio.to_thread(transfer.remove_copy, self._directory, shard_id)
+
     async def discard(self, shard_id: int, told: Told) -> None:
         """Remove a copy whose move was cancelled."""
         await asyncio.to_thread(transfer.remove_copy, self._directory, shard_id)
