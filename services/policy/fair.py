@@ -75,7 +75,11 @@ class FairOrder(Generic[LaneT]):
             offer = wanted - taken if alone else min(wanted - taken, tenant.deficit, lane_deficit)
             got = take_from(lane, offer)
             taken += got
-            idle = 0 if got else idle + 1
+            if got:
+                idle = 0
+            elif lane in tenant.lanes:
+                # One that was discarded counts no more, so it is none of those that may still be asked.
+                idle += 1
             if not alone:
                 tenant.deficit -= got
                 self._end_visit(tenant_id, tenant, lane, lane_deficit - got if got == offer else 0, got)

@@ -107,16 +107,15 @@ def claim_expired(shard: "Shard") -> bool:
                 shard.expired.append(entry)
                 shard.claimed.add(sequence)
                 touched.add(lane)
-            elif not is_due and expires_at_ms <= now_ms:
-                # Leased or set aside already: look again when that lease could have ended.
+            if expires_at_ms <= now_ms:
+                # Leased or set aside, now or before: look again when that lease could have ended unsettled.
                 earliest = min(earliest, now_ms + shard.settings.visibility_timeout_ms)
             else:
                 earliest = min(earliest, expires_at_ms)
-        if earliest == NEVER_MS and not any(s >> ZONE_SHIFT == zone for s in shard.claimed):
+        if earliest == NEVER_MS:
             done.append((zone,))
         else:
-            again_ms = now_ms + shard.settings.visibility_timeout_ms
-            updates.append((again_ms if earliest == NEVER_MS else earliest, zone))
+            updates.append((earliest, zone))
     for lane in touched:
         shard.lanes.remove_claimed(lane, shard.claimed)
     if done or updates:
@@ -135,6 +134,7 @@ def drop_old(shard: "Shard") -> None:
     for bucket_id in shard.outcomes.overdue(shard.now_ms):
         with shard.transaction():
             shard.outcomes.drop(bucket_id)
+        shard.outcomes.dropped(bucket_id)
     if shard.dead_count:
         before_ms = shard.now_ms - shard.settings.dead_letter_keep_seconds * 1_000
         with shard.transaction():

@@ -118,9 +118,12 @@ class Outcomes:
         return dropped
 
     def drop(self, bucket_id: int) -> None:
-        """Drop one bucket, inside the running transaction."""
+        """Drop one bucket, inside the running transaction; call `dropped` once it is durable."""
         self._database.connection.execute(f"DROP TABLE outcomes_{bucket_id}")
         self._database.connection.execute("DELETE FROM outcome_buckets WHERE bucket_id = ?", (bucket_id,))
+
+    def dropped(self, bucket_id: int) -> None:
+        """It is gone durably."""
         self._buckets = [bucket for bucket in self._buckets if bucket.bucket_id != bucket_id]
 
     def _is_stretch_over(self, now_ms: int) -> bool:

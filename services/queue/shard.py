@@ -31,6 +31,7 @@ from services.queue.intake import FULL_RETRY_MS, Intake
 from services.queue.lanes import Lane, Lanes
 from services.queue.lease_wire import LeaseBatch
 from services.queue.leases import Leases
+from services.queue.minted_ids import highest_at_start
 from services.queue.outcomes import Outcomes
 from services.queue.reserve import Reserve
 from services.queue.sessions import FunctionKey, PollerSession, Sessions
@@ -44,8 +45,6 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
 HOUSEKEEPING_MS = 1_000
-# Ids minted by a frontend whose clock is ahead by more than this may, right after a restart, skip the look at outcomes.
-START_SKEW_MS = 60_000
 log = logging.getLogger(__name__)
 
 
@@ -99,7 +98,7 @@ class Shard:
         self.handover_count = int(count("SELECT count(*) FROM events WHERE handover IS NOT NULL")) + int(
             count("SELECT count(*) FROM delayed WHERE handover IS NOT NULL")
         )
-        self.highest_minted_id = (self.now_ms + START_SKEW_MS).to_bytes(6, "big") + b"\xff" * 10
+        self.highest_minted_id = highest_at_start(database, self.outcomes.bucket_ids, self.now_ms)
         self.next_due_ms = ageing.next_due_ms(self)
         self.next_expiry_ms = ageing.next_expiry_ms(self)
         self._next_housekeeping_ms = 0.0

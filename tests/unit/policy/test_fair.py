@@ -50,6 +50,16 @@ def test_single_takes_are_as_fair_as_one_large_one() -> None:
     assert taken == {"a/1": 40, "b/1": 40}
 
 
+def test_lanes_found_empty_do_not_end_the_search() -> None:
+    """They leave the order while it is walked; those behind them are asked all the same."""
+    order: FairOrder[str] = FairOrder()
+    backlog = {"a/1": 0, "a/2": 0, "a/3": 0, "b/1": 0, "c/1": 2}
+    fill(order, backlog)
+    taken: Counter[str] = Counter()
+    assert order.take(2, taker(order, backlog, taken)) == 2
+    assert taken["c/1"] == 2
+
+
 def test_a_quantum_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         FairOrder(0)
