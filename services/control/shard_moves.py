@@ -66,9 +66,8 @@ def decide_complete(
         raise invalid("identity must have 32 characters and generation must not be 0")
     before = _arrival_of(shard_map, shard_id)
     if before is not None and (before.identity != request.identity or before.generation > request.generation):
-        text = (
-            f"shard {shard_id} has identity {before.identity} and generation {before.generation} or more: another file"
-        )
+        known = f"identity {before.identity}, generation {before.generation} or more"
+        text = f"shard {shard_id} has {known}: this is another file, or an old copy"
         raise EvenflowError(Reason.ERROR_REASON_RESOURCE_CONFLICT, text)
     fresh = _next(shard_map)
     _drop_move(fresh, shard_id)

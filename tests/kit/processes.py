@@ -46,14 +46,14 @@ class ServiceProcesses:
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, node_id: str) -> None:
-        """Start a node by its id, such as poller-0."""
+    def start(self, node_id: str, **more: str) -> None:
+        """Start a node by its id, such as poller-0; `more`: environment variables of its own."""
         service = node_id.partition("-")[0]
         with open(self.folder / f"{node_id}.log", "ab") as log:
             self._processes[node_id] = subprocess.Popen(
                 [sys.executable, "-m", f"services.{service}"],
                 cwd=ROOT,
-                env={**self._environment, "EVENFLOW_NODE_ID": node_id},
+                env={**self._environment, **more, "EVENFLOW_NODE_ID": node_id},
                 stdout=log,
                 stderr=log,
             )

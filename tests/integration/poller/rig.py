@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from evenflow.common.v1 import errors_pb2, event_pb2
 from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 from evenflow.poller.v1 import poller_pb2_grpc
+from evenflow.queue.v1 import queue_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2
 
 from services.shared import ids
@@ -70,7 +71,9 @@ def refused(reason: "errors_pb2.ErrorReason.ValueType") -> Outcome:
 class Rig:
     """Control, queue, frontend and poller as processes; the runtime host is this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, nodes: tuple[str, ...] = PROCESSES, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.processes = ServiceProcesses(
             folder,
             {
@@ -81,8 +84,10 @@ class Rig:
                 "EVENFLOW_POLLER_DELIVERY_SECONDS": "0.5",
                 "EVENFLOW_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
                 "EVENFLOW_GRPC_LISTEN": f"127.0.0.1:{free_port()}",
+                **(environment or {}),
             },
         )
+        self.nodes = nodes
         run_dir = self.processes.run_dir
         self.behaviours: dict[str, Behave] = {}
         self.seen: dict[str, list[runtime_pb2.Invocation]] = {}
@@ -92,16 +97,16 @@ class Rig:
         self._membership: Membership | None = None
         self.control: Any = control_pb2_grpc.ControlServiceStub(self._dial("control").channel)
         self.metadata = self._peers[0].metadata
-        self.door: Any = frontend_pb2_grpc.FrontendServiceStub(self._dial("frontend-0").channel)
+        self.door = self.door_of("frontend-0")
         self.poller: Any = poller_pb2_grpc.PollerServiceStub(self._dial("poller-0").channel)
         self._package = b""
 
     async def start(self) -> None:
         """Everything up."""
-        for node_id in PROCESSES:
+        for node_id in self.nodes:
             self.processes.start(node_id)
         await self.host.start()
-        for node_id in PROCESSES:
+        for node_id in self.nodes:
             await eventually(lambda node_id=node_id: self.processes.serving_count(node_id), 30, node_id)  # type: ignore[misc]
         await self.join()
         self._package = await self._upload()
@@ -211,6 +216,14 @@ class Rig:
     def _behave(self, invocation: runtime_pb2.Invocation) -> Outcome | None:
         self.seen[invocation.function_name].append(invocation)
         return self.behaviours[invocation.function_name](invocation)
+
+    def door_of(self, node_id: str) -> Any:
+        """The inner door of a frontend."""
+        return frontend_pb2_grpc.FrontendServiceStub(self._dial(node_id).channel)
+
+    def queue_of(self, node_id: str) -> Any:
+        """A queue node."""
+        return queue_pb2_grpc.QueueServiceStub(self._dial(node_id).channel)
 
     def _dial(self, node_id: str) -> Peer:
         peer = Peer.dial(f"unix:{self.processes.run_dir}/{node_id}.sock", self.processes.token)
