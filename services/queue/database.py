@@ -82,19 +82,12 @@ class Database:
         self.path = path
         self.connection = apsw.Connection(str(path), flags=flags, statementcachesize=STATEMENT_CACHE)
         self.wal_pages = 0
-        c = self.connection
-        # Before the WAL is touched: then its index lives in this process's memory and nobody else can write.
-        c.execute("PRAGMA locking_mode = EXCLUSIVE")
-        c.execute("PRAGMA journal_mode = WAL")
-        c.execute("PRAGMA synchronous = FULL")
-        c.execute(f"PRAGMA cache_size = -{max(256, cache_bytes // 1024)}")
-        c.execute("PRAGMA temp_store = MEMORY")
-        c.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-        # Checkpoints are run by hand, after the answers of a transaction went out; the hook replaces SQLite's own.
-        c.execute("PRAGMA wal_autocheckpoint = 0")
-        c.set_wal_hook(self._on_wal)
-        # After a failed write nothing may be copied into the file on the way out; a clean end checkpoints by itself.
-        c.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        try:
+            self._set_up(self.connection, cache_bytes)
+        except BaseException:
+            # Its locks would be in the way of whoever looks at the file next.
+            self.connection.close()
+            raise
 
     def begin(self) -> None:
         """Start to write. DiskFull; apsw.Error."""
@@ -176,3 +169,17 @@ class Database:
     def _on_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages
         return apsw.SQLITE_OK
+
+    def _set_up(self, c: apsw.Connection, cache_bytes: int) -> None:
+        # Before the WAL is touched: then its index lives in this process's memory and nobody else can write.
+        c.execute("PRAGMA locking_mode = EXCLUSIVE")
+        c.execute("PRAGMA journal_mode = WAL")
+        c.execute("PRAGMA synchronous = FULL")
+        c.execute(f"PRAGMA cache_size = -{max(256, cache_bytes // 1024)}")
+        c.execute("PRAGMA temp_store = MEMORY")
+        c.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
+        # Checkpoints are run by hand, after the answers of a transaction went out; the hook replaces SQLite's own.
+        c.execute("PRAGMA wal_autocheckpoint = 0")
+        c.set_wal_hook(self._on_wal)
+        # After a failed write nothing may be copied into the file on the way out; a clean end checkpoints by itself.
+        c.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

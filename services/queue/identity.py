@@ -17,7 +17,7 @@ from pathlib import Path
 import apsw
 
 from services.queue import install, losses, migrations, wal
-from services.queue.database import Database
+from services.queue.database import PAGE_BYTES, Database
 from services.queue.paths import shard_files, shard_path, sync_directory
 
 __all__ = ["Manifest", "ShardDamaged", "ShardRecord", "close_verified", "lock", "open_verified", "shard_path"]
@@ -232,9 +232,13 @@ def _open_known(path: Path, shard_id: int, record: ShardRecord, cache_bytes: int
 
 
 def _find_fault(database: Database, shard_id: int, record: ShardRecord) -> str | None:
-    damage = wal.find_damage(Path(f"{database.path}-wal"), database.wal_frames())
+    frames = database.wal_frames()
+    damage = wal.find_damage(Path(f"{database.path}-wal"), frames)
     if damage is not None:
         return damage
+    if not frames and (excess := database.path.stat().st_size % PAGE_BYTES):
+        # With a WAL it may be a page that a checkpoint was adding when the power went.
+        return f"cut in the middle of a page, {excess} bytes into it"
     if database.get_meta("identity") != record.identity or database.get_meta("shard_id") != shard_id:
         return f"a foreign file; the manifest says identity {record.identity}"
     generation = int(database.get_meta("generation") or 0)

@@ -45,7 +45,7 @@ def stage(directory: Path, shard_id: int, record: "ShardRecord", at: str) -> Non
 
 
 def finish_files(directory: Path, shard_id: int) -> dict[str, object] | None:
-    """Move the old file aside and the new one in; the new record, or None: nothing is staged. ValueError: a bad note."""
+    """Move the old file aside and the new one in; the new record, or None: nothing staged. ValueError: a bad note."""
     note = _note_path(directory, shard_id)
     try:
         text = note.read_text()
