@@ -114,6 +114,7 @@ def open_verified(directory: Path, shard_id: int, manifest: Manifest, cache_byte
         try:
             if not path.exists():
                 raise ShardDamaged(f"{path.name} is missing; the manifest says identity {record.identity}: restore it")
+            _require_pages(path)
             database = _open_known(path, shard_id, record, cache_bytes)
         except ShardDamaged as e:
             raise ShardDamaged(f"{e}; {losses.describe(record.known)}") from e
@@ -137,13 +138,17 @@ def open_verified(directory: Path, shard_id: int, manifest: Manifest, cache_byte
 def check_pages(directory: Path, shard_id: int, record: ShardRecord, cache_bytes: int) -> None:
     """Look at every page, whatever the file's size: it showed damage. ShardDamaged."""
     path = shard_path(directory, shard_id)
+    if not path.exists():
+        # To be told as such by whoever opens it.
+        return
     try:
+        _require_pages(path)
         database = Database(path, cache_bytes=cache_bytes)
         try:
             found = database.quick_check()
         finally:
             database.close()
-    except apsw.Error as e:
+    except (apsw.Error, ShardDamaged) as e:
         found = str(e)
     if found != "ok":
         raise ShardDamaged(f"{path.name}: corrupt: {found}; {losses.describe(record.known)}")
@@ -172,6 +177,12 @@ def close_verified(database: Database, shard_id: int, manifest: Manifest) -> Non
     database.close()
     manifest.records[shard_id].closed = stamp
     manifest.save()
+
+
+def _require_pages(path: Path) -> None:
+    """ShardDamaged: nothing is left; SQLite would make an empty database of it."""
+    if (size := path.stat().st_size) < PAGE_BYTES:
+        raise ShardDamaged(f"{path.name} was cut to {size} bytes")
 
 
 def _adopt(directory: Path, shard_id: int, manifest: Manifest) -> None:

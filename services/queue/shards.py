@@ -191,9 +191,9 @@ class Shards:
         )
 
     def _close_shard(self, shard: Shard, is_whole: bool) -> None:
+        # Of a file that failed, too: when it does not open again its loss has a name.
+        self._manifest.records[shard.shard_id].known = known_from(shard.stats(), self._clock.wall_ms())
         if is_whole:
-            record = self._manifest.records[shard.shard_id]
-            record.known = known_from(shard.stats(), self._clock.wall_ms())
             with self._manifest.lock:
                 close_verified(shard.database, shard.shard_id, self._manifest)
             self._unlock(shard.shard_id)
