@@ -7,7 +7,7 @@ from typing import NoReturn
 import grpc
 import typer
 
-from cli.commands import deploy, doctor, events, functions, invoke, logs, shards, top, trace, up, version
+from cli.commands import deploy, doctor, events, functions, invoke, logs, shard_tools, shards, top, trace, up, version
 from cli.commands.dead_letters import dlq
 from cli.failures import CliError, describe_refusal, from_rpc
 
@@ -29,7 +29,8 @@ app.command()(invoke.invoke)
 app.command()(events.event)
 app.command()(events.events)
 app.command()(functions.functions)
-app.command()(shards.shards)
+shard_tools.add_to(shards.group)
+app.add_typer(shards.group, name="shards")
 app.command()(logs.logs)
 app.command()(trace.trace)
 app.add_typer(dlq, name="dlq")

@@ -1,22 +1,32 @@
-"""`evenflow shards`: how full every shard is and who owns it."""
+"""`evenflow shards`: how full every shard is and who owns it; its subcommands look after the files."""
 
 import sys
 from typing import Any
 
 import grpc
+import typer
 from evenflow.queue.v1 import queue_pb2
 
 from cli.commands.options import DataOption, JsonOption
 from cli.connection import FleetConnection
-from cli.failures import from_rpc, reason_name
+from cli.failures import EXIT_USAGE, CliError, from_rpc, reason_name
 from cli.output import console, print_json, size_of, span_of_ms, state_text, table
 
+group = typer.Typer()
 
-def shards(data: DataOption = None, as_json: JsonOption = False) -> None:
+
+@group.callback(invoke_without_command=True)
+def shards(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List the shards: depth, owner, age of the oldest.
 
     Also what is leased, delayed, in handover or dead in each.
     """
+    if context.invoked_subcommand is not None:
+        if data is not None or as_json:
+            raise CliError(
+                f"options go behind the command: evenflow shards {context.invoked_subcommand} ...", EXIT_USAGE
+            )
+        return
     with FleetConnection(data) as fleet:
         rows, silent = describe_shards(fleet)
     if as_json:

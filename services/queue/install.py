@@ -32,7 +32,10 @@ def aside_path(directory: Path, shard_id: int, at: str) -> Path:
 
 def stage(directory: Path, shard_id: int, record: "ShardRecord", at: str) -> None:
     """Take the fresh file from now on: the point of no return."""
+    # Under a name of its own: an earlier note must never find this file in its place.
+    staged = _staged_path(directory, shard_id, at)
     sync_file(fresh_path(directory, shard_id))
+    fresh_path(directory, shard_id).replace(staged)
     sync_directory(directory)
     note = _note_path(directory, shard_id)
     written = note.with_suffix(".new")
@@ -44,21 +47,19 @@ def stage(directory: Path, shard_id: int, record: "ShardRecord", at: str) -> Non
     sync_directory(directory)
 
 
+def read_note(directory: Path, shard_id: int) -> dict[str, object] | None:
+    """The record of a file that is to be taken; None: there is none. ValueError: the note is unreadable."""
+    found = _read(directory, shard_id)
+    return found[0] if found is not None else None
+
+
 def finish_files(directory: Path, shard_id: int) -> dict[str, object] | None:
     """Move the old file aside and the new one in; the new record, or None: nothing staged. ValueError: a bad note."""
-    note = _note_path(directory, shard_id)
-    try:
-        text = note.read_text()
-    except FileNotFoundError:
+    found = _read(directory, shard_id)
+    if found is None:
         return None
-    try:
-        found = json.loads(text)
-        record, at = dict(found["record"]), str(found["at"])
-        if found["format"] != _FORMAT:
-            raise ValueError(f"format {found['format']}")
-    except (ValueError, KeyError, TypeError) as e:
-        raise ValueError(f"{note.name} is unreadable ({e}): move it aside and repair the shard again") from e
-    fresh, path = fresh_path(directory, shard_id), shard_path(directory, shard_id)
+    record, at = found
+    fresh, path = _staged_path(directory, shard_id, at), shard_path(directory, shard_id)
     if fresh.exists():
         aside = aside_path(directory, shard_id, at)
         for suffix in SUFFIXES:
@@ -69,6 +70,13 @@ def finish_files(directory: Path, shard_id: int) -> dict[str, object] | None:
         fresh.replace(path)
         sync_directory(directory)
     return record
+
+
+def clear_fresh(directory: Path, shard_id: int) -> Path:
+    """Where a new file may be made, after what an earlier try left is gone."""
+    for left in directory.glob(f"shard-{shard_id:04d}*.fresh*"):
+        left.unlink()
+    return fresh_path(directory, shard_id)
 
 
 def done(directory: Path, shard_id: int) -> None:
@@ -84,6 +92,23 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _read(directory: Path, shard_id: int) -> tuple[dict[str, object], str] | None:
+    note = _note_path(directory, shard_id)
+    try:
+        found = json.loads(note.read_text())
+        if found["format"] != _FORMAT:
+            raise ValueError(f"format {found['format']}")
+        return dict(found["record"]), str(found["at"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as e:
+        raise ValueError(f"{note.name} is unreadable ({e}): move it aside and repair the shard again") from e
+
+
+def _staged_path(directory: Path, shard_id: int, at: str) -> Path:
+    return directory / f"shard-{shard_id:04d}-{at}.fresh"
 
 
 def _note_path(directory: Path, shard_id: int) -> Path:

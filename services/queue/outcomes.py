@@ -16,7 +16,7 @@ COLUMNS = (
     f"{PROGRESS_COLUMNS}, destination_arn, qualifier, traceparent, tracestate, body_hash"
 )
 _COLUMN_COUNT = len(COLUMNS.split(","))
-_CREATE = """CREATE TABLE outcomes_{id} (
+CREATE = """CREATE TABLE outcomes_{id} (
   request_id BLOB PRIMARY KEY, lane_id INTEGER NOT NULL, state INTEGER NOT NULL, condition INTEGER NOT NULL,
   accepted_at_ms INTEGER NOT NULL, finished_at_ms INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL,
   function_errors INTEGER NOT NULL, throttles INTEGER NOT NULL, deliveries INTEGER NOT NULL, attempts INTEGER NOT NULL,
@@ -80,7 +80,7 @@ class Outcomes:
         """Store outcomes (COLUMNS, row after row) inside the running transaction; call `wrote` once it is durable."""
         if self._is_stretch_over(now_ms):
             bucket_id = self._buckets[-1].bucket_id + 1 if self._buckets else 1
-            self._database.connection.execute(_CREATE.format(id=bucket_id))
+            self._database.connection.execute(CREATE.format(id=bucket_id))
             self._database.connection.execute("INSERT INTO outcome_buckets VALUES (?, ?)", (bucket_id, now_ms))
             self._buckets.append(_bucket(bucket_id, now_ms, 0))
         self._buckets[-1].insert.run(self._database.connection, values)

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
+from evenflow.queue.v1 import queue_pb2
 
 from services.queue import dead_letters, status
 from services.queue.shard import DrainReport
+from services.queue.shard_tools import ShardToolsService
 from services.queue.shards import Shards
 from services.queue.streams import EnqueueStream, LeaseStream, PendingBytes, SettleStream
 from services.queue.writer import ShardWriter
@@ -24,12 +25,13 @@ MIN_INTERVAL_MS = 10
 MAX_INTERVAL_MS = 10_000
 
 
-class QueueService(queue_pb2_grpc.QueueServiceServicer):
+class QueueService(ShardToolsService):
     """See protos/evenflow/queue/v1/queue.proto."""
 
     def __init__(
         self, shards: Shards, clock: Clock, *, node_id: str, depth_interval_ms: int, pending_max_bytes: int
     ) -> None:
+        super().__init__()
         self._shards = shards
         self._clock = clock
         self._node_id = node_id

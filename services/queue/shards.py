@@ -168,9 +168,12 @@ class Shards:
             await fresh.opened.wait()
         return self._writers[shard_id]
 
-    def writer(self, shard_id: int) -> ShardWriter | None:
-        """The shard in whatever state, if it is ours."""
-        return self._writers.get(shard_id)
+    def scratch_path(self, shard_id: int) -> Path:
+        """Where a copy of a shard may stand for a while; one that a killed node left is removed."""
+        found = self._directory / f"check-{shard_id:04d}-{self._random.getrandbits(32):08x}.tmp"
+        for old in self._directory.glob(f"check-{shard_id:04d}-*.tmp*"):
+            old.unlink(missing_ok=True)
+        return found
 
     def _note_drained(self, shard_id: int, report: DrainReport) -> None:
         self.on_drained(shard_id, report)
