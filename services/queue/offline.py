@@ -1,7 +1,7 @@
 """`python -m services.queue.offline`: looks after shard files that no node serves; `evenflow shards` runs it.
 
-It takes the shard's lock first, so that it never touches a file that is served; the manifest is only read. Answers are JSON
-on stdout. Exit codes: 0 done and whole, 1 refused or not whole, 2 wrong use.
+It takes the shard's lock first, so that it never touches a file that is served; the manifest is only read. Answers are
+JSON on stdout. Exit codes: 0 done and whole, 1 refused or not whole, 2 wrong use.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import apsw
 
@@ -23,7 +23,7 @@ from services.queue.identity import Manifest, ShardDamaged, ShardRecord
 from services.queue.paths import shard_path
 from services.queue.salvage import Salvage
 
-EXIT_REFUSED, EXIT_USAGE = 1, 2
+EXIT_REFUSED = 1
 
 
 class Refused(Exception):
@@ -145,8 +145,10 @@ def _write_lines(path: Path, shard_id: int, out: Path | None) -> int:
     count = 0
     salvage = Salvage(path, shard_id)
     try:
-        target = open(out, "x", encoding="utf-8", opener=_private) if out is not None else sys.stdout
-        with target if out is not None else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            target: TextIO = sys.stdout
+            if out is not None:
+                target = stack.enter_context(open(out, "x", encoding="utf-8", opener=_private))
             for line in export.lines(salvage):
                 target.write(line + "\n")
                 count += 1
