@@ -57,6 +57,8 @@ class Manifest:
         # Held while a shard is opened or closed: the shards' threads share the manifest.
         self.lock = threading.Lock()
         self.saved_at = 0.0
+        # It was lost, and is being made anew from repaired shards: what it does not name may be missing, not new.
+        self.is_rebuilt = False
         self.records: dict[int, ShardRecord] = {}
         try:
             text = self._path.read_text()
@@ -67,15 +69,19 @@ class Manifest:
             if stored["format"] != _FORMAT:
                 raise ValueError(f"format {stored['format']}")
             self.records = {int(k): ShardRecord(**v) for k, v in stored["shards"].items()}
+            self.is_rebuilt = bool(stored.get("rebuilt", False))
         except (ValueError, KeyError, TypeError) as e:
-            raise ShardDamaged(f"{self._path} is unreadable ({e}): restore it from a backup") from e
+            raise ShardDamaged(
+                f"{self._path} is unreadable ({e}): restore it, or move it away and repair each shard with --accept-old-copy"
+            ) from e
 
     def save(self) -> None:
         """Replace the file, durably."""
         shards = {str(k): asdict(v) for k, v in sorted(self.records.items())}
         fresh = self._path.with_suffix(".new")
         with open(fresh, "w") as file:
-            json.dump({"format": _FORMAT, "shards": shards}, file, indent=1)
+            rebuilt = {"rebuilt": True} if self.is_rebuilt else {}
+            json.dump({"format": _FORMAT, **rebuilt, "shards": shards}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
@@ -109,6 +115,10 @@ def open_verified(directory: Path, shard_id: int, manifest: Manifest, cache_byte
         if not manifest.records and (others := shard_files(directory)):
             names = ", ".join(other.name for other in others[:3])
             raise ShardDamaged(f"manifest.json is missing while {names} are here: restore it, or repair each shard")
+        if record is None and manifest.is_rebuilt:
+            raise ShardDamaged(
+                f"{path.name} is missing, or new: the manifest was lost and cannot tell; repair the shard"
+            )
         database = _create(path, shard_id, manifest, cache_bytes)
     else:
         try:
@@ -190,6 +200,7 @@ def _adopt(directory: Path, shard_id: int, manifest: Manifest) -> None:
     try:
         found = install.finish_files(directory, shard_id)
         if found is not None:
+            manifest.is_rebuilt = manifest.is_rebuilt or not manifest.records
             manifest.records[shard_id] = ShardRecord(**found)  # type: ignore[arg-type]  # as asdict wrote it
             manifest.save()
             install.done(directory, shard_id)

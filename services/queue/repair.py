@@ -5,6 +5,7 @@ row is lost are named by their events. Where one id was found in two states, whi
 the order of the tables is kept and the other counted.
 """
 
+import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,17 +156,20 @@ class _Copy:
         self._salvage = salvage
         self._report = report
         self._lanes: set[int] = set()
+        # Tables that may have an id already. A finished event is finished; a page that was freed and cannot be told from
+        # others any more has rows as they were before they moved on.
+        self._filled: list[str] = []
 
     def run(self) -> None:
         """Copy everything, count what was kept and what could not be."""
         self._copy_lanes()
-        for table in EVENT_PLACES:
-            self._copy(table)
         self._copy_outcomes()
+        for table in ("dead_letters", "delayed", "events"):
+            self._copy(table)
         self._c.execute(
             f"INSERT INTO expiry_zones SELECT sequence >> {ZONE_SHIFT}, min(expires_at_ms) FROM events GROUP BY 1"
         )
-        if self._salvage.losses.is_damaged:
+        if self._salvage.losses.is_damaged or self._salvage.losses.refused_rows:
             for table in EVENT_PLACES:
                 self._find_lost(table)
 
@@ -181,23 +185,21 @@ class _Copy:
     def _copy(self, table: str) -> None:
         kept = doubles = 0
         id_place, event_place = EVENT_PLACES[table]
-        others = [other for other in EVENT_PLACES if other != table and other in self._report.kept]
         rows = self._salvage.rows(table)
-        while True:
+        count = BATCH_ROWS
+        while count == BATCH_ROWS:
             count = 0
             with self._c:
-                for row in rows:
+                for row in itertools.islice(rows, BATCH_ROWS):
                     count += 1
-                    is_double = any(self._has(other, row[id_place]) for other in others)
-                    if not is_double and self._name_lane(lane_of(table, row), row[event_place]):
-                        is_kept = self._insert(table, row)
-                        kept += is_kept
-                        doubles += not is_kept
-                    doubles += is_double
-                    if count >= BATCH_ROWS:
-                        break
-            if count < BATCH_ROWS:
-                break
+                    if self._is_known(row[id_place]) or not self._name_lane(lane_of(table, row), row[event_place]):
+                        doubles += 1
+                    elif self._insert(table, row):
+                        kept += 1
+                    else:
+                        doubles += 1
+                        self._prefer_further(table, row)
+        self._filled.append(table)
         self._report.kept[table] = kept
         if doubles:
             self._report.doubles[table] = doubles
@@ -205,35 +207,48 @@ class _Copy:
     def _copy_outcomes(self) -> None:
         buckets = self._salvage.buckets()
         newest = max(buckets, default=1)
-        made: set[int] = set()
         kept = 0
         with self._c:
             for found_in, row in self._salvage.outcomes():
                 bucket_id = found_in or newest
-                if bucket_id not in made:
-                    made.add(bucket_id)
+                name = f"outcomes_{bucket_id}"
+                if name not in self._filled:
+                    self._filled.append(name)
                     self._c.execute(outcomes.CREATE.format(id=bucket_id))
                     opened_at_ms = buckets.get(bucket_id, row[5])
                     self._c.execute("INSERT INTO outcome_buckets VALUES (?, ?)", (bucket_id, opened_at_ms))
-                # An event that is still to be run has no outcome yet; the one found is of before a redrive.
-                if not any(self._has(table, row[0]) for table in EVENT_PLACES):
-                    kept += self._insert(f"outcomes_{bucket_id}", row)
+                kept += self._insert(name, row)
         self._report.kept["outcomes"] = kept
+
+    def _prefer_further(self, table: str, row: list[Any]) -> None:
+        """Of two versions of a row keep the one that more has happened to: a stored handover must not be run again."""
+        if table == "dead_letters":
+            return
+        id_place, event_place = EVENT_PLACES[table]
+        stands = [
+            list(found) for found in self._c.execute(f"SELECT * FROM {table} WHERE request_id = ?", (row[id_place],))
+        ]
+        if stands and _how_far(row, id_place, event_place) > _how_far(stands[0], id_place, event_place):
+            self._c.execute(f"DELETE FROM {table} WHERE request_id = ?", (row[id_place],))
+            if not self._insert(table, row):
+                self._insert(table, stands[0])
 
     def _find_lost(self, table: str) -> None:
         """Ids that the index of a table still has and no table any more."""
         lost: list[str] = []
         total = 0
         for request_id, _ in self._salvage.indexed_ids(table):
-            if not any(self._has(other, request_id) for other in EVENT_PLACES):
+            if not self._is_known(request_id):
                 total += 1
                 if len(lost) < MAX_LISTED:
                     lost.append(ids.to_text(request_id) if len(request_id) == 16 else request_id.hex())
         if total:
             self._report.lost_ids[table], self._report.lost_ids_total[table] = lost, total
 
-    def _has(self, table: str, request_id: Any) -> bool:
-        return any(self._c.execute(f"SELECT 1 FROM {table} WHERE request_id = ?", (request_id,)))
+    def _is_known(self, request_id: Any) -> bool:
+        return any(
+            any(self._c.execute(f"SELECT 1 FROM {table} WHERE request_id = ?", (request_id,))) for table in self._filled
+        )
 
     def _name_lane(self, lane_id: int, stored: bytes) -> bool:
         """Whether the lane is there; made from the event where its row was lost."""
@@ -254,6 +269,11 @@ class _Copy:
         except (apsw.ConstraintError, apsw.MismatchError):
             return False
         return True
+
+
+def _how_far(row: list[Any], id_place: int, event_place: int) -> tuple[bool, int]:
+    counters = row[id_place + 4 : id_place + 8]
+    return row[event_place - 1] is not None, sum(n for n in counters if isinstance(n, int))
 
 
 def _empty(directory: Path, shard_id: int, record: ShardRecord) -> Path:
