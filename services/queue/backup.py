@@ -32,6 +32,8 @@ MAX_STEPS = 8_388_608
 # Space that must stay free on the volume beside the copy.
 SPARE_BYTES = 64 << 20
 CACHE_KIB = 2_048
+ABANDON_POLL_SECONDS = 0.02
+ABANDON_POLLS = 500
 _READ_BYTES = 1 << 20
 _FORMAT = 1
 
@@ -107,6 +109,7 @@ class OnlineBackup:
         target.execute("PRAGMA journal_mode = OFF")
         target.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._backup = target.backup("main", shard.database.connection, "main")
+        shard.database.on_close.append(self._abort)
 
     def _step(self, shard: "Shard") -> Facts | None:
         """Copy some pages; what the copy is, once it has them all."""
@@ -130,6 +133,7 @@ class OnlineBackup:
         assert self._backup is not None
         self._backup.finish()
         self._backup = None
+        shard.database.on_close.remove(self._abort)
         get = shard.database.get_meta
         return Facts(
             shard.shard_id,
@@ -163,17 +167,27 @@ class OnlineBackup:
     async def _abandon(self, writer: "ShardWriter") -> None:
         """Leave nothing; on the shard's thread, behind a step that may still be running there."""
         try:
-            await writer.call(lambda _shard: self._abort())
+            await writer.call(self._end)
         except EvenflowError:
-            # Its connection is closed, and the backup with it.
-            self._abort()
+            # The shard failed: its thread ends the backup when it closes the file.
+            for _ in range(ABANDON_POLLS):
+                if self._target is None:
+                    break
+                await asyncio.sleep(ABANDON_POLL_SECONDS)
+
+    def _end(self, shard: "Shard") -> None:
+        if self._abort in shard.database.on_close:
+            shard.database.on_close.remove(self._abort)
+        self._abort()
 
     def _abort(self) -> None:
         if self._target is None:
             return
         if self._backup is not None:
             self._backup.close(True)
+            self._backup = None
         self._target.close()
+        self._target = None
         for path in (self._path, note_path(self._path), Path(f"{self._path}-journal")):
             path.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ executemany.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ class Database:
         self.path = path
         self.connection = apsw.Connection(str(path), flags=flags, statementcachesize=STATEMENT_CACHE)
         self.wal_pages = 0
+        # What reads from this connection and must end before it.
+        self.on_close: list[Callable[[], None]] = []
         try:
             self._set_up(self.connection, cache_bytes)
         except BaseException:
@@ -127,6 +129,8 @@ class Database:
 
     def close(self) -> None:
         """Close as it is; the WAL stays unless it was checkpointed."""
+        while self.on_close:
+            self.on_close.pop()()
         self.connection.close()
 
     def value(self, sql: str, bindings: Sequence[Any] = ()) -> Any:

@@ -71,9 +71,8 @@ class Manifest:
             self.records = {int(k): ShardRecord(**v) for k, v in stored["shards"].items()}
             self.is_rebuilt = bool(stored.get("rebuilt", False))
         except (ValueError, KeyError, TypeError) as e:
-            raise ShardDamaged(
-                f"{self._path} is unreadable ({e}): restore it, or move it away and repair each shard with --accept-old-copy"
-            ) from e
+            advice = "restore it, or move it away and repair each shard with --accept-old-copy"
+            raise ShardDamaged(f"{self._path} is unreadable ({e}): {advice}") from e
 
     def save(self) -> None:
         """Replace the file, durably."""

@@ -156,8 +156,8 @@ class _Copy:
         self._salvage = salvage
         self._report = report
         self._lanes: set[int] = set()
-        # Tables that may have an id already. A finished event is finished; a page that was freed and cannot be told from
-        # others any more has rows as they were before they moved on.
+        # Tables that may have an id already. A finished event is finished; a page that was freed and cannot be told
+        # from others any more has rows as they were before they moved on.
         self._filled: list[str] = []
 
     def run(self) -> None:

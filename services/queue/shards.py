@@ -200,8 +200,10 @@ class Shards:
             with self._manifest.lock:
                 close_verified(shard.database, shard.shard_id, self._manifest)
             self._unlock(shard.shard_id)
-        else:
-            shard.database.close()
+            return
+        shard.database.close()
+        with self._manifest.lock:
+            self._manifest.save()
 
     def _unlock(self, shard_id: int) -> None:
         """Let a repair have the file."""

@@ -10,11 +10,11 @@ import pytest
 from evenflow.common.v1 import errors_pb2
 from evenflow.queue.v1 import queue_pb2
 
-from services.queue import shards, writer
+from services.queue import identity, shards, writer
 from services.queue.paths import shard_path
 from services.queue.shard import Shard
 from tests.integration.queue.test_queue_service import Fleet
-from tests.kit.waiting import eventually
+from tests.kit.waiting import eventually, until
 from tests.unit.queue.test_damage_at_start import overwrite
 
 PAGE = 4_096
@@ -91,7 +91,7 @@ async def test_a_wal_that_is_cut_under_an_open_shard(fleet: Fleet) -> None:
 async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The failed read closes the file; the look at every page that follows says what is wrong, once, for good."""
     checked: list[int] = []
-    check_pages = shards.check_pages
+    check_pages = identity.check_pages
 
     def counted(folder: Path, shard_id: int, *more: Any) -> None:
         checked.append(shard_id)
@@ -119,7 +119,7 @@ async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.
 async def test_damage_that_no_check_finds_does_not_spin(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row whose page is well-formed and whose event is not: opened anew a bounded number of times, then set aside."""
     opened: list[int] = []
-    open_verified = shards.open_verified
+    open_verified = identity.open_verified
 
     def counted(folder: Path, shard_id: int, *more: Any) -> Any:
         opened.append(shard_id)
@@ -150,11 +150,14 @@ async def test_the_numbers_in_the_manifest_follow_a_running_shard(
     await eventually(lambda: '"depth": 7' in manifest.read_text())
     before = manifest.read_text()
 
+    async def is_noted() -> bool:
+        return await stamp() > 0
+
     async def stamp() -> int:
         found = await fleet.shards.get(1).call(lambda shard: shard.database.get_meta("stamp"))
         return int(found or 0)
 
-    await eventually(stamp)
+    await until(is_noted)
     await fleet.enqueue(fleet.event())
     await eventually(lambda: '"depth": 8' in manifest.read_text())
     assert before != manifest.read_text()

@@ -11,7 +11,7 @@ import pytest
 from services.queue import install, offline, verification
 from services.queue.domain import Cause
 from services.queue.identity import Manifest, ShardDamaged, open_verified
-from services.queue.paths import shard_path
+from services.queue.paths import shard_path, sync_directory
 from services.shared import ids
 from tests.unit.queue.kit import Bench, ack, bury, hand_over, release
 from tests.unit.queue.test_damage_at_start import PAGE, crashed_with_wal, note, overwrite, pages_of
@@ -294,7 +294,7 @@ def test_a_repair_that_dies_anywhere_is_finished_or_undone(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying(Path.replace))
-        patch.setattr(install, "sync_directory", dying(install.sync_directory))
+        patch.setattr(install, "sync_directory", dying(sync_directory))
         patch.setattr(install, "sync_file", dying(install.sync_file))
         try:
             offline.main(["repair", *place(run_dir)])
