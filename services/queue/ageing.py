@@ -5,6 +5,7 @@ Each step is bounded, so that a backlog of it never holds up other work; `more` 
 
 from typing import TYPE_CHECKING, Any
 
+from services.queue import dead_letters
 from services.queue.database import Bulk
 from services.queue.domain import DUE_SHIFT, LANE_SHIFT, ZONE_SHIFT
 from services.queue.intake import SET_ZONE
@@ -17,7 +18,6 @@ DUE_BATCH = 500
 DUE_BATCH_BYTES = 8 << 20
 EXPIRY_BATCH = 500
 ZONE_BATCH = 32
-DEAD_LETTER_BATCH = 500
 NEVER_MS = 1 << 62
 _DUE = f"SELECT delayed_id, lane_id, {ENTRY_COLUMNS} FROM delayed WHERE delayed_id < ? ORDER BY delayed_id LIMIT ?"
 _INSERT = Bulk(f"INSERT INTO events (sequence, {ENTRY_COLUMNS}) VALUES {{rows}}", 17)
@@ -123,18 +123,14 @@ def claim_expired(shard: "Shard") -> bool:
     return shard.next_expiry_ms <= now_ms and len(shard.expired) < EXPIRY_BATCH
 
 
-def drop_old(shard: "Shard") -> None:
-    """Drop outcomes and dead letters that were kept long enough."""
+def drop_old(shard: "Shard") -> bool:
+    """Drop outcomes and dead letters that were kept long enough; whether there are more of them."""
     for bucket_id in shard.outcomes.overdue(shard.now_ms):
         with shard.transaction():
             shard.outcomes.drop(bucket_id)
-    if shard.dead_count:
-        before_ms = shard.now_ms - shard.settings.dead_letter_keep_seconds * 1_000
-        with shard.transaction():
-            shard.database.connection.execute(
-                "DELETE FROM dead_letters WHERE dead_id IN "
-                "(SELECT dead_id FROM dead_letters ORDER BY dead_id LIMIT ?) AND dead_at_ms < ?",
-                (DEAD_LETTER_BATCH, before_ms),
-            )
-            changed = shard.database.connection.changes()
-        shard.dead_count -= changed
+    before_ms = shard.now_ms - shard.settings.dead_letter_keep_seconds * 1_000
+    if not shard.dead_count or not dead_letters.any_before(shard, before_ms):
+        return False
+    with shard.transaction():
+        expired = dead_letters.expire(shard, before_ms)
+    return expired()

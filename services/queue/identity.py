@@ -8,7 +8,6 @@ import fcntl
 import json
 import logging
 import os
-import sqlite3
 import threading
 import time
 from dataclasses import asdict, dataclass, field
@@ -213,7 +212,10 @@ def _create(path: Path, shard_id: int, manifest: Manifest, cache_bytes: int) -> 
     for suffix in install.SUFFIXES:
         # What a crash left before the shard was announced as made: nothing in it was ever accepted.
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-    migrations.create(path)
+    try:
+        migrations.create(path)
+    except ValueError as e:
+        raise ShardDamaged(f"{path.name} cannot be made: {e}") from e
     database = Database(path, cache_bytes=cache_bytes)
     database.begin()
     database.set_meta("identity", record.identity)
@@ -241,7 +243,7 @@ def _open_known(path: Path, shard_id: int, record: ShardRecord, cache_bytes: int
             database = Database(path, cache_bytes=cache_bytes)
             if (found := database.quick_check()) != "ok":
                 raise ShardDamaged(f"{path.name}: corrupt after its migration: {found}")
-    except (apsw.Error, sqlite3.Error, ValueError, OSError) as e:
+    except (apsw.Error, ValueError, OSError) as e:
         if database is not None:
             database.close()
         raise ShardDamaged(f"{path.name} does not open: {e}") from e

@@ -64,37 +64,45 @@ def upgrade(database: Database) -> None:
 
 
 def migrate_file(path: Path) -> None:
-    """Run the steps that are missing, in one transaction. ValueError: it cannot be done safely."""
+    """Run the steps that are missing, in one transaction. ValueError: it cannot be done, and nothing was."""
     if sqlite3.sqlite_version_info < LEAST_SQLITE:
         raise ValueError(f"Python's SQLite {sqlite3.sqlite_version} is too old for migrations: 3.37 is needed")
-    # Not at the top: a node whose files are current never needs it.
-    import sqlite_utils
-
+    require_no_wal(path)
     connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
     try:
-        require_alone(connection, path)
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.execute("BEGIN EXCLUSIVE")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        database = sqlite_utils.Database(connection, execute_plugins=False)
-        for step in MIGRATIONS[version:]:
-            step(database)
-        if not connection.in_transaction:
-            raise ValueError(f"a migration of {path.name} ended its own transaction")
-        connection.execute(f"PRAGMA user_version = {CURRENT_VERSION}")
-        connection.execute("COMMIT")
+        _migrate(connection)
+    except sqlite3.Error as e:
+        raise ValueError(f"{path.name} could not be migrated: {e}") from e
     finally:
         connection.close()
 
 
-def require_alone(connection: sqlite3.Connection, path: Path) -> None:
-    """ValueError: the file is in WAL mode, where this SQLite may meet apsw's and the WAL-reset bug."""
+def _migrate(connection: sqlite3.Connection) -> None:
+    # Not at the top: a node whose files are current never needs it.
+    import sqlite_utils
+
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA synchronous = EXTRA")
+    connection.execute("BEGIN EXCLUSIVE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    database = sqlite_utils.Database(connection, execute_plugins=False)
+    for step in MIGRATIONS[version:]:
+        step(database)
+    if not connection.in_transaction:
+        raise ValueError("a migration ended the transaction that it must be a part of")
+    connection.execute(f"PRAGMA user_version = {CURRENT_VERSION}")
+    connection.execute("COMMIT")
+
+
+def require_no_wal(path: Path) -> None:
+    """ValueError: the file is in WAL mode, where Python's SQLite may meet apsw's and the WAL-reset bug."""
+    if not path.exists():
+        return
     with open(path, "rb") as file:
         head = file.read(20)
     if head and head[18:20] != b"\x01\x01":
         raise ValueError(f"{path.name} is in WAL mode: Python's SQLite must not touch it")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
 
 
 def run_script(connection: sqlite3.Connection, script: str) -> None:

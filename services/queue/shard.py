@@ -41,6 +41,8 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
 HOUSEKEEPING_MS = 1_000
+# While more was kept too long than one turn drops.
+DROP_AGAIN_MS = 50
 # Ids minted by a frontend whose clock is ahead by more than this may, right after a restart, skip the look at outcomes.
 START_SKEW_MS = 60_000
 LEASE_TICK_MS = 20
@@ -392,7 +394,8 @@ class Shard:
             self.has_more = False
 
     def _keep_house(self) -> None:
-        ageing.drop_old(self)
+        if ageing.drop_old(self):
+            self._next_housekeeping_ms -= HOUSEKEEPING_MS - DROP_AGAIN_MS
         self.lanes.drop_idle()
         self._used_bytes = self.database.used_bytes()
         self._file_bytes = self.database.file_bytes()
