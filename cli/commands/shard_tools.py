@@ -41,7 +41,10 @@ def check(
     folder = data_folder(data)
     states = _states(folder)
     wanted = shard_ids or (sorted(states) if states is not None else _all_shards(folder))
-    answers = [_check_one(folder, shard_id, states, full, node) for shard_id in wanted]
+    served = [n for n in wanted if states is not None and n in states and states[n]["state"] in ("serving", "draining")]
+    answers = _check_served(folder, served, full) if served else []
+    answers += _check_files(folder, [n for n in wanted if n not in served], states or {}, full, node)
+    answers.sort(key=lambda answer: answer["shard_id"])
     if as_json:
         print_json(answers)
     for answer in answers if not as_json else ():
@@ -163,21 +166,33 @@ def backup(
     )
 
 
-def _check_one(
-    folder: Path, shard_id: int, states: dict[int, dict[str, Any]] | None, full: bool, node: str
-) -> dict[str, Any]:
-    state = states.get(shard_id) if states is not None else None
-    if state is not None and state["state"] in ("serving", "draining"):
-        with FleetConnection(folder) as fleet:
+def _check_served(folder: Path, shard_ids: list[int], full: bool) -> list[dict[str, Any]]:
+    answers = []
+    with FleetConnection(folder) as fleet:
+        for shard_id in shard_ids:
             request = queue_pb2.CheckShardRequest(shard_id=shard_id, full=full)
             found = fleet.ask(fleet.queue_of_shard(shard_id).CheckShard, request, timeout_seconds=None)
-        how = f"a copy, taken while it served; it stood still for at most {span_of_ms(found.longest_step_us / 1_000)}"
-        return {"shard_id": shard_id, "how": how, "findings": list(found.findings), "rows": dict(found.rows)}
-    _, told = run_tool("check", *_place(folder, shard_id, node), *(["--full"] if full else []))
-    findings = list(told["findings"])
-    if state is not None and state["state_reason"]:
-        findings.append(f"{state['state']}: {state['state_reason']}")
-    return {"shard_id": shard_id, "how": "its file", "findings": findings, "rows": told["rows"]}
+            longest = span_of_ms(found.longest_step_us / 1_000)
+            how = f"a copy, taken while it served; it stood still for at most {longest}"
+            findings = list(found.findings)
+            answers.append({"shard_id": shard_id, "how": how, "findings": findings, "rows": dict(found.rows)})
+    return answers
+
+
+def _check_files(
+    folder: Path, shard_ids: list[int], states: dict[int, dict[str, Any]], full: bool, node: str
+) -> list[dict[str, Any]]:
+    by_folder: dict[Path, list[str]] = {}
+    for shard_id in shard_ids:
+        by_folder.setdefault(node_folder(folder, shard_id, node), []).append(str(shard_id))
+    answers = []
+    for place, numbers in by_folder.items():
+        _, told = run_tool("check", "--directory", str(place), "--shard", *numbers, *(["--full"] if full else []))
+        for one in told["shards"]:
+            state = states.get(one["shard_id"])
+            reason = [f"{state['state']}: {state['state_reason']}"] if state and state["state_reason"] else []
+            answers.append({**one, "how": "its file", "findings": [*one["findings"], *reason]})
+    return answers
 
 
 def _states(folder: Path) -> dict[int, dict[str, Any]] | None:

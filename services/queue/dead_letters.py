@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 # Bounds of one turn on the shard's thread: others' events go in between.
 PAGE_BATCH = 200
 REDRIVE_BATCH = 100
-PURGE_BATCH = 500
+PURGE_BATCH = 250
 BATCH_BYTES = 1 << 20
 # Index entries looked at in one turn where two filters meet.
-SCAN_ROWS = 50_000
+SCAN_ROWS = 20_000
 _INSERT = Bulk(f"INSERT INTO events (sequence, {ENTRY_COLUMNS}) VALUES {{rows}}", 17)
 _DELETE = Bulk("DELETE FROM dead_letters WHERE dead_id IN ({rows})", 1)
 _READ = Bulk("SELECT dead_id, lane_id, event, body_hash FROM dead_letters WHERE dead_id IN ({rows})", 1)

@@ -44,27 +44,37 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    with _locked(options):
-        record, is_pending = _record(options.directory, options.shard)
+    told = [_check_one(options, shard_id) for shard_id in options.shards]
+    _print({"shards": told})
+    return EXIT_REFUSED if any(one["findings"] for one in told) else 0
+
+
+def _check_one(options: argparse.Namespace, shard_id: int) -> dict[str, Any]:
+    with _locked(options, shard_id):
+        record, is_pending = _record(options.directory, shard_id)
         if is_pending:
-            install.finish_files(options.directory, options.shard)
-        path = shard_path(options.directory, options.shard)
+            install.finish_files(options.directory, shard_id)
+        path = shard_path(options.directory, shard_id)
         now_ms = time.time_ns() // 1_000_000
         if not path.exists():
             verdict = verification.Verdict([f"{path.name} is missing"])
         else:
-            verdict = verification.verify(path, options.shard, full=options.full, now_ms=now_ms)
-            refusal = repair.judge(verdict.meta, record, options.shard)
+            verdict = verification.verify(path, shard_id, full=options.full, now_ms=now_ms)
+            refusal = repair.judge(verdict.meta, record, shard_id)
             if refusal is not None and (verdict.meta or record is None):
                 verdict.findings.append(refusal)
         if verdict.findings and record is not None:
             verdict.findings.append(losses.describe(record.known))
-        _print({"findings": verdict.findings, "rows": verdict.rows, "pages": verdict.pages})
-        return EXIT_REFUSED if verdict.findings else 0
+        return {
+            "shard_id": shard_id,
+            "findings": verdict.findings,
+            "rows": verdict.rows,
+            "pages": verdict.pages,
+        }
 
 
 def _repair(options: argparse.Namespace) -> int:
-    with _locked(options):
+    with _locked(options, options.shard):
         directory, shard_id = options.directory, options.shard
         record, is_pending = _record(directory, shard_id)
         if is_pending:
@@ -86,7 +96,7 @@ def _repair(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    with _locked(options):
+    with _locked(options, options.shard):
         directory, shard_id = options.directory, options.shard
         record, is_pending = _record(directory, shard_id)
         if is_pending:
@@ -135,7 +145,7 @@ def _install(options: argparse.Namespace, report: repair.Report, after: ShardRec
 def _export(options: argparse.Namespace) -> int:
     if options.source is not None:
         return _write_lines(options.source, options.shard, options.out)
-    with _locked(options):
+    with _locked(options, options.shard):
         return _write_lines(shard_path(options.directory, options.shard), options.shard, options.out)
 
 
@@ -162,14 +172,14 @@ def _write_lines(path: Path, shard_id: int, out: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def _locked(options: argparse.Namespace) -> Iterator[None]:
+def _locked(options: argparse.Namespace, shard_id: int) -> Iterator[None]:
     """The shard's lock. Refused: a node serves it."""
     if not options.directory.is_dir():
         raise Refused(f"{options.directory} is not there")
     try:
-        descriptor = identity.lock(shard_path(options.directory, options.shard).with_suffix(".lock"))
+        descriptor = identity.lock(shard_path(options.directory, shard_id).with_suffix(".lock"))
     except ShardDamaged as e:
-        raise Refused(f"shard {options.shard}: {e}") from e
+        raise Refused(f"shard {shard_id}: {e}") from e
     try:
         yield
     finally:
@@ -199,8 +209,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument("--directory", type=Path, required=name != "export", help="the node's folder of shards")
-        command.add_argument("--shard", type=int, required=True)
-        if name == "check":
+        if name != "check":
+            command.add_argument("--shard", type=int, required=True)
+        else:
+            command.add_argument("--shard", dest="shards", type=int, nargs="+", required=True)
             command.add_argument("--full", action="store_true")
         if name in ("repair", "restore"):
             command.add_argument("--accept-old-copy", action="store_true")
