@@ -15,6 +15,7 @@ from cli.commands import (
     invoke,
     logs,
     shard_moves,
+    shard_tools,
     shards,
     top,
     trace,
@@ -42,9 +43,10 @@ app.command()(invoke.invoke)
 app.command()(events.event)
 app.command()(events.events)
 app.command()(functions.functions)
-shards.shards.command("move")(shard_moves.move)
-shards.shards.command("drain")(shard_moves.drain)
-app.add_typer(shards.shards, name="shards")
+shards.group.command("move")(shard_moves.move)
+shards.group.command("drain")(shard_moves.drain)
+shard_tools.add_to(shards.group)
+app.add_typer(shards.group, name="shards")
 app.command()(logs.logs)
 app.command()(trace.trace)
 app.add_typer(dlq, name="dlq")

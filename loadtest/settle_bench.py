@@ -17,6 +17,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from services.queue.domain import Action, Attempt, EnqueueBatch, Entry, Settle, SettleBatch, Wake
 from services.queue.identity import Manifest, open_verified
+from services.queue.lane_counts import LaneChanges
 from services.queue.sessions import Sessions
 from services.queue.settings import QueueSettings
 from services.queue.settlement import Settlement
@@ -94,7 +95,7 @@ def run(events: int, repeats: int) -> dict[str, float]:
         gc.disable()
         planning: list[float] = []
         for _ in range(repeats):
-            settlement = Settlement(ready.shard)
+            settlement = Settlement(ready.shard, LaneChanges())
             started = time.process_time()
             settlement.add(batches)
             planning.append(time.process_time() - started)

@@ -1,7 +1,10 @@
 """`evenflow dlq`: events that failed for good, kept until somebody decides."""
 
+import heapq
 import json
+import signal
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 import grpc
@@ -19,8 +22,10 @@ from services.shared.errors import Reason
 
 PAGE_SIZE = 500
 BATCH_EVENTS = 1_000
-# A redrive whose events fail again at once must end.
-MAX_BATCHES = 10_000
+REDRIVE_STEP_EVENTS = 200
+# Of one step, which waits for others' redrives of the shard.
+REDRIVE_CALL_SECONDS = 60.0
+EXIT_INTERRUPTED = 130
 _SHOWN_PAYLOAD_BYTES = 65_536
 
 dlq = typer.Typer(help="Events that failed for good: list, show, redrive, purge.", no_args_is_help=True)
@@ -40,7 +45,8 @@ def list_dead_letters(
 ) -> None:
     """List dead letters, oldest first."""
     with FleetConnection(data) as fleet:
-        found = sorted(_entries(fleet, function, error), key=lambda one: one.dead_at_ms)
+        found = list(islice(_entries(fleet, function, error, limit + 1), limit + 1))
+        total = sum(count for _, _, count in _shards(fleet))
         warn_incomplete(fleet)
     if as_json:
         print_json([_as_dictionary(one) for one in found[:limit]])
@@ -62,7 +68,8 @@ def list_dead_letters(
     screen = console()
     screen.print(shown)
     if len(found) > limit:
-        screen.print(f"... and {len(found) - limit} more: --limit shows them")
+        more = f"{total - limit} more" if not (function or error) and total > limit else "more"
+        screen.print(f"... and {more}: --limit shows them")
 
 
 @dlq.command("show")
@@ -105,18 +112,34 @@ def redrive(
     everything: AllOption = False,
     function: FunctionOption = "",
     error: ErrorOption = "",
+    rate: Annotated[
+        int,
+        typer.Option(
+            help="Events a second, evenly spread. Default: as fast as the queue allows (queue.redrive_per_second).",
+            min=0,
+            max=100_000,
+            show_default=False,
+        ),
+    ] = 0,
     data: DataOption = None,
 ) -> None:
-    """Put dead letters back into their queue, as fresh events with the same request id."""
+    """Put dead letters back into their queue, as fresh events with the same request id.
+
+    Ctrl-C ends it after the events that are on their way, and says how many went.
+    """
+    # A call lasts about half a second, so that Ctrl-C is heard and the count is right to the event.
+    step = max(1, min(REDRIVE_STEP_EVENTS, rate // 2)) if rate else REDRIVE_STEP_EVENTS
 
     def call(node: Any, chosen: queue_pb2.DeadLetterFilter) -> int:
-        request = queue_pb2.RedriveDeadLettersRequest(filter=chosen, max_events=BATCH_EVENTS)
-        return int(fleet.ask(node.RedriveDeadLetters, request).redriven)
+        request = queue_pb2.RedriveDeadLettersRequest(filter=chosen, max_events=step, max_per_second=rate)
+        return int(fleet.ask(node.RedriveDeadLetters, request, REDRIVE_CALL_SECONDS).redriven)
 
     _check_choice(request_ids, everything, function, error)
-    with FleetConnection(data) as fleet:
+    with FleetConnection(data) as fleet, _Interruption() as interruption:
         # Counted before: what dies again while we work must not be driven round and round.
-        moved = _on_each(fleet, request_ids, function, error, call)
+        moved = _on_each(fleet, request_ids, function, error, call, interruption)
+    if interruption.is_asked:
+        raise CliError(f"stopped; redriven: {moved}", EXIT_INTERRUPTED)
     print_line(f"redriven: {moved}")
 
 
@@ -140,7 +163,7 @@ def purge(
         what = f"{len(request_ids)} dead letters" if request_ids else "these dead letters"
         typer.confirm(f"Delete {what} for good?", abort=True)
     with FleetConnection(data) as fleet:
-        gone = _on_each(fleet, request_ids, function, error, call)
+        gone = _on_each(fleet, request_ids, function, error, call, None)
     print_line(f"purged: {gone}")
 
 
@@ -151,30 +174,55 @@ def _check_choice(request_ids: list[str] | None, everything: bool, function: str
         raise CliError("which ones? give request ids, --function, --error or --all", EXIT_USAGE)
 
 
-def _on_each(fleet: FleetConnection, request_ids: list[str] | None, function: str, error: str, call: Any) -> int:
-    if request_ids:
-        done = 0
-        for wanted in [parse_request_id(text) for text in request_ids]:
-            shard_id = ids.shard_of(wanted)
-            chosen = queue_pb2.DeadLetterFilter(tenant_id=TENANT, shard_id=shard_id, request_id=wanted)
-            moved = call(fleet.queue_of_shard(shard_id), chosen)
-            if not moved:
-                raise CliError(f"{ids.to_text(wanted)} is no dead letter" + (f"; {done} others done" if done else ""))
-            done += moved
-        return done
+def _on_each(
+    fleet: FleetConnection,
+    request_ids: list[str] | None,
+    function: str,
+    error: str,
+    call: Any,
+    interruption: "_Interruption | None",
+) -> int:
+    """Call for every id or every shard until nothing moves any more or Ctrl-C was pressed; how many moved."""
     total = 0
-    for node, shard_id, count in list(_shards(fleet)):
+    for wanted in [parse_request_id(text) for text in request_ids or ()]:
+        if interruption is not None and interruption.is_asked:
+            return total
+        shard_id = ids.shard_of(wanted)
+        chosen = queue_pb2.DeadLetterFilter(tenant_id=TENANT, shard_id=shard_id, request_id=wanted)
+        moved = call(fleet.queue_of_shard(shard_id), chosen)
+        if not moved:
+            raise CliError(f"{ids.to_text(wanted)} is no dead letter" + (f"; {total} others done" if total else ""))
+        total += moved
+    for node, shard_id, count in list(_shards(fleet)) if not request_ids else ():
         chosen = queue_pb2.DeadLetterFilter(
             tenant_id=TENANT, shard_id=shard_id, function_name=function, error_type=error
         )
-        done = 0
-        for _ in range(MAX_BATCHES):
+        left = count
+        while left > 0 and not (interruption is not None and interruption.is_asked):
             moved = call(node, chosen)
-            done += moved
-            if moved < BATCH_EVENTS or done >= count:
+            total, left = total + moved, left - moved
+            if not moved:
                 break
-        total += done
     return total
+
+
+class _Interruption:
+    """Ctrl-C is noted once, so that a call may end; pressed again it ends the command."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> "_Interruption":
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, _signum: int, _frame: object) -> None:
+        self.is_asked = True
+        signal.signal(signal.SIGINT, self._before)
 
 
 def _shards(fleet: FleetConnection) -> Iterator[tuple[Any, int, int]]:
@@ -185,25 +233,30 @@ def _shards(fleet: FleetConnection) -> Iterator[tuple[Any, int, int]]:
                 yield node, shard.depth.shard_id, shard.dead_letters
 
 
-def _entries(fleet: FleetConnection, function: str, error: str) -> Iterator[queue_pb2.DeadLetterEntry]:
-    for node, shard_id, _ in list(_shards(fleet)):
-        chosen = queue_pb2.DeadLetterFilter(
-            tenant_id=TENANT, shard_id=shard_id, function_name=function, error_type=error
-        )
-        token = ""
-        while True:
-            request = queue_pb2.ListDeadLettersRequest(filter=chosen, page_size=PAGE_SIZE, page_token=token)
-            try:
-                answer = fleet.ask(node.ListDeadLetters, request)
-            except grpc.RpcError as e:
-                # Closed since it was described, for a move: the note behind the list says so.
-                if from_rpc(e).reason != Reason.ERROR_REASON_SHARD_UNAVAILABLE:
-                    raise
-                break
-            yield from answer.dead_letters
-            token = answer.next_page_token
-            if not token:
-                break
+def _entries(fleet: FleetConnection, function: str, error: str, limit: int) -> Iterator[queue_pb2.DeadLetterEntry]:
+    """Oldest first over all shards, a page of each at a time; nobody needs more than `limit` of one shard."""
+    parts = [_of_shard(fleet, node, shard_id, function, error, limit) for node, shard_id, _ in list(_shards(fleet))]
+    return heapq.merge(*parts, key=lambda one: one.dead_at_ms)
+
+
+def _of_shard(
+    fleet: FleetConnection, node: Any, shard_id: int, function: str, error: str, limit: int
+) -> Iterator[queue_pb2.DeadLetterEntry]:
+    chosen = queue_pb2.DeadLetterFilter(tenant_id=TENANT, shard_id=shard_id, function_name=function, error_type=error)
+    token = ""
+    while True:
+        request = queue_pb2.ListDeadLettersRequest(filter=chosen, page_size=min(PAGE_SIZE, limit), page_token=token)
+        try:
+            answer = fleet.ask(node.ListDeadLetters, request)
+        except grpc.RpcError as e:
+            # Closed since it was described, for a move: the note behind the list says so.
+            if from_rpc(e).reason != Reason.ERROR_REASON_SHARD_UNAVAILABLE:
+                raise
+            break
+        yield from answer.dead_letters
+        token = answer.next_page_token
+        if not token:
+            break
 
 
 def _as_dictionary(one: queue_pb2.DeadLetterEntry, with_payload: bool = False) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`evenflow shards`: how full every shard is and who owns it; its subcommands stand in files of their own."""
+"""`evenflow shards`: how full every shard is and who owns it; its subcommands look after the files."""
 
 import sys
 from typing import Any
@@ -12,11 +12,11 @@ from cli.connection import FleetConnection
 from cli.failures import EXIT_USAGE, CliError, from_rpc, reason_name
 from cli.output import console, print_json, size_of, span_of_ms, state_text, table
 
-shards = typer.Typer(help="List the shards, or move them between queue nodes.", invoke_without_command=True)
+group = typer.Typer(help="List the shards, look after their files, or move them between queue nodes.")
 
 
-@shards.callback()
-def list_shards(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
+@group.callback(invoke_without_command=True)
+def shards(context: typer.Context, data: DataOption = None, as_json: JsonOption = False) -> None:
     """List the shards: depth, owner, age of the oldest.
 
     Also what is leased, delayed, in handover or dead in each. With a subcommand: what that says.

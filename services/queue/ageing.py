@@ -5,10 +5,11 @@ Each step is bounded, so that a backlog of it never holds up other work; `more` 
 
 from typing import TYPE_CHECKING, Any
 
-from services.queue import counts
+from services.queue import counts, dead_letters
 from services.queue.database import Bulk
 from services.queue.domain import DUE_SHIFT, LANE_SHIFT, ZONE_SHIFT
 from services.queue.intake import SET_ZONE
+from services.queue.lane_counts import LaneChanges
 from services.queue.lanes import ENTRY_COLUMNS, Lane, entry_from, zone_of
 from services.queue.states import State
 from services.queue.transitions import Input, transition
@@ -21,10 +22,8 @@ DUE_BATCH_BYTES = 8 << 20
 EXPIRY_BATCH = 500
 # A zone is 4,096 events, a few milliseconds to read: between two of them others have their turn.
 ZONE_BATCH = 2
-DEAD_LETTER_BATCH = 500
 NEVER_MS = 1 << 62
 _DUE_ROW = transition(State.DELAYED, Input.DUE)
-_FORGOTTEN = transition(State.DEAD, Input.FORGET)
 _DUE = f"SELECT delayed_id, lane_id, {ENTRY_COLUMNS} FROM delayed WHERE delayed_id < ? ORDER BY delayed_id LIMIT ?"
 _INSERT = Bulk(f"INSERT INTO events (sequence, {ENTRY_COLUMNS}) VALUES {{rows}}", 17)
 _DELETE_DUE = Bulk("DELETE FROM delayed WHERE delayed_id IN ({rows})", 1)
@@ -66,10 +65,15 @@ def move_due(shard: "Shard") -> bool:
             values += (sequence, *row[2:])
             zone = zone_of(sequence)
             zones[zone] = min(row[3], zones.get(zone, row[3]))
+        changes = LaneChanges()
+        changes.events.update(lanes)
+        changes.delayed.subtract(lanes)
         with shard.transaction():
             _INSERT.run(shard.database.connection, values)
             _DELETE_DUE.run(shard.database.connection, [row[0] for row in rows])
             shard.database.connection.executemany(SET_ZONE, list(zones.items()))
+            changes.write(shard.database.connection)
+        changes.committed()
         now_ns = shard.wall_ns()
         for row, lane, sequence in zip(rows, lanes, sequences, strict=True):
             entry = entry_from((sequence, *row[2:]), lane)
@@ -129,19 +133,15 @@ def claim_expired(shard: "Shard") -> bool:
     return shard.next_expiry_ms <= now_ms and len(shard.expired) < EXPIRY_BATCH
 
 
-def drop_old(shard: "Shard") -> None:
-    """Drop outcomes and dead letters that were kept long enough."""
+def drop_old(shard: "Shard") -> bool:
+    """Drop outcomes and dead letters that were kept long enough; whether there are more of them."""
     for bucket_id in shard.outcomes.overdue(shard.now_ms):
         with shard.transaction():
             shard.outcomes.drop(bucket_id)
         shard.outcomes.dropped(bucket_id)
-    if shard.dead_count:
-        before_ms = shard.now_ms - shard.settings.dead_letter_keep_seconds * 1_000
-        with shard.transaction():
-            shard.database.connection.execute(
-                "DELETE FROM dead_letters WHERE dead_id IN "
-                "(SELECT dead_id FROM dead_letters ORDER BY dead_id LIMIT ?) AND dead_at_ms < ?",
-                (DEAD_LETTER_BATCH, before_ms),
-            )
-            changed = shard.database.connection.changes()
-        counts.moved(shard, _FORGOTTEN, changed)
+    before_ms = shard.now_ms - shard.settings.dead_letter_keep_seconds * 1_000
+    if not shard.dead_count or not dead_letters.any_before(shard, before_ms):
+        return False
+    with shard.transaction():
+        expired = dead_letters.expire(shard, before_ms)
+    return expired()

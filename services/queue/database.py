@@ -1,4 +1,4 @@
-"""One shard's SQLite file: opening, migrations, transactions, and statements that write many rows in one step.
+"""One shard's SQLite file: opening, transactions, and statements that write many rows in one step.
 
 apsw gives up the interpreter's lock at each step of a statement, and under load the event loop then keeps it for a
 whole turn. So rows are written by statements of many rows: measured beside a busy loop, 11 times the speed of
@@ -6,7 +6,7 @@ executemany.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +80,20 @@ class Bulk:
 class Database:
     """The one connection of a shard; used by one thread at a time."""
 
-    def __init__(self, path: Path, *, cache_bytes: int, create: bool = False) -> None:
+    def __init__(self, path: Path, *, cache_bytes: int) -> None:
         """Open the file. apsw.Error: it is missing, no database, or damaged in its first pages."""
-        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+        flags = apsw.SQLITE_OPEN_READWRITE
         self.path = path
         self.connection = apsw.Connection(str(path), flags=flags, statementcachesize=STATEMENT_CACHE)
         self.wal_pages = 0
-        c = self.connection
-        if create:
-            c.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        # Before the WAL is touched: then its index lives in this process's memory and nobody else can write.
-        c.execute("PRAGMA locking_mode = EXCLUSIVE")
-        c.execute("PRAGMA journal_mode = WAL")
-        c.execute("PRAGMA synchronous = FULL")
-        c.execute(f"PRAGMA cache_size = -{max(256, cache_bytes // 1024)}")
-        c.execute("PRAGMA temp_store = MEMORY")
-        c.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-        # Checkpoints are run by hand, after the answers of a transaction went out; the hook replaces SQLite's own.
-        c.execute("PRAGMA wal_autocheckpoint = 0")
-        c.set_wal_hook(self._on_wal)
-        # After a failed write nothing may be copied into the file on the way out; a clean end checkpoints by itself.
-        c.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._migrate()
+        # What reads from this connection and must end before it.
+        self.on_close: list[Callable[[], None]] = []
+        try:
+            self._set_up(self.connection, cache_bytes)
+        except BaseException:
+            # Its locks would be in the way of whoever looks at the file next.
+            self.connection.close()
+            raise
 
     def begin(self) -> None:
         """Start to write. DiskFull; apsw.Error."""
@@ -128,8 +120,21 @@ class Database:
         self.connection.wal_checkpoint(mode=mode)
         self.wal_pages = 0
 
+    def wal_frames(self) -> int:
+        """Frames of the WAL that SQLite takes as committed; nothing is copied."""
+        # The WAL is read at the first look into the file.
+        self.value("SELECT count(*) FROM sqlite_schema")
+        return self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
+
+    def leave_wal(self) -> None:
+        """Copy the WAL into the file and end WAL mode, durably."""
+        self.checkpoint(truncate=True)
+        self.connection.execute("PRAGMA journal_mode = DELETE")
+
     def close(self) -> None:
         """Close as it is; the WAL stays unless it was checkpointed."""
+        while self.on_close:
+            self.on_close.pop()()
         self.connection.close()
 
     def value(self, sql: str, bindings: Sequence[Any] = ()) -> Any:
@@ -173,13 +178,16 @@ class Database:
         self.wal_pages = pages
         return apsw.SQLITE_OK
 
-    def _migrate(self) -> None:
-        version = int(self.value("PRAGMA user_version") or 0)
-        migrations = sorted(SQL_DIRECTORY.glob("[0-9][0-9][0-9][0-9]_*.sql"))
-        if version > len(migrations):
-            raise ValueError(f"{self.path.name} has schema {version}, newer than this program's {len(migrations)}")
-        for number, migration in enumerate(migrations[version:], version + 1):
-            self.begin()
-            self.connection.execute(migration.read_text())
-            self.connection.execute(f"PRAGMA user_version = {number}")
-            self.commit()
+    def _set_up(self, c: apsw.Connection, cache_bytes: int) -> None:
+        # Before the WAL is touched: then its index lives in this process's memory and nobody else can write.
+        c.execute("PRAGMA locking_mode = EXCLUSIVE")
+        c.execute("PRAGMA journal_mode = WAL")
+        c.execute("PRAGMA synchronous = FULL")
+        c.execute(f"PRAGMA cache_size = -{max(256, cache_bytes // 1024)}")
+        c.execute("PRAGMA temp_store = MEMORY")
+        c.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
+        # Checkpoints are run by hand, after the answers of a transaction went out; the hook replaces SQLite's own.
+        c.execute("PRAGMA wal_autocheckpoint = 0")
+        c.set_wal_hook(self._on_wal)
+        # After a failed write nothing may be copied into the file on the way out; a clean end checkpoints by itself.
+        c.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

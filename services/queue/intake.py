@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from services.queue import counts
 from services.queue.database import Bulk
 from services.queue.domain import EnqueueBatch, EnqueueResult, Entry
+from services.queue.lane_counts import LaneChanges
 from services.queue.lanes import Lane, zone_of
 from services.queue.states import State
 from services.queue.transitions import Input, transition
@@ -41,8 +42,9 @@ _ENQUEUED = transition(State.GONE, Input.ENQUEUE)
 class Intake:
     """Writes the batches of one drain; `committed` makes them visible in memory."""
 
-    def __init__(self, shard: "Shard") -> None:
+    def __init__(self, shard: "Shard", changes: LaneChanges) -> None:
         self._shard = shard
+        self._changes = changes
         self._results: list[tuple[EnqueueBatch, EnqueueResult]] = []
         self._inserted: list[tuple[Entry, Lane]] = []
         self._new_lanes: list[Lane] = []
@@ -89,6 +91,7 @@ class Intake:
         for entry, result in repeats:
             first = owners[entry.request_id][0]
             _judge(entry, stored.get(entry.request_id, first.body_hash), result)
+        self._changes.events.update(lane for _, lane in self._inserted)
         self._write_zones()
 
     def committed(self) -> list[EnqueueBatch]:

@@ -24,6 +24,7 @@ class Lane:
     """One function of one tenant. The window holds its available events up to `window_end`; the rest is on disk."""
 
     __slots__ = (
+        "delayed",
         "depth",
         "function_name",
         "is_parked",
@@ -38,13 +39,17 @@ class Lane:
         "zone_expires_at_ms",
     )
 
-    def __init__(self, lane_id: int, tenant_id: str, function_name: str, last_sequence: int, depth: int) -> None:
+    def __init__(
+        self, lane_id: int, tenant_id: str, function_name: str, last_sequence: int, depth: int, delayed: int
+    ) -> None:
         self.lane_id = lane_id
         self.tenant_id = tenant_id
         self.function_name = function_name
         self.key = (tenant_id, function_name)
         # Rows in the events table, leased ones included.
         self.depth = depth
+        # Rows in the delayed table.
+        self.delayed = delayed
         self.leased = 0
         self.ready: deque[Entry] = deque()
         self.last_sequence = last_sequence
@@ -81,15 +86,11 @@ class Lanes:
 
     def load(self) -> int:
         """Take stock of the file; returns the rows in the events table."""
-        # The unique index is the smallest structure that has every sequence.
-        counts = self._database.rows(
-            f"SELECT sequence >> {LANE_SHIFT}, count(*) FROM events INDEXED BY events_by_request_id GROUP BY 1"
-        )
-        for lane_id, depth in counts:
-            self._load_lane(lane_id, depth)
-        for lane_id, count in self._database.rows("SELECT lane_id, count(*) FROM delayed GROUP BY 1"):
-            self.count_tenant(self.get_by_id(lane_id).tenant_id, count)
-        return sum(depth for _, depth in counts)
+        # The others have none.
+        counts = self._database.rows("SELECT lane_id, events, delayed FROM lane_counts WHERE events > 0 OR delayed > 0")
+        for lane_id, depth, delayed in counts:
+            self._load_lane(lane_id, depth, delayed)
+        return sum(depth for _, depth, _ in counts)
 
     def get(self, tenant_id: str, function_name: str) -> Lane | None:
         """The lane if the shard ever had it."""
@@ -99,7 +100,7 @@ class Lanes:
                 "SELECT lane_id FROM lanes WHERE tenant_id = ? AND function_name = ?", (tenant_id, function_name)
             )
             if lane_id is not None:
-                lane = self._load_lane(lane_id, 0)
+                lane = self._load_lane(lane_id, 0, 0)
         return lane
 
     def create(self, tenant_id: str, function_name: str) -> Lane | None:
@@ -110,11 +111,11 @@ class Lanes:
             "INSERT INTO lanes (tenant_id, function_name) VALUES (?, ?)", (tenant_id, function_name)
         )
         lane_id = self._database.connection.last_insert_rowid()
-        return self._keep(Lane(lane_id, tenant_id, function_name, lane_id << LANE_SHIFT, 0))
+        return self._keep(Lane(lane_id, tenant_id, function_name, lane_id << LANE_SHIFT, 0, 0))
 
     def get_by_id(self, lane_id: int) -> Lane:
         """The lane of a row."""
-        return self._by_id.get(lane_id) or self._load_lane(lane_id, 0)
+        return self._by_id.get(lane_id) or self._load_lane(lane_id, 0, 0)
 
     def forget(self, lane: Lane) -> None:
         """Drop a lane from memory: it is empty, or its creation was rolled back."""
@@ -126,7 +127,7 @@ class Lanes:
     def drop_idle(self) -> None:
         """Forget empty lanes when there are many."""
         if len(self.by_key) > MAX_IDLE_LANES:
-            for lane in [lane for lane in self.by_key.values() if lane.depth == 0 and not lane.leased]:
+            for lane in [lane for lane in self.by_key.values() if not (lane.depth or lane.delayed or lane.leased)]:
                 self.forget(lane)
 
     def count_tenant(self, tenant_id: str, change: int) -> None:
@@ -227,16 +228,17 @@ class Lanes:
                 return True
         return False
 
-    def _load_lane(self, lane_id: int, depth: int) -> Lane:
+    def _load_lane(self, lane_id: int, depth: int, delayed: int) -> Lane:
         tenant_id, function_name = self._database.rows(
             "SELECT tenant_id, function_name FROM lanes WHERE lane_id = ?", (lane_id,)
         )[0]
         first = lane_id << LANE_SHIFT
         last = self._database.value("SELECT max(sequence) FROM events WHERE sequence <= ?", (first | PLACE_MASK,))
-        lane = Lane(lane_id, tenant_id, function_name, max(first, last or 0), depth)
+        lane = Lane(lane_id, tenant_id, function_name, max(first, last or 0), depth, delayed)
         self._keep(lane)
+        if depth or delayed:
+            self.count_tenant(tenant_id, depth + delayed)
         if depth:
-            self.count_tenant(tenant_id, depth)
             self.offer(lane)
         return lane
 

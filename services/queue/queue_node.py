@@ -30,6 +30,7 @@ class QueueNode:
             node_id=settings.node_id,
             depth_interval_ms=settings.depth_interval_ms,
             pending_max_bytes=settings.pending_max_bytes,
+            redrive_per_second=settings.redrive_per_second,
         )
         self._telemetry = QueueTelemetry(self._node.tracer, self._node.metrics, self.shards.numbers)
         self.shards.on_drained = self._on_drained

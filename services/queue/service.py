@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -10,6 +11,8 @@ from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 from services.queue import dead_letters, status
 from services.queue.counts import DrainReport
 from services.queue.offers import Offers
+from services.queue.redriving import Redriver
+from services.queue.shard_tools import ShardToolsService
 from services.queue.shards import Shards
 from services.queue.streams import EnqueueStream, LeaseStream, PendingBytes, SettleStream
 from services.queue.writer import ShardWriter
@@ -23,6 +26,7 @@ DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
 DEFAULT_BULK = 1_000
 MAX_BULK = 10_000
+DEFAULT_REDRIVE_PER_SECOND = 500
 MIN_INTERVAL_MS = 10
 MAX_INTERVAL_MS = 10_000
 
@@ -57,12 +61,20 @@ def register(service: "QueueService", server: Any) -> None:
     server.add_registered_method_handlers(SERVICE_NAME, handlers)
 
 
-class QueueService(queue_pb2_grpc.QueueServiceServicer):
+class QueueService(ShardToolsService):
     """See protos/evenflow/queue/v1/queue.proto."""
 
     def __init__(
-        self, shards: Shards, clock: Clock, *, node_id: str, depth_interval_ms: int, pending_max_bytes: int
+        self,
+        shards: Shards,
+        clock: Clock,
+        *,
+        node_id: str,
+        depth_interval_ms: int,
+        pending_max_bytes: int,
+        redrive_per_second: int = DEFAULT_REDRIVE_PER_SECOND,
     ) -> None:
+        super().__init__()
         self._shards = shards
         self._clock = clock
         self._node_id = node_id
@@ -70,6 +82,7 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
         self._pending = PendingBytes(pending_max_bytes)
         self._offers = Offers(shards)
         self._watchers: set[Wakeup] = set()
+        self._redriver = Redriver(clock, redrive_per_second)
 
     def note_drained(self, _shard_id: int, _report: DrainReport) -> None:
         """A shard's numbers may have changed."""
@@ -159,8 +172,14 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
                 raise invalid("page_token is not one of ours")
             after_id = int(request.page_token[:19] or 0)
             writer = self._shards.get(request.filter.shard_id)
-            page, next_id = await writer.call(lambda shard: dead_letters.page(shard, which, after_id, limit))
-            return queue_pb2.ListDeadLettersResponse(dead_letters=page, next_page_token=str(next_id or ""))
+            found: list[queue_pb2.DeadLetterEntry] = []
+            while True:
+                some = partial(dead_letters.page, which=which, after_id=after_id, limit=limit - len(found))
+                page, after_id = await writer.call(some)
+                found += page
+                if not after_id or len(found) >= limit:
+                    break
+            return queue_pb2.ListDeadLettersResponse(dead_letters=found, next_page_token=str(after_id or ""))
         except EvenflowError as e:
             await abort(context, e)
 
@@ -183,20 +202,17 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
     ) -> queue_pb2.RedriveDeadLettersResponse:
         """See the contract."""
         try:
-            left = _size(request.max_events, DEFAULT_BULK, MAX_BULK, "max_events")
+            limit = _size(request.max_events, DEFAULT_BULK, MAX_BULK, "max_events")
             which = _filter(request.filter)
             writer = self._shards.get(request.filter.shard_id)
-            total = 0
-            while left > 0:
-                part = min(left, dead_letters.REDRIVE_BATCH)
+
+            async def move(after_id: int, count: int) -> dead_letters.Moved:
                 moved: Any = await writer.call(
-                    lambda shard, part=part: dead_letters.redrive(shard, which, part),  # type: ignore[misc]
-                    writes=True,
+                    lambda shard: dead_letters.redrive(shard, which, count, after_id), writes=True
                 )
-                total += moved
-                left -= part
-                if moved < part:
-                    break
+                return moved  # type: ignore[no-any-return]  # what the returned callable told
+
+            total = await self._redriver.run(writer.shard_id, limit, request.max_per_second, move)
             return queue_pb2.RedriveDeadLettersResponse(redriven=total)
         except EvenflowError as e:
             await abort(context, e)
@@ -209,8 +225,15 @@ class QueueService(queue_pb2_grpc.QueueServiceServicer):
             limit = _size(request.max_events, DEFAULT_BULK, MAX_BULK, "max_events")
             which = _filter(request.filter)
             writer = self._shards.get(request.filter.shard_id)
-            gone: Any = await writer.call(lambda shard: dead_letters.purge(shard, which, limit), writes=True)
-            return queue_pb2.PurgeDeadLettersResponse(purged=gone)
+            total = after_id = 0
+            while total < limit:
+                gone: Any = await writer.call(
+                    partial(dead_letters.purge, which=which, limit=limit - total, after_id=after_id), writes=True
+                )
+                total, after_id = total + gone, gone.next_id
+                if not after_id:
+                    break
+            return queue_pb2.PurgeDeadLettersResponse(purged=total)
         except EvenflowError as e:
             await abort(context, e)
 

@@ -37,6 +37,13 @@ class QueueSettings(NodeSettings):
         maximum=315_360_000,
         help="How long a dead letter is kept; 14 days.",
     )
+    redrive_per_second: int = setting(
+        "queue.redrive_per_second",
+        500,
+        minimum=1,
+        maximum=100_000,
+        help="Most dead letters of a shard that are redriven a second.",
+    )
     depth_interval_ms: int = setting(
         "queue.depth_interval_ms", 50, minimum=10, maximum=10_000, help="Shortest time between two depth reports."
     )

@@ -17,6 +17,7 @@ from services.queue.domain import (
     SettleBatch,
     SettleResult,
 )
+from services.queue.lane_counts import LaneChanges
 from services.queue.lanes import Lane
 from services.queue.outcomes import outcome_row
 from services.queue.progress import handover_after, progress_after, progress_after_loss
@@ -61,8 +62,9 @@ MAX_DEAD_RESPONSE_BYTES = 65_536
 class Settlement:
     """Applies the settlements of one drain: the writes first, memory once they are durable."""
 
-    def __init__(self, shard: "Shard") -> None:
+    def __init__(self, shard: "Shard", changes: LaneChanges) -> None:
         self._shard = shard
+        self._changes = changes
         self._results: list[tuple[SettleBatch, SettleResult]] = []
         # (entry, progress after, handover after, the transition)
         self._moves: list[tuple[Entry, Progress | None, bytes | None, Transition]] = []
@@ -140,6 +142,8 @@ class Settlement:
             _BURY.run(connection, self._deaths)
         if self._deleted:
             _DELETE.run(connection, self._deleted)
+            self._changes.events.subtract(entry.lane for entry, _, _, row in self._moves if row.moves_row)
+            self._changes.delayed.update(entry.lane for entry, _, _, row in self._moves if row.delayed)
         if self._outcomes:
             self._shard.outcomes.write(self._outcomes, self._shard.now_ms)
 

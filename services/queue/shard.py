@@ -28,6 +28,7 @@ from services.queue.domain import (
     Wake,
 )
 from services.queue.intake import FULL_RETRY_MS, Intake
+from services.queue.lane_counts import LaneChanges
 from services.queue.lanes import Lane, Lanes
 from services.queue.lease_wire import LeaseBatch
 from services.queue.leases import Leases
@@ -45,6 +46,8 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
 HOUSEKEEPING_MS = 1_000
+# While more was kept too long than one turn drops.
+DROP_AGAIN_MS = 50
 log = logging.getLogger(__name__)
 
 
@@ -93,7 +96,7 @@ class Shard:
         self.event_count = self.lanes.load()
         self.outcomes.load()
         count = database.value
-        self.delayed_count = int(count("SELECT count(*) FROM delayed"))
+        self.delayed_count = int(count("SELECT coalesce(sum(delayed), 0) FROM lane_counts"))
         self.dead_count = int(count("SELECT count(*) FROM dead_letters"))
         self.handover_count = int(count("SELECT count(*) FROM events WHERE handover IS NOT NULL")) + int(
             count("SELECT count(*) FROM delayed WHERE handover IS NOT NULL")
@@ -222,13 +225,15 @@ class Shard:
         completions: list[Completion],
         report: DrainReport,
     ) -> None:
-        intake, settlement = Intake(self), Settlement(self)
+        changes = LaneChanges()
+        intake, settlement = Intake(self, changes), Settlement(self, changes)
         settlement.add(settles)
         try:
             if enqueues or settlement.has_writes:
                 self.database.begin()
                 intake.write(enqueues)
                 settlement.write()
+                changes.write(self.database.connection)
                 started_ms = self._clock.monotonic_ms()
                 with self._turns.given_away():
                     self.database.commit()
@@ -241,6 +246,7 @@ class Shard:
             return
         stored = intake.committed()
         settlement.committed()
+        changes.committed()
         for batch, result in intake.replies():
             completions.append((batch.reply, (result,)))
         for settle_batch, settle_result in settlement.replies():
@@ -307,17 +313,19 @@ class Shard:
     def _end_leases(self, entries: list[Entry], given: Input) -> None:
         if not entries:
             return
-        settlement = Settlement(self)
+        changes = LaneChanges()
+        settlement = Settlement(self, changes)
         settlement.add_ended(entries, given)
         try:
             if settlement.has_writes:
                 with self.transaction():
                     settlement.write()
+                    changes.write(self.database.connection)
         except (DiskFull, apsw.FullError):
             # The deliveries could not be counted; the events are available again all the same.
             settlement.rolled_back()
             self.is_disk_full = True
-            settlement = Settlement(self)
+            settlement = Settlement(self, LaneChanges())
             settlement.add_ended(entries, Input.UNCOUNTED)
         settlement.committed()
 
@@ -340,7 +348,8 @@ class Shard:
             self.has_more = False
 
     def _keep_house(self) -> None:
-        ageing.drop_old(self)
+        if ageing.drop_old(self):
+            self._next_housekeeping_ms -= HOUSEKEEPING_MS - DROP_AGAIN_MS
         self.lanes.drop_idle()
         self._used_bytes = self.database.used_bytes()
         self.file_bytes = self.database.file_bytes()

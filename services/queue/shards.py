@@ -1,6 +1,7 @@
 """The shards of one node: which are ours by the shard map, opened, closed and looked up."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -8,15 +9,28 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import apsw
 from evenflow.control.v1 import resources_pb2
 from evenflow.queue.v1 import queue_pb2
 
 from services.queue import transfer
 from services.queue.counts import DrainReport, ShardStats
-from services.queue.database import require_safe_sqlite
+from services.queue.database import DiskFull, require_safe_sqlite
 from services.queue.domain import FreeLeases, Wake
-from services.queue.identity import Manifest, ShardDamaged, ShardRecord, close_verified, lock, open_verified, shard_path
+from services.queue.file_watch import FileWatch
+from services.queue.identity import (
+    Manifest,
+    ShardDamaged,
+    ShardRecord,
+    check_pages,
+    close_verified,
+    lock,
+    note_numbers,
+    open_verified,
+    shard_path,
+)
 from services.queue.keeper import Courier, Keeper, NoCourier, Progress
+from services.queue.losses import known_from
 from services.queue.marks import Marks
 from services.queue.moves import Place, Step, Told, next_step, why_not_to_open
 from services.queue.sessions import PollerSession, Sessions
@@ -30,6 +44,8 @@ from services.shared.errors import EvenflowError, Reason
 FILE_CHECK_SECONDS = 1.0
 # Files that are fetched at once: more would only share the disk.
 MAX_FETCHES = 2
+# How old the manifest's numbers of a busy shard may be, and with them how much an unnoticed roll-back may lose.
+NOTE_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -55,8 +71,9 @@ class Shards:
         self._locks: dict[int, int] = {}
         # Shards by the newest map.
         self._sharers = 1
-        self._inodes: dict[int, int] = {}
+        self._watches: dict[int, FileWatch] = {}
         self._checked: dict[int, float] = {}
+        self._noted: dict[int, float] = {}
         # The durable marks of moves.
         self.marks = Marks(self._directory, self._manifest)
         self._told: dict[int, Told] = {}
@@ -269,23 +286,44 @@ class Shards:
         record = self._manifest.records.get(shard_id)
         return record is not None and record.place == Place.FETCHED
 
-    def _open(self, shard_id: int) -> ShardWriter:
+    def _open(self, shard_id: int, after: ShardWriter | None = None) -> ShardWriter:
         writer = ShardWriter(
             shard_id,
-            open_shard=lambda: self._open_shard(shard_id),
+            open_shard=lambda is_suspect: self._open_shard(shard_id, is_suspect),
             close_shard=self._close_shard,
             check_file=self._check_file,
+            release_file=lambda: self._unlock(shard_id),
             on_drained=self._note_drained,
             turns=self._turns,
         )
         self._writers[shard_id] = writer
-        writer.start()
+        writer.start(after)
         return writer
+
+    async def reopen(self, shard_id: int) -> ShardWriter:
+        """Try a quarantined shard again, such as after a repair. EvenflowError SHARD_UNAVAILABLE, RESOURCE_CONFLICT."""
+        old = self._writers.get(shard_id)
+        if old is None:
+            self.get(shard_id)
+        elif old.state != queue_pb2.SHARD_STATE_QUARANTINED:
+            message = f"shard {shard_id} is not quarantined: there is nothing to open again"
+            raise EvenflowError(Reason.ERROR_REASON_RESOURCE_CONFLICT, message)
+        else:
+            fresh = self._open(shard_id, after=old)
+            await fresh.opened.wait()
+        return self._writers[shard_id]
+
+    def scratch_path(self, shard_id: int) -> Path:
+        """Where a copy of a shard may stand for a while; one that a killed node left is removed."""
+        found = self._directory / f"check-{shard_id:04d}-{self._random.getrandbits(32):08x}.tmp"
+        for old in self._directory.glob(f"check-{shard_id:04d}-*.tmp*"):
+            old.unlink(missing_ok=True)
+        return found
 
     def _note_drained(self, shard_id: int, report: DrainReport) -> None:
         self.on_drained(shard_id, report)
 
-    def _open_shard(self, shard_id: int) -> Shard:
+    def _open_shard(self, shard_id: int, is_suspect: bool) -> Shard:
         path = shard_path(self._directory, shard_id)
         reason = why_not_to_open(shard_id, self._told.get(shard_id), self._manifest.records.get(shard_id))
         if reason is not None:
@@ -294,32 +332,61 @@ class Shards:
             self._locks[shard_id] = lock(path.with_suffix(".lock"))
         # A node's memory is divided when a shard is opened; those that are open keep what they have.
         settings = self._settings.shared_by(self._sharers)
+        if is_suspect and shard_id in self._manifest.records:
+            check_pages(self._directory, shard_id, self._manifest.records[shard_id], settings.cache_bytes)
         with self._manifest.lock:
             database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes)
-        self._inodes[shard_id] = path.stat().st_ino
+        self._watches[shard_id] = FileWatch(path)
+        self._noted[shard_id] = time.monotonic()
         boot_number = self._random.getrandbits(31)
         return Shard(shard_id, database, settings, self._clock, self.sessions, boot_number, self.wake, self._turns)
 
     def _close_shard(self, shard: Shard, is_whole: bool) -> None:
+        # Of a file that failed, too: when it does not open again its loss has a name.
+        self._manifest.records[shard.shard_id].known = known_from(shard.stats(), self._clock.wall_ms())
         if is_whole:
             with self._manifest.lock:
                 close_verified(shard.database, shard.shard_id, self._manifest)
-            os.close(self._locks.pop(shard.shard_id))
-        else:
-            shard.database.close()
+            self._unlock(shard.shard_id)
+            return
+        shard.database.close()
+        with self._manifest.lock:
+            self._manifest.save()
+
+    def _unlock(self, shard_id: int) -> None:
+        """Let a repair have the file."""
+        descriptor = self._locks.pop(shard_id, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _check_file(self, shard: Shard) -> None:
-        """ShardDamaged: somebody removed or replaced the file under us."""
+        """ShardDamaged: somebody removed, replaced or cut the file under us. apsw.Error: it cannot be written."""
         now = time.monotonic()
         if now - self._checked.get(shard.shard_id, 0.0) < FILE_CHECK_SECONDS:
             return
         self._checked[shard.shard_id] = now
-        path = shard_path(self._directory, shard.shard_id)
-        try:
-            found = path.stat().st_ino
-        except FileNotFoundError:
-            found = 0
-        if found != self._inodes[shard.shard_id]:
+        fault = self._watches[shard.shard_id].find_fault(shard.database.wal_pages)
+        if fault is not None:
             raise ShardDamaged(
-                f"{path.name} was removed or replaced while it was open; {shard.depth} events were in it"
+                f"{fault} while it was open; {shard.depth} unfinished events and {shard.dead_count} dead letters "
+                "were in it"
             )
+        if now - self._noted[shard.shard_id] >= NOTE_SECONDS:
+            self._noted[shard.shard_id] = now
+            self._note_numbers(shard)
+
+    def _note_numbers(self, shard: Shard) -> None:
+        manifest = self._manifest
+        record, numbers = manifest.records[shard.shard_id], known_from(shard.stats(), self._clock.wall_ms())
+        is_changed = {**record.known, "at_ms": 0} != {**numbers, "at_ms": 0}
+        if is_changed and not shard.is_disk_full:
+            with contextlib.suppress(DiskFull, apsw.FullError):
+                note_numbers(shard.database, record, shard.stats(), self._clock.wall_ms())
+        # One save serves all shards; a shard that is being opened has the manifest: the next one does it.
+        if time.monotonic() - manifest.saved_at >= NOTE_SECONDS and manifest.lock.acquire(blocking=False):
+            try:
+                manifest.save()
+            except OSError as e:
+                log.warning("the manifest's numbers could not be saved: %s", e)
+            finally:
+                manifest.lock.release()

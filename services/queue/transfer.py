@@ -11,7 +11,8 @@ from pathlib import Path
 
 import apsw
 
-from services.queue.identity import QUICK_CHECK_MAX_BYTES, ShardRecord, shard_path, sync_directory
+from services.queue.identity import QUICK_CHECK_MAX_BYTES, ShardRecord, shard_path
+from services.queue.paths import sync_directory
 
 CHUNK_BYTES = 1 << 20
 # What is left free on the volume beside a copy.

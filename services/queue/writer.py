@@ -4,6 +4,8 @@ import asyncio
 import logging
 import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -30,6 +32,11 @@ T = TypeVar("T")
 # Bounds of one transaction.
 MAX_DRAIN_EVENTS = 4_000
 MAX_DRAIN_BYTES = 16 << 20
+# Opened anew so often within the window, the shard is quarantined: a damage that no check finds must not spin.
+MAX_REOPENS = 5
+REOPEN_WINDOW_SECONDS = 60.0
+# After these every page is checked before the shard is served again.
+SUSPICIOUS = (apsw.CorruptError, apsw.NotADBError)
 State = queue_pb2.ShardState
 UNAVAILABLE_RETRY_MS = 500
 # No command: the shard drains because it is time.
@@ -44,13 +51,15 @@ class ShardWriter:
         self,
         shard_id: int,
         *,
-        open_shard: Callable[[], Shard],
+        open_shard: Callable[[bool], Shard],
         close_shard: Callable[[Shard, bool], None],
         check_file: Callable[[Shard], None],
+        release_file: Callable[[], None],
         on_drained: Callable[[int, DrainReport], None],
         turns: Turns,
     ) -> None:
-        """`close_shard` is told whether the file is whole; `check_file` raises ShardDamaged when it is gone."""
+        """`open_shard` is told whether the file showed damage, `close_shard` whether it is whole; `check_file` raises
+        ShardDamaged when it is gone; `release_file` lets somebody else repair it."""
         self.shard_id = shard_id
         self.state: queue_pb2.ShardState.ValueType = State.SHARD_STATE_OPENING
         self.state_reason = ""
@@ -59,6 +68,7 @@ class ShardWriter:
         self._open_shard = open_shard
         self._close_shard = close_shard
         self._check_file = check_file
+        self._release_file = release_file
         self._on_drained = on_drained
         self._turns = turns
         self._loop = asyncio.get_running_loop()
@@ -67,9 +77,14 @@ class ShardWriter:
         self._ended = asyncio.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"shard-{shard_id}", daemon=True)
+        self._after: ShardWriter | None = None
+        self._is_suspect = False
+        # When the shard was opened anew lately, on the monotonic clock.
+        self._reopens: deque[float] = deque(maxlen=MAX_REOPENS)
 
-    def start(self) -> None:
-        """Open the file and serve, on a thread of its own."""
+    def start(self, after: "ShardWriter | None" = None) -> None:
+        """Open the file and serve, on a thread of its own; once `after`, which is quarantined, has ended."""
+        self._after = after
         self._thread.start()
 
     def submit(self, command: Command) -> None:
@@ -128,8 +143,16 @@ class ShardWriter:
             if command is not None:
                 self._fail([command], was_tried=False)
 
+    def end(self) -> None:
+        """Close the file and wait for the thread; not for the loop."""
+        self._inbox.put(None)
+        self._thread.join()
+
     def _run(self) -> None:
         try:
+            if self._after is not None:
+                self._after.end()
+                self._after = None
             while self._serve_until_failure():
                 log.warning("opening the shard anew", extra={"shard_id": self.shard_id})
         except BaseException:
@@ -141,7 +164,7 @@ class ShardWriter:
     def _serve_until_failure(self) -> bool:
         """Open and serve; True when the shard has to be opened anew."""
         try:
-            shard = self._open_shard()
+            shard = self._open_shard(self._is_suspect)
         except (ShardDamaged, apsw.Error, OSError, ValueError) as e:
             self._quarantine(str(e))
             return False
@@ -173,7 +196,10 @@ class ShardWriter:
             self._set_state(State.SHARD_STATE_OPENING, str(e))
             self._fail(commands)
             self._close(shard, is_whole=False)
-            return not is_stopping
+            if is_stopping:
+                return False
+            self._is_suspect = isinstance(e, SUSPICIOUS) or isinstance(e.__cause__, SUSPICIOUS)
+            return self._may_reopen(e, shard)
         self._close(shard, is_whole=True)
         return False
 
@@ -209,8 +235,21 @@ class ShardWriter:
                 return commands, False
         return commands, True
 
+    def _may_reopen(self, error: Exception, shard: Shard) -> bool:
+        """Whether to open the shard anew; one that fails again and again is set aside."""
+        now = time.monotonic()
+        if len(self._reopens) == MAX_REOPENS and now - self._reopens[0] < REOPEN_WINDOW_SECONDS:
+            self._quarantine(
+                f"it failed {MAX_REOPENS + 1} times within {REOPEN_WINDOW_SECONDS:.0f} s, at last with: {error}; "
+                f"{shard.depth} unfinished events and {shard.dead_count} dead letters are in it"
+            )
+            return False
+        self._reopens.append(now)
+        return True
+
     def _quarantine(self, reason: str) -> None:
         log.error("quarantined: %s", reason, extra={"shard_id": self.shard_id})
+        self._release_file()
         self.stats = None
         self._set_state(State.SHARD_STATE_QUARANTINED, reason)
         # Whoever asked while the file was being opened is told; until the end, as callers may be in flight.

@@ -9,9 +9,10 @@ from pathlib import Path
 from evenflow.common.v1.event_pb2 import Event
 from evenflow.queue.v1 import queue_pb2
 
-from services.queue import dead_letters
+from services.queue import dead_letters, lane_counts
 from services.queue.database import DiskFull
 from services.queue.domain import Call, Cause, FreeLeases, Settle
+from services.queue.lanes import resident_size
 from services.queue.outcomes import CLOCK_SKEW_MS
 from services.queue.steady_clock import MAX_SLEW
 from services.queue.transitions import TRANSITIONS
@@ -295,8 +296,10 @@ class Steps:
         in_events = [known for known in live if LIVE_ROWS[known.state] == "events"]
         depths = Counter((known.sent.tenant_id, known.sent.function_name) for known in in_events)
         assert {key: lane.depth for key, lane in shard.lanes.by_key.items() if lane.depth} == depths
+        stored = "SELECT lane_id, events, delayed FROM lane_counts WHERE events > 0 OR delayed > 0 ORDER BY 1"
+        assert shard.database.rows(stored) == shard.database.rows(f"{lane_counts.COUNTED} ORDER BY 1")
         windows = [entry for lane in shard.lanes.by_key.values() for entry in lane.ready]
-        assert shard.lanes.resident_bytes == sum(entry.event_bytes for entry in windows if entry.event is not None)
+        assert shard.lanes.resident_bytes == sum(map(resident_size, windows))
         assert shard.outcomes.rows == len(self.model.of("SUCCEEDED", "FAILED"))
         for poller in POLLERS:
             mine = Counter(k.sent.function_name for k in self.model.leased() if k.poller == poller)

@@ -1,0 +1,164 @@
+"""A file that is damaged under an open node: that one shard is set aside with the reason, the others go on."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evenflow.common.v1 import errors_pb2
+from evenflow.queue.v1 import queue_pb2
+
+from services.queue import identity, shards, writer
+from services.queue.paths import shard_path
+from services.queue.shard import Shard
+from tests.integration.queue.test_queue_service import Fleet
+from tests.kit.waiting import eventually, until
+from tests.unit.queue.test_damage_at_start import overwrite
+
+PAGE = 4_096
+EVENTS = 1_500
+QUARANTINED = queue_pb2.SHARD_STATE_QUARANTINED
+
+
+@pytest.fixture
+async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+    monkeypatch.setattr(shards, "FILE_CHECK_SECONDS", 0.05)
+    made = Fleet(run_dir)
+    await made.start()
+    await made.shards.apply(1, ["queue-0", "queue-0", "queue-1"])
+    yield made
+    await made.stop()
+
+
+async def fill(fleet: Fleet, count: int) -> None:
+    """Events in shard 0, copied from the WAL into its file, and out of the page cache."""
+    for _ in range(0, count, 500):
+        await fleet.enqueue(*(fleet.event() for _ in range(min(500, count))))
+
+    def settle_down(shard: Shard) -> None:
+        shard.database.checkpoint(truncate=True)
+        shard.database.connection.execute("PRAGMA shrink_memory")
+
+    await fleet.shards.get(0).call(settle_down)
+
+
+async def quarantined(fleet: Fleet) -> str:
+    """Until shard 0 is set aside; the reason as users see it. The other shard serves all the while."""
+    await eventually(lambda: next(iter(fleet.shards)).state == QUARANTINED, 20)
+    refused = await fleet.enqueue(fleet.event())
+    assert refused.refusal.reason == errors_pb2.ERROR_REASON_SHARD_UNAVAILABLE
+    assert not (await fleet.enqueue(fleet.event(1), shard_id=1)).HasField("refusal")
+    described = await fleet.stub.DescribeShards(queue_pb2.DescribeShardsRequest(), metadata=fleet.peer.metadata)
+    return str(described.shards[0].state_reason)
+
+
+def replace(path: Path) -> None:
+    """An exact copy is another file all the same: what we write goes into the old one."""
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "removed": (lambda path: path.unlink(), "shard-0000.db was removed or replaced"),
+    "replaced": (replace, "shard-0000.db was removed or replaced"),
+    "cut": (lambda path: os.truncate(path, path.stat().st_size - PAGE), "shard-0000.db was cut"),
+    "emptied": (lambda path: os.truncate(path, 0), "shard-0000.db was cut "),
+    "wal removed": (lambda path: Path(f"{path}-wal").unlink(), "shard-0000.db-wal was removed"),
+}
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+async def test_files_that_change_under_an_open_shard(fleet: Fleet, fault: str) -> None:
+    """Seen without anybody touching the shard; the reason says how much was in it."""
+    await fill(fleet, 5)
+    act, words = FAULTS[fault]
+    act(shard_path(fleet.folder / "queue" / "queue-0", 0))
+    reason = await quarantined(fleet)
+    assert words in reason and "5 unfinished events and 0 dead letters" in reason
+
+
+async def test_a_wal_that_is_cut_under_an_open_shard(fleet: Fleet) -> None:
+    await fill(fleet, 5)
+    log = Path(f"{shard_path(fleet.folder / 'queue' / 'queue-0', 0)}-wal")
+    await fleet.enqueue(fleet.event())
+    os.truncate(log, log.stat().st_size - PAGE)
+    assert "shard-0000.db-wal was cut from" in await quarantined(fleet)
+
+
+async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failed read closes the file; the look at every page that follows says what is wrong, once, for good."""
+    checked: list[int] = []
+    check_pages = identity.check_pages
+
+    def counted(folder: Path, shard_id: int, *more: Any) -> None:
+        checked.append(shard_id)
+        check_pages(folder, shard_id, *more)
+
+    monkeypatch.setattr(shards, "check_pages", counted)
+    await fill(fleet, EVENTS)
+    path = shard_path(fleet.folder / "queue" / "queue-0", 0)
+    leaves = await fleet.shards.get(0).call(
+        lambda shard: shard.database.rows(
+            "SELECT pageno FROM dbstat WHERE name = 'events' AND pagetype = 'leaf' ORDER BY path"
+        )
+    )
+    await fill(fleet, 0)
+    number = leaves[len(leaves) * 3 // 4][0]
+    overwrite(path, (number - 1) * PAGE, os.urandom(PAGE))
+    poller = await fleet.poller(100)
+    leases = len((await asyncio.wait_for(poller.read(), 5)).leases)
+    await poller.write(queue_pb2.LeaseRequest(credit=queue_pb2.LeaseCredit(events=EVENTS, bytes=1 << 26)))
+    reason = await quarantined(fleet)
+    assert "corrupt" in reason and f"held {EVENTS} unfinished events" in reason
+    assert checked == [0] and 0 < leases < EVENTS
+
+
+async def test_damage_that_no_check_finds_does_not_spin(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row whose page is well-formed and whose event is not: opened anew a bounded number of times, then set aside."""
+    opened: list[int] = []
+    open_verified = identity.open_verified
+
+    def counted(folder: Path, shard_id: int, *more: Any) -> Any:
+        opened.append(shard_id)
+        return open_verified(folder, shard_id, *more)
+
+    monkeypatch.setattr(shards, "open_verified", counted)
+    await fleet.enqueue(*(fleet.event() for _ in range(3)))
+
+    def spoil(shard: Shard) -> None:
+        shard.database.connection.execute("UPDATE events SET event = x'ff'")
+        for lane in shard.lanes.by_key.values():
+            shard.lanes.evict(lane)
+
+    await fleet.shards.get(0).call(spoil, writes=True)
+    await fleet.poller(1_000)
+    reason = await quarantined(fleet)
+    assert f"failed {writer.MAX_REOPENS + 1} times" in reason and "3 unfinished events" in reason
+    assert opened == [0] * writer.MAX_REOPENS
+
+
+async def test_the_numbers_in_the_manifest_follow_a_running_shard(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a loss can be named; nothing is written for a shard in which nothing changed."""
+    monkeypatch.setattr(shards, "NOTE_SECONDS", 0.1)
+    manifest = fleet.folder / "queue" / "queue-0" / "manifest.json"
+    await fleet.enqueue(*(fleet.event() for _ in range(7)))
+    await eventually(lambda: '"depth": 7' in manifest.read_text())
+    before = manifest.read_text()
+
+    async def is_noted() -> bool:
+        return await stamp() > 0
+
+    async def stamp() -> int:
+        found = await fleet.shards.get(1).call(lambda shard: shard.database.get_meta("stamp"))
+        return int(found or 0)
+
+    await until(is_noted)
+    await fleet.enqueue(fleet.event())
+    await eventually(lambda: '"depth": 8' in manifest.read_text())
+    assert before != manifest.read_text()
+    assert await stamp() == 1
