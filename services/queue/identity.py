@@ -266,7 +266,8 @@ def _open_known(path: Path, shard_id: int, record: ShardRecord, cache_bytes: int
         if migrations.version_of(database) < migrations.CURRENT_VERSION:
             migrations.upgrade(database)
             database = Database(path, cache_bytes=cache_bytes)
-            if (found := database.quick_check()) != "ok":
+            is_small = database.file_bytes() <= QUICK_CHECK_MAX_BYTES
+            if is_small and (found := database.quick_check()) != "ok":
                 raise ShardDamaged(f"{path.name}: corrupt after its migration: {found}")
     except (apsw.Error, ValueError, OSError) as e:
         if database is not None:

@@ -200,7 +200,8 @@ class _Copy:
                     else:
                         doubles += 1
                         self._prefer_further(table, row)
-        self._filled.append(table)
+        if kept:
+            self._filled.append(table)
         self._report.kept[table] = kept
         if doubles:
             self._report.doubles[table] = doubles

@@ -10,7 +10,7 @@ import pytest
 from evenflow.common.v1 import errors_pb2
 from evenflow.queue.v1 import queue_pb2
 
-from services.queue import identity, shards, writer
+from services.queue import identity, shard, shards, writer
 from services.queue.paths import shard_path
 from services.queue.shard import Shard
 from tests.integration.queue.test_queue_service import Fleet
@@ -25,6 +25,7 @@ QUARANTINED = queue_pb2.SHARD_STATE_QUARANTINED
 @pytest.fixture
 async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
     monkeypatch.setattr(shards, "FILE_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(shard, "HOUSEKEEPING_MS", 50)
     made = Fleet(run_dir)
     await made.start()
     await made.shards.apply(1, ["queue-0", "queue-0", "queue-1"])
@@ -37,9 +38,9 @@ async def fill(fleet: Fleet, count: int) -> None:
     for _ in range(0, count, 500):
         await fleet.enqueue(*(fleet.event() for _ in range(min(500, count))))
 
-    def settle_down(shard: Shard) -> None:
-        shard.database.checkpoint(truncate=True)
-        shard.database.connection.execute("PRAGMA shrink_memory")
+    def settle_down(it: Shard) -> None:
+        it.database.checkpoint(truncate=True)
+        it.database.connection.execute("PRAGMA shrink_memory")
 
     await fleet.shards.get(0).call(settle_down)
 
@@ -101,7 +102,7 @@ async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.
     await fill(fleet, EVENTS)
     path = shard_path(fleet.folder / "queue" / "queue-0", 0)
     leaves = await fleet.shards.get(0).call(
-        lambda shard: shard.database.rows(
+        lambda it: it.database.rows(
             "SELECT pageno FROM dbstat WHERE name = 'events' AND pagetype = 'leaf' ORDER BY path"
         )
     )
@@ -128,10 +129,10 @@ async def test_damage_that_no_check_finds_does_not_spin(fleet: Fleet, monkeypatc
     monkeypatch.setattr(shards, "open_verified", counted)
     await fleet.enqueue(*(fleet.event() for _ in range(3)))
 
-    def spoil(shard: Shard) -> None:
-        shard.database.connection.execute("UPDATE events SET event = x'ff'")
-        for lane in shard.lanes.by_key.values():
-            shard.lanes.evict(lane)
+    def spoil(it: Shard) -> None:
+        it.database.connection.execute("UPDATE events SET event = x'ff'")
+        for lane in it.lanes.by_key.values():
+            it.lanes.evict(lane)
 
     await fleet.shards.get(0).call(spoil, writes=True)
     await fleet.poller(1_000)
@@ -154,7 +155,7 @@ async def test_the_numbers_in_the_manifest_follow_a_running_shard(
         return await stamp() > 0
 
     async def stamp() -> int:
-        found = await fleet.shards.get(1).call(lambda shard: shard.database.get_meta("stamp"))
+        found = await fleet.shards.get(1).call(lambda it: it.database.get_meta("stamp"))
         return int(found or 0)
 
     await until(is_noted)

@@ -45,9 +45,9 @@ def fill(bench: Bench, count: int = 60, payload_bytes: int = 2) -> dict[bytes, t
         bench.enqueue(*events[at : at + 50])
     leases = bench.lease(count)
     found: dict[bytes, tuple[str, str, str]] = {}
+    bench.settle(*(bury_as(lease, f"E{number % 4}") for number, lease in enumerate(leases)))
     for number, lease in enumerate(leases):
         error = f"E{number % 4}"
-        bench.settle(bury_as(lease, error))
         found[lease.event.request_id] = (lease.event.tenant_id, lease.event.function_name, error)
     return found
 
