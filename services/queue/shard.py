@@ -306,7 +306,7 @@ class Shard:
 
     def _free(self, command: FreeLeases) -> None:
         if command.undelivered is None:
-            self._end_leases(self.leases.of_session(command.session), Input.SESSION_GONE)
+            self._end_leases(self.leases.of_session(command.session)[::-1], Input.SESSION_GONE)
             return
         self._end_leases(self.leases.current(command.undelivered)[::-1], Input.UNDELIVERED)
 
