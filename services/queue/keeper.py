@@ -75,6 +75,7 @@ class Keeper:
         self._shards = shards
         self._changed = asyncio.Event()
         self._failures = 0
+        self._logged: Step | None = None
         self._leases_left = 0
         self._task = asyncio.create_task(self._run(), name=f"keep shard {shard_id}")
 
@@ -133,7 +134,8 @@ class Keeper:
 
     async def _take(self, step: Step) -> None:
         shards, shard_id, told = self._shards, self.shard_id, self._shards.told(self.shard_id)
-        if step not in (Step.OPEN, Step.CLOSE):
+        if step not in (Step.OPEN, Step.CLOSE, self._logged):
+            self._logged = step
             log.info("shard %d: %s", shard_id, step.name.lower(), extra={"shard_id": shard_id})
         match step:
             case Step.OPEN:
