@@ -271,6 +271,7 @@ class QueueFleet:
         lane.owner = owner
         lane.state = queue_pb2.SHARD_STATE_SERVING
         lane.refusal = None
+        lane.stale_epoch, lane.retry_at_ms = 0, 0.0
         node = self._nodes.get(owner)
         self._accepter.refresh_health(lane, link_is_up=node is not None and node.is_up)
         if node is not None:

@@ -81,7 +81,7 @@ class GrpcCourier:
                 else:
                     raise CopyRefused(f"the file ended after {incoming.written_bytes:,} bytes")
         finally:
-            incoming.close(keep=is_whole)
+            await asyncio.to_thread(incoming.close, keep=is_whole)
         return facts
 
     async def complete(self, shard_id: int, move_epoch: int, identity: str, generation: int) -> None:

@@ -7,7 +7,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from services.queue.keeper import Progress
 from services.queue.shards import Shards
-from services.queue.transfer import CopyRefused, OfferedFile
+from services.queue.transfer import CopyRefused, FileFacts, OfferedFile
 from services.shared.errors import EvenflowError, Reason
 
 MAX_SENDS = 8
@@ -31,33 +31,23 @@ class Offers:
         self._sends += 1
         try:
             file = await asyncio.to_thread(OfferedFile, shards.directory, shard_id, record)
-        except (CopyRefused, OSError) as e:
-            self._sends -= 1
-            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, f"shard {shard_id} cannot be sent: {e}") from e
-        facts = file.facts
-        progress = shards.sent[shard_id] = Progress(0, facts.size_bytes)
-        try:
-            yield _Response(
-                header=queue_pb2.ShardFileHeader(
-                    size_bytes=facts.size_bytes,
-                    identity=facts.identity,
-                    generation=facts.generation,
-                    closed_stamp=facts.closed_stamp,
-                )
-            )
-            while chunk := await asyncio.to_thread(file.read):
-                # Once the move is cancelled the file may be opened and written to.
+            progress = shards.sent[shard_id] = Progress(0, file.facts.size_bytes)
+            try:
+                yield _header(file.facts)
+                while chunk := await asyncio.to_thread(file.read):
+                    # Once the move is cancelled the file may be opened and written to.
+                    self._check_still_offered(request)
+                    progress.bytes_done += len(chunk)
+                    yield _Response(chunk=chunk)
                 self._check_still_offered(request)
-                progress.bytes_done += len(chunk)
-                yield _Response(chunk=chunk)
-            self._check_still_offered(request)
-            yield _Response(trailer=queue_pb2.ShardFileTrailer(sha256=file.digest()))
-        except OSError as e:
-            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, f"shard {shard_id} does not read: {e}") from e
+                yield _Response(trailer=queue_pb2.ShardFileTrailer(sha256=file.digest()))
+            finally:
+                await asyncio.to_thread(file.close)
+        except (CopyRefused, OSError) as e:
+            raise EvenflowError(Reason.ERROR_REASON_SHARD_UNAVAILABLE, f"shard {shard_id} cannot be sent: {e}") from e
         finally:
             self._sends -= 1
             shards.sent.pop(shard_id, None)
-            file.close()
 
     def _check_still_offered(self, request: queue_pb2.FetchShardRequest) -> None:
         try:
@@ -65,3 +55,13 @@ class Offers:
         except EvenflowError as e:
             text = f"the move was cancelled: {e}"
             raise EvenflowError(Reason.ERROR_REASON_RESOURCE_CONFLICT, text) from None
+
+
+def _header(facts: FileFacts) -> queue_pb2.FetchShardResponse:
+    header = queue_pb2.ShardFileHeader(
+        size_bytes=facts.size_bytes,
+        identity=facts.identity,
+        generation=facts.generation,
+        closed_stamp=facts.closed_stamp,
+    )
+    return _Response(header=header)

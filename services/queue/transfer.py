@@ -1,10 +1,13 @@
 """The file of a shard on its way to another node: read in chunks at the source, written and verified at the target.
 
-Everything here blocks on the disk and is called on threads of its own, never on the loop.
+Everything here blocks on the disk and is called on threads, never on the loop. A call may be left behind by a task that
+was cancelled: each file has a lock, so that no descriptor is closed, and given to another file, under its user.
 """
 
 import hashlib
+import io
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +52,17 @@ class OfferedFile:
         wal = Path(f"{path}-wal")
         if not record.closed or (wal.exists() and wal.stat().st_size):
             raise CopyRefused(f"{path.name} was not closed cleanly")
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._lock = threading.Lock()
+        self._file = io.FileIO(path, "rb")
         self._hash = hashlib.sha256()
-        size_bytes = os.fstat(self._descriptor).st_size
+        size_bytes = os.fstat(self._file.fileno()).st_size
         self.facts = FileFacts(size_bytes, record.identity, record.generation, record.closed)
 
     def read(self) -> bytes:
-        """The next chunk; empty: that was all."""
-        chunk = os.read(self._descriptor, CHUNK_BYTES)
-        self._hash.update(chunk)
+        """The next chunk; empty: that was all, or the file was closed."""
+        with self._lock:
+            chunk = b"" if self._file.closed else self._file.read(CHUNK_BYTES)
+            self._hash.update(chunk)
         return chunk
 
     def digest(self) -> bytes:
@@ -65,8 +70,9 @@ class OfferedFile:
         return self._hash.digest()
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file, once."""
+        with self._lock:
+            self._file.close()
 
 
 class IncomingFile:
@@ -83,20 +89,22 @@ class IncomingFile:
         if space.f_bavail * space.f_frsize < facts.size_bytes + SPARE_BYTES:
             mib = (facts.size_bytes + SPARE_BYTES) >> 20
             raise CopyRefused(f"{mib:,} MiB must be free in {directory} for the copy: make room")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o600)
+        self._lock = threading.Lock()
+        self._file = io.FileIO(self._path, "wb", opener=_private)
         self._hash = hashlib.sha256()
         self.written_bytes = 0
 
     def write(self, chunk: bytes) -> None:
         """Add a chunk. CopyRefused: more came than was promised; OSError."""
-        if self.written_bytes + len(chunk) > self._facts.size_bytes:
-            raise CopyRefused(f"more than the promised {self._facts.size_bytes:,} bytes came")
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        self._hash.update(chunk)
-        self.written_bytes += len(chunk)
+        with self._lock:
+            self._require_open()
+            if self.written_bytes + len(chunk) > self._facts.size_bytes:
+                raise CopyRefused(f"more than the promised {self._facts.size_bytes:,} bytes came")
+            view = memoryview(chunk)
+            while view:
+                view = view[self._file.write(view) :]
+            self._hash.update(chunk)
+            self.written_bytes += len(chunk)
 
     def finish(self, sha256: bytes) -> None:
         """Make it durable and verify it. CopyRefused: it is not the file that was promised."""
@@ -104,17 +112,28 @@ class IncomingFile:
             raise CopyRefused(f"{self.written_bytes:,} bytes came, {self._facts.size_bytes:,} were promised")
         if self._hash.digest() != sha256:
             raise CopyRefused("its SHA-256 is not the source's: it changed on its way")
-        os.fsync(self._descriptor)
+        with self._lock:
+            self._require_open()
+            os.fsync(self._file.fileno())
         sync_directory(self._directory)
         reason = find_fault(self._path, self._shard_id, self._facts)
         if reason is not None:
             raise CopyRefused(reason)
 
     def close(self, *, keep: bool) -> None:
-        """Close it; what is not kept is removed."""
-        os.close(self._descriptor)
+        """Close it, once; what is not kept is removed."""
+        with self._lock:
+            self._file.close()
         if not keep:
             self._path.unlink(missing_ok=True)
+
+    def _require_open(self) -> None:
+        if self._file.closed:
+            raise CopyRefused("the fetch was given up")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def find_fault(path: Path, shard_id: int, facts: FileFacts) -> str | None:
