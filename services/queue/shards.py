@@ -9,7 +9,15 @@ from pathlib import Path
 
 from services.queue.database import require_safe_sqlite
 from services.queue.domain import FreeLeases, Wake
-from services.queue.identity import Manifest, ShardDamaged, close_verified, lock, open_verified, shard_path
+from services.queue.identity import (
+    Manifest,
+    ShardDamaged,
+    close_verified,
+    lock,
+    make_directory,
+    open_verified,
+    shard_path,
+)
 from services.queue.sessions import PollerSession, Sessions
 from services.queue.settings import QueueSettings
 from services.queue.shard import DrainReport, Shard, ShardStats
@@ -34,7 +42,7 @@ class Shards:
         self._settings = settings
         self._clock = clock
         self._directory = Path(settings.data_dir) / "queue" / settings.node_id
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(self._directory)
         try:
             self._manifest = Manifest(self._directory)
         except ShardDamaged as e:
