@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup run demo test check style types imports contracts format bench proto-baseline lock clean
+.PHONY: help setup run demo test check style types imports contracts format bench crash proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -60,6 +60,10 @@ format: ## put the code in the one format, fix what can be fixed
 bench: ## measure Evenflow on this machine beside Huey and taskiq
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
+
+crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
+	@tools/setup.sh test
+	@nice -n 5 $(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

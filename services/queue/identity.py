@@ -80,8 +80,8 @@ def sync_directory(path: Path) -> None:
 def make_directory(path: Path) -> None:
     """Make this folder, and its name and those of the folders above it durable. OSError: it cannot be made.
 
-    A manifest in a folder whose own name a power cut takes away is as good as none. Those above are synced although they
-    were there: whoever made them just before may not have done it.
+    A manifest in a folder whose own name a power cut takes away is as good as none. Those above are synced although
+    they were there: whoever made them just before may not have done it.
     """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     for parent in path.absolute().parents:

@@ -30,12 +30,11 @@ from tests.faults.power_loss.promises import (
 )
 
 # Rows that carry the event itself, with the place that they stand for.
+_IN_HANDOVER = "CASE WHEN handover IS NULL THEN '{}' ELSE '{}' END"
 _KEPT = (
-    (f"SELECT request_id, CASE WHEN handover IS NULL THEN '{AVAILABLE}' ELSE '{HANDOVER}' END, event FROM events"),
-    (
-        f"SELECT request_id, CASE WHEN handover IS NULL THEN '{DELAYED}' ELSE '{DELAYED_HANDOVER}' END, event FROM delayed"
-    ),
-    (f"SELECT request_id, '{DEAD}', event FROM dead_letters"),
+    f"SELECT request_id, {_IN_HANDOVER.format(AVAILABLE, HANDOVER)}, event FROM events",
+    f"SELECT request_id, {_IN_HANDOVER.format(DELAYED, DELAYED_HANDOVER)}, event FROM delayed",
+    f"SELECT request_id, '{DEAD}', event FROM dead_letters",
 )
 
 

@@ -1,15 +1,16 @@
-"""Queue nodes that break one promise each, made by patching the product's classes; only ever applied in processes of their own.
+"""Queue nodes that break one promise each: the product's classes, patched; only ever in processes of their own.
 
 The harness has to catch every one of them: that proves that it would see the like in the product.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.queue import identity, settlement, shards
+from services.queue import identity, settlement, shards, transitions
 from services.queue.database import Database
 from services.queue.domain import Action, EnqueueBatch, EnqueueResult, Settle, SettleBatch, SettleResult
 from services.queue.shard import Shard
@@ -34,7 +35,7 @@ def _synchronous_normal() -> None:
         opened(self, *args, **kwargs)
         self.connection.execute("PRAGMA synchronous = NORMAL")
 
-    Database.__init__ = init  # type: ignore[method-assign]
+    _patch(Database, "__init__", init)
 
 
 def _answer_before_commit() -> None:
@@ -54,8 +55,8 @@ def _answer_before_commit() -> None:
                 command.reply = lambda _result: None
         return drain(self, commands)
 
-    shards.Shards.__init__ = init  # type: ignore[method-assign]
-    Shard.drain = early  # type: ignore[method-assign]
+    _patch(shards.Shards, "__init__", init)
+    _patch(Shard, "drain", early)
 
 
 def _no_fencing() -> None:
@@ -69,16 +70,16 @@ def _no_fencing() -> None:
                     settle.fence = entry.fence
         add(self, batches)
 
-    settlement.Settlement.add = unfenced  # type: ignore[method-assign]
+    _patch(settlement.Settlement, "add", unfenced)
 
 
 def _delete_before_destination() -> None:
-    decide = settlement.next_state
+    decide = transitions.next_state
 
     def hasty(settle: Settle) -> Next:
         return Next.FINISHED if settle.action is Action.HANDOVER else decide(settle)
 
-    settlement.next_state = hasty  # type: ignore[attr-defined]
+    _patch(settlement, "next_state", hasty)
 
 
 def _empty_shard_on_missing_file() -> None:
@@ -90,25 +91,36 @@ def _empty_shard_on_missing_file() -> None:
             record.created = False
         return verified(directory, shard_id, manifest, cache_bytes)
 
-    identity.open_verified = forgiving
-    shards.open_verified = forgiving  # type: ignore[attr-defined]
+    _patch(identity, "open_verified", forgiving)
+    _patch(shards, "open_verified", forgiving)
 
 
 def _manifest_not_synced() -> None:
+    saved, synced = identity.Manifest.save, os.fsync
+
     def save(self: identity.Manifest) -> None:
-        kept = identity.os.fsync
-        identity.os.fsync = lambda _descriptor: None  # type: ignore[assignment]
+        _patch(os, "fsync", lambda _descriptor: None)
         try:
             saved(self)
         finally:
-            identity.os.fsync = kept
+            _patch(os, "fsync", synced)
 
-    saved = identity.Manifest.save
-    identity.Manifest.save = save  # type: ignore[method-assign]
+    _patch(identity.Manifest, "save", save)
 
 
 def _names_not_synced() -> None:
-    identity.sync_directory = lambda _path: None  # type: ignore[assignment]
+    synced = identity.sync_directory
+
+    def sync(path: Path) -> None:
+        # The folders above stay synced: without them nothing would be left to look at.
+        if not (path / "manifest.json").exists():
+            synced(path)
+
+    _patch(identity, "sync_directory", sync)
+
+
+def _patch(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
 
 
 MUTANTS = (

@@ -1,4 +1,4 @@
-"""A queue node for the recorder: real shards, writer threads and service behind gRPC, told what to do by lines on stdin.
+"""A queue node for the recorder: real shards, writers and service behind gRPC, told what to do by lines on stdin.
 
 `python -m tests.faults.power_loss.node FOLDER SHARDS [MUTANT]`. Each line is answered by "ok" on stdout:
 `map N` serves N shards; `close` ends in order; `crash` ends at once, between two writes, and is not answered.
@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import dataclasses
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import uvloop
@@ -76,7 +76,7 @@ async def _serve(folder: Path, shard_count: int) -> None:
     await shards.stop()
 
 
-async def _lines() -> AsyncIterator[str]:
+async def _lines() -> AsyncGenerator[str, None]:
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():

@@ -1,4 +1,4 @@
-"""Makes one recording: a node under the recorder through three runs, with an orderly end, a crash and a new shard in between."""
+"""Makes one recording: three runs of a node, with an orderly end, a crash and a new shard in between."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import json
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ START_SECONDS = 30
 END_SECONDS = 20
 FIRST_SHARDS, LAST_SHARDS = 2, 3
 LOG = "log"
+# More than a run needs that ends with the node.
+MAX_STEPS = 10_000
 
 
 class NodeFailed(Exception):
@@ -32,16 +35,22 @@ class NodeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One log. `steps`: operations of the client in each of the three runs."""
+    """One log, checked against the disk that it describes."""
 
     seed: int
     log: Path
     records: int
     accepted: int
+    # Records by kind, and events of answered operations by the places that these may leave them in.
+    calls: dict[str, int]
+    answered: dict[str, int]
 
 
 async def record(folder: Path, library: Path, seed: int, steps: int, mutant: str = "") -> Recording:
-    """Record into this empty folder. NodeFailed; ValueError: the log and the disk do not agree."""
+    """Record into this empty folder; `steps`: operations of the client in each run, a few more in the second.
+
+    NodeFailed, TimeoutError. ValueError: the log and the disk do not agree.
+    """
     disk, log = folder / DISK, folder / LOG
     disk.mkdir()
     marks = Marks(log)
@@ -77,8 +86,8 @@ class _Runs:
             await asyncio.gather(traffic.run(steps // 2), node.tell(f"map {LAST_SHARDS}"))
             traffic.shard_count = LAST_SHARDS
             await traffic.run(steps // 2)
-            working = asyncio.create_task(traffic.run(steps))
-            await link.has_answered(steps // 4)
+            working = asyncio.create_task(traffic.run(MAX_STEPS))
+            await asyncio.wait_for(link.has_answered(steps // 4), END_SECONDS)
             await node.crash()
             await working
 
@@ -120,7 +129,8 @@ class _Node:
     async def start(cls, folder: Path, library: Path, shards: int, mutant: str) -> "_Node":
         log = folder / "node.log"
         command = [sys.executable, "-m", "tests.faults.power_loss.node", str(folder), str(shards), mutant]
-        with open(log, "ab") as stderr:
+        stderr = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 cwd=ROOT,
@@ -129,6 +139,8 @@ class _Node:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
             )
+        finally:
+            os.close(stderr)
         node = cls(process, log)
         try:
             await node._answered()
@@ -184,17 +196,24 @@ def _digests(disk: Path) -> dict[str, str]:
 def _checked(seed: int, log: Path) -> Recording:
     """Play it once: the replayed disk must be the real one, byte by byte, at the end of each run."""
     disk, promises, records, ends = Disk(), Promises(), recorder.read(log), 0
+    sent: dict[int, list[str]] = {}
+    answered: Counter[str] = Counter()
     for entry in records:
         if entry.kind is not Kind.MARK:
             disk.apply(entry)
             continue
         kind, *fields = json.loads(entry.data)
         promises.apply(entry.data)
-        if kind == "disk":
+        if kind == "send":
+            sent[fields[0]] = [places for _, places in fields[1]]
+        elif kind == "done":
+            answered.update(sent[fields[0]])
+        elif kind == "disk":
             ends += 1
             files = disk.image(Model.ALL, random.Random(0)).files
             replayed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
             if replayed != fields[0]:
                 different = sorted(name for name, _ in replayed.items() ^ fields[0].items())
                 raise ValueError(f"a write was not recorded: after run {ends} these differ: {', '.join(different)}")
-    return Recording(seed, log, len(records), promises.accepted)
+    calls = Counter(entry.kind.name for entry in records)
+    return Recording(seed, log, len(records), promises.accepted, dict(calls), dict(answered))

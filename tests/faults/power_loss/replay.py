@@ -104,7 +104,7 @@ def replay(recording: Recording, states: list[State], folder: Path) -> Tally:
 
 
 def replay_all(recordings: list[Recording], states: int, mutant: str = "") -> Tally:
-    """Examine so many states, divided over the recordings, on all cores. With `mutant` the opening code is patched too."""
+    """Examine so many states, divided over the recordings, on all cores; `mutant` patches the opening code too."""
     tally = Tally()
     with ProcessPoolExecutor(
         os.cpu_count() or 1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(mutant,)

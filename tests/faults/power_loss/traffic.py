@@ -1,4 +1,4 @@
-"""A seeded client: batches, leases, every kind of settlement, stale receipts, repeats and redrives, each marked in the log."""
+"""A seeded client: batches, every kind of settlement, stale receipts, repeats and redrives, marked in the log."""
 
 import asyncio
 import random
@@ -63,9 +63,9 @@ class Traffic:
         self._rng = book.rng
         self.shard_count = shard_count
         self._steps: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (34, self._enqueue),
-            (42, self._settle),
-            (8, self._settle_stale),
+            (26, self._enqueue),
+            (48, self._settle),
+            (10, self._settle_stale),
             (4, self._repeat),
             (12, self._redrive),
         ]
@@ -86,6 +86,8 @@ class Traffic:
         async with asyncio.TaskGroup() as group:
             for _ in range(steps):
                 await room.acquire()
+                if self._link.enqueue.is_gone:
+                    return
                 group.create_task(one(self._rng.choices(self._steps, weights)[0][1]))
 
     async def repeat_unanswered(self) -> None:
@@ -232,7 +234,7 @@ class Traffic:
         self._book.marks.mark("done", number, [] if total else [request_id.hex()])
 
 
-def _ran(status: event_pb2.OutcomeStatus) -> queue_pb2.AttemptRecord:
+def _ran(status: "event_pb2.OutcomeStatus.ValueType") -> queue_pb2.AttemptRecord:
     return queue_pb2.AttemptRecord(
         started_at_ms=time.time_ns() // 1_000_000,
         duration_us=1_000,
