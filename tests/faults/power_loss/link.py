@@ -17,7 +17,7 @@ from tests.faults.power_loss.node import SOCKET, TOKEN
 EPOCH = 1_000
 CREDIT_EVENTS = 40
 CREDIT_BYTES = 16 << 20
-READY_SECONDS = 30
+READY_SECONDS = 60
 
 
 class Disconnected(Exception):

@@ -21,8 +21,8 @@ from tests.faults.power_loss.recorder import Kind, Marks
 from tests.faults.power_loss.traffic import Book, Traffic
 
 ROOT = Path(__file__).parents[3]
-START_SECONDS = 30
-END_SECONDS = 20
+START_SECONDS = 60
+END_SECONDS = 30
 FIRST_SHARDS, LAST_SHARDS = 2, 3
 LOG = "log"
 # More than a run needs that ends with the node.

@@ -104,8 +104,9 @@ def _markdown(rows: list[Row], found: dict[str, Any]) -> str:
     lines = [
         _PROSE,
         f"{about['time']}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
-        f"{about['memory_mib']} MiB, Linux {about['kernel']}, {about['file_system']}, Python {about['python']}, SQLite {about['sqlite']}, "
-        f"grpcio {about['grpcio']}. `{found['command']}`",
+        f"{about['memory_mib']} MiB, "
+        f"Linux {about['kernel']}, {about['file_system']}, Python {about['python']}, "
+        f"SQLite {about['sqlite']}, grpcio {about['grpcio']}. `{found['command']}`",
         "",
         "| " + " | ".join((*_HEADINGS, "seeds", "breaks")) + " |",
         "|---" * (len(_HEADINGS) + 2) + "|",
