@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.faults.power_loss import report
 from tests.faults.power_loss.recorder import NoCompiler, compile_recorder
 from tests.faults.power_loss.recording import NodeFailed
-from tests.faults.power_loss.replay import fast_folder
+from tests.faults.power_loss.replay import FOLDER_PREFIX, fast_folder
 from tests.faults.power_loss.rows import Row, plans, run
 
 STATES = 10_000
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     if not 1 <= given.states <= MAX_STATES:
         parser.error(f"--states must be within 1 to {MAX_STATES:,}")
     saves = given.save or os.environ.get("SAVE") == "1"
-    folder = Path(tempfile.mkdtemp(prefix="ef-", dir=fast_folder()))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=fast_folder()))
     rows: list[Row] = []
     try:
         chosen = plans(given.states, given.seed, given.only)

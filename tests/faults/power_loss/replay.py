@@ -22,6 +22,8 @@ CHUNK_STATES = 200
 # One state in so many has a shard's file taken away instead.
 MISSING_EVERY = 25
 MAX_SAMPLES = 5
+# Short: the path of a unix socket below it holds 107 bytes.
+FOLDER_PREFIX = "power-loss-"
 _POWER_CUTS = (Model.ALL, Model.DROPPED, Model.TORN)
 
 
@@ -138,7 +140,7 @@ def _start(mutant: str) -> None:
 
 
 def _replay_chunk(chunk: tuple[Recording, list[State]]) -> Tally:
-    folder = Path(tempfile.mkdtemp(prefix="ef-", dir=fast_folder()))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=fast_folder()))
     try:
         return replay(*chunk, folder / "disk")
     finally:

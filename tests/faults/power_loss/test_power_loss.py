@@ -18,7 +18,7 @@ from tests.faults.power_loss.disk import Disk, Model
 from tests.faults.power_loss.mutants import MUTANTS
 from tests.faults.power_loss.recorder import Kind, NoCompiler
 from tests.faults.power_loss.recording import record
-from tests.faults.power_loss.replay import choose, fast_folder, replay
+from tests.faults.power_loss.replay import FOLDER_PREFIX, choose, fast_folder, replay
 from tests.faults.power_loss.rows import HEALTHY, HEALTHY_SEEDS, Plan, plans, run
 
 SEED = 7
@@ -29,7 +29,7 @@ STATES = 200
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A private folder, in memory when there is a place for that."""
-    made = Path(tempfile.mkdtemp(prefix="ef-", dir=fast_folder()))
+    made = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=fast_folder()))
     yield made
     shutil.rmtree(made, ignore_errors=True)
 
