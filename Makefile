@@ -63,7 +63,7 @@ bench: ## measure Evenflow on this machine beside Huey and taskiq
 
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh test
-	@nice -n 5 $(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
+	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

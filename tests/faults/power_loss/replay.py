@@ -16,7 +16,6 @@ from tests.faults.power_loss.promises import Promises
 from tests.faults.power_loss.recorder import Kind
 from tests.faults.power_loss.recording import Recording
 
-NICENESS = 5
 # States that one process examines at a time.
 CHUNK_STATES = 200
 # One state in so many has a shard's file taken away instead.
@@ -109,7 +108,7 @@ def replay_all(recordings: list[Recording], states: int, mutant: str = "") -> Ta
     """Examine so many states, divided over the recordings, on all cores; `mutant` patches the opening code too."""
     tally = Tally()
     with ProcessPoolExecutor(
-        os.cpu_count() or 1, multiprocessing.get_context("spawn"), initializer=_start, initargs=(mutant,)
+        os.cpu_count() or 1, multiprocessing.get_context("spawn"), initializer=mutants.apply, initargs=(mutant,)
     ) as pool:
         for found in pool.map(_replay_chunk, _chunks(recordings, states)):
             tally.add(found)
@@ -134,13 +133,9 @@ def _parts(states: list[State]) -> Iterator[list[State]]:
         yield states[at : at + CHUNK_STATES]
 
 
-def _start(mutant: str) -> None:
-    os.nice(NICENESS)
-    mutants.apply(mutant)
-
-
 def _replay_chunk(chunk: tuple[Recording, list[State]]) -> Tally:
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=fast_folder()))
+    # Beside the log: whoever removes the recording removes what an interrupted replay left.
+    folder = Path(tempfile.mkdtemp(dir=chunk[0].log.parent))
     try:
         return replay(*chunk, folder / "disk")
     finally:

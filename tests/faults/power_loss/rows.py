@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvloop
-
 from tests.faults.power_loss.mutants import MUTANTS
 from tests.faults.power_loss.recording import Recording, record
 from tests.faults.power_loss.replay import Tally, replay_all
@@ -92,14 +90,14 @@ def plans(states: int, seed: int, only: str = "") -> list[Plan]:
     return [plan for plan in found if only in ("", plan.name)]
 
 
-def run(plan: Plan, library: Path, folder: Path, steps: int = STEPS) -> Row:
-    """Record and replay in this folder. NodeFailed, ValueError: it could not be recorded."""
+async def run(plan: Plan, library: Path, folder: Path, steps: int = STEPS) -> Row:
+    """Record and replay in this folder, which holds up the loop. NodeFailed, TimeoutError, ValueError: no recording."""
     row = Row(plan)
     started, cpu_before = time.monotonic(), _cpu_seconds()
     for seed in plan.seeds:
         place = folder / f"{plan.name}-{seed}"
         place.mkdir()
-        row.recordings.append(uvloop.run(record(place, library, seed, steps, plan.mutant)))
+        row.recordings.append(await record(place, library, seed, steps, plan.mutant))
     row.tally = replay_all(row.recordings, plan.states, plan.mutant)
     row.seconds, row.cpu_seconds = time.monotonic() - started, _cpu_seconds() - cpu_before
     return row

@@ -56,8 +56,8 @@ async def test_a_power_cut_at_any_point_loses_nothing(folder: Path, library: Pat
 
 
 @pytest.mark.timeout(180)
-def test_what_synchronous_normal_loses_is_seen_and_reported(folder: Path, library: Path) -> None:
-    row = run(Plan("synchronous-normal", "a promise", STATES // 2, [SEED]), library, folder, STEPS)
+async def test_what_synchronous_normal_loses_is_seen_and_reported(folder: Path, library: Path) -> None:
+    row = await run(Plan("synchronous-normal", "a promise", STATES // 2, [SEED]), library, folder, STEPS)
     assert row.tally.lost > 0 and row.verdict == "caught" and row.is_right and row.states == STATES // 2
     assert "dropped" in row.tally.samples[0] or "torn" in row.tally.samples[0]
     heading, line = report.table([row]).splitlines()
