@@ -2,12 +2,14 @@
 # Installs what some tests and benchmarks want of Debian and Python's packages do not bring:
 #   redis-server  the peer that `make bench` measures beside Evenflow
 #   iproute2      `ip`, for test hosts in network namespaces
+#   gcc           a C compiler and its headers, for the recorder of `make crash`
 # It never fails: what needs a program that is missing here skips and says so.
 set -uo pipefail
 
 wanted=()
 command -v redis-server >/dev/null || wanted+=(redis-server)
 command -v ip >/dev/null || wanted+=(iproute2)
+command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || wanted+=(gcc libc6-dev)
 [ ${#wanted[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

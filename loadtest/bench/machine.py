@@ -19,9 +19,9 @@ def describe(data_folder: Path, redis_server: str | None) -> dict[str, str | int
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_mib": _memory_mib(),
+        "memory_mib": memory_mib(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "evenflow_sqlite": apsw.sqlite_lib_version(),
@@ -50,14 +50,16 @@ def file_system_of(folder: Path, mounts: str) -> str:
     return kind
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Name of the processor, or of its architecture."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
 
 
-def _memory_mib() -> int:
+def memory_mib() -> int:
+    """Memory of the machine, MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
 

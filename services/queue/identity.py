@@ -4,6 +4,7 @@ The manifest names every shard that ever lived here, with its identity and how o
 missing, foreign or older than the manifest says is an error with a name; it is never silently replaced by an empty one.
 """
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -110,6 +111,19 @@ class Manifest:
         fresh.replace(self._path)
         sync_directory(self._path.parent)
         self.saved_at = time.monotonic()
+
+
+def make_directory(path: Path) -> None:
+    """Make this folder, and its name and those of the folders above it durable. OSError: it cannot be made.
+
+    A manifest in a folder whose own name a power cut takes away is as good as none. Those above are synced although
+    they were there: whoever made them just before may not have done it.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for parent in path.absolute().parents:
+        # Not ours to open: then it was not made for us.
+        with contextlib.suppress(OSError):
+            sync_directory(parent)
 
 
 def lock(path: Path) -> int:

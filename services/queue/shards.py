@@ -25,6 +25,7 @@ from services.queue.identity import (
     check_pages,
     close_verified,
     lock,
+    make_directory,
     note_numbers,
     open_verified,
     shard_path,
@@ -61,7 +62,7 @@ class Shards:
         self._settings = settings
         self._clock = clock
         self._directory = Path(settings.data_dir) / "queue" / settings.node_id
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_directory(self._directory)
         try:
             self._manifest = Manifest(self._directory)
         except ShardDamaged as e:

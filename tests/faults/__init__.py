@@ -1,0 +1,1 @@
+"""What goes wrong on purpose: faults that a queue must survive."""
