@@ -9,7 +9,7 @@ import pytest
 from loadtest.placement import record, report, traffic
 from loadtest.placement.expected import expect, simulate
 from loadtest.placement.spread import max_minus_mean, max_over_mean, mean
-from loadtest.placement.variants import POLICY_OF, Variant, all_variants
+from loadtest.placement.variants import Variant, all_variants
 from loadtest.placement.verdict import MIN_SEEDS, judge
 
 RECORDED = Path(__file__).parents[3] / "docs" / "placement" / "depths.json"
