@@ -29,6 +29,8 @@ class Row:
 
     variant: Variant
     runs: tuple[Run, ...]
+    # When and with which commit.
+    measured: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -46,6 +48,7 @@ def dump(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
         verdict = row.verdict
         head = {
             "name": row.variant.name,
+            "measured": row.measured,
             "variant": dataclasses.asdict(row.variant),
             "agrees": verdict.agrees,
             "outside_by": round(verdict.difference, 3),
@@ -70,7 +73,7 @@ def load(text: str) -> list[Row]:
             )
             for one in row["runs"]
         )
-        rows.append(Row(Variant(**row["variant"]), runs))
+        rows.append(Row(Variant(**row["variant"]), runs, row["measured"]))
     return rows
 
 

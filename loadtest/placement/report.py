@@ -6,6 +6,7 @@ from typing import Any
 
 from loadtest.placement.record import Row
 from loadtest.placement.spread import max_minus_mean, max_over_mean
+from loadtest.placement.variants import IN_FLIGHT_A_SHARD
 from loadtest.placement.verdict import ALLOWED_CHOICES, MIN_SEEDS, STANDARD_ERRORS
 
 # capacity.md's table for 100 shards and 100 events a shard: max / mean, skewed tenants.
@@ -30,9 +31,10 @@ each shard has to be what it said. Draws are seeded.
 
 Expected: the same traffic through a pure simulation of the same policy (`services/policy/shard_choice.py`), 20 draws
 a seed. With several frontends it is a range, from depths known at once to depths as old as everything in flight. A
-row agrees when the mean of max - mean over the seeds is at most {errors:g} standard errors of the simulation and
-{choices:g} choices outside of that (hash: not at all). `make placement` fails when a row does not agree, and
-`tests/unit/loadtest/test_placement.py` shows that depths recorded under another policy do not.
+row agrees when the mean of max - mean over the seeds is at most {errors:g} standard errors of the simulation,
+{choices:g} choices and what is in flight to one shard ({in_flight} events) outside of that (hash: not at all).
+`make placement` fails when a row does not agree, and `tests/unit/loadtest/test_placement.py` shows that depths
+recorded under another policy do not.
 """
 _COLUMNS = "| row | max / mean | expected | max - mean | expected | agrees |\n|---|---|---|---|---|---|"
 
@@ -41,7 +43,11 @@ def write(about: Mapping[str, Any], rows: Sequence[Row], notes: Iterable[str] = 
     """The text of docs/placement/README.md."""
     seeds = min(len(row.runs) for row in rows)
     told = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items())
-    parts = [_HEAD.format(about=told, seeds=seeds, errors=STANDARD_ERRORS, choices=ALLOWED_CHOICES)]
+    parts = [
+        _HEAD.format(
+            about=told, seeds=seeds, errors=STANDARD_ERRORS, choices=ALLOWED_CHOICES, in_flight=IN_FLIGHT_A_SHARD
+        )
+    ]
     if seeds < MIN_SEEDS:
         parts.append(f"**A short run: {seeds} seeds, of the {MIN_SEEDS} that a comparison needs.**\n")
     groups: dict[tuple[int, int, bool], list[Row]] = {}

@@ -33,6 +33,8 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 CALL_SECONDS = 10.0
 POLL_SECONDS = 0.005
+# A slow disk is no reason to place an event elsewhere.
+PATIENCE_MS = 30_000
 
 
 class NotInTime(RuntimeError):
@@ -152,6 +154,8 @@ async def frontend(
         shard_choice=name,
         shard_choice_d=count,
         choice_run=variant.choice_run,
+        hold_ms=PATIENCE_MS,
+        resend_ms=PATIENCE_MS,
     )
     quotas: dict[str, int] = {}
     if variant.tells_quotas:

@@ -25,7 +25,7 @@ MAX_AGE_MS = 3_600_000
 PAYLOAD = b'{"placement": true}'
 CREDIT_EVENTS = 4_000
 CREDIT_BYTES = 16 << 20
-STALL_SECONDS = 30.0
+STALL_SECONDS = 120.0
 
 
 class Refused(RuntimeError):

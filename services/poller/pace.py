@@ -3,7 +3,8 @@
 Without this a function with a backlog takes the whole window of a poller, and an event of another one waits for a
 lease behind hundreds of them, although each shard hands out in fair order. By Little's law a function that ends
 `rate` runs a second, each of `run_ms`, has rate * run_ms of them running. A little more than that keeps it going; the
-rest of its backlog stays in the shards, where order is fair. Pure.
+rest of its backlog stays in the shards, where order is fair. Only functions that crowd the hosts are held to that.
+Pure.
 """
 
 import math
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from services.poller.functions import FunctionKey, InFlight
 
 # What a function may have ahead of its runs: the ways to a host and back, and the settlement, are in it.
-AHEAD_MS = 100.0
-# No function is held to fewer.
-MIN_LEASES = 4
+AHEAD_MS = 200.0
+# No function is held to fewer, nor one that has no more than this part of all that is at the hosts.
+MIN_LEASES = 16
+CROWD_PART = 8
 # Hosts are full when as many wait as this part of those that run.
 FULL_PART = 8
 GROWTH = 2
@@ -62,13 +64,15 @@ class Pace:
         elapsed_ms = now_ms - self._ticked_ms if self._ticked_ms is not None else 0.0
         self._ticked_ms = now_ms
         is_full = waiting * FULL_PART > busy
+        in_flight = sum(flow.running.count for flow in self._flows.values())
         for key, flow in list(self._flows.items()):
             if elapsed_ms > 0:
                 _measure(flow, now_ms, elapsed_ms)
-            if is_full and flow.running.count > MIN_LEASES:
+            crowds = flow.running.count * CROWD_PART > in_flight
+            if is_full and crowds and flow.running.count >= MIN_LEASES:
                 self._tell(key, flow, max(MIN_LEASES, math.ceil(flow.per_ms * (flow.run_ms + AHEAD_MS))))
-            elif not is_full and flow.bound is not None:
-                # They take more: this one may have what keeps it going.
+            elif flow.bound is not None and not (is_full and crowds):
+                # The hosts take more, or the others have: this one may have what keeps it going.
                 self._tell(key, flow, flow.bound * GROWTH)
             if flow.bound is None and not flow.running.count and flow.per_ms < 1 / (MEMORY_MS * MEMORY_MS):
                 del self._flows[key]
