@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup run demo test check style types imports contracts format bench proto-baseline lock clean
+.PHONY: help setup run demo test check style types imports contracts format bench placement fair-share proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -60,6 +60,12 @@ format: ## put the code in the one format, fix what can be fixed
 bench: ## measure Evenflow on this machine beside Huey and taskiq
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
+
+placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
+	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)
+
+fair-share: setup ## flood a fleet with one tenant and measure another one's dwell (ARGS='--save')
+	@$(PYTHON_IN_VENV) -m loadtest.fair_share $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

@@ -34,9 +34,7 @@ def why_void(plan: Plan, results: Sequence[Result]) -> list[str]:
     for result in results:
         offered, started = plan.background_load * plan.capacity_per_second, result.flood.started_per_second
         if started < offered:
-            found.append(
-                f"seed {result.seed}: with the flood {started:.0f} runs/s began: not even the background's load"
-            )
+            found.append(f"seed {result.seed}: with the flood {started:.0f} runs/s began, less than the background")
     return found
 
 
@@ -69,7 +67,7 @@ def as_text(about: Mapping[str, Any], plan: Plan, results: Sequence[Result]) -> 
     lines += [
         "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items()) + ".",
         "",
-        f"A whole fleet. Handlers sleep {plan.handler_ms} ms, {plan.slots} may run at once (the account's concurrency): "
+        f"A whole fleet. Handlers sleep {plan.handler_ms} ms, {plan.slots} may run at once (account concurrency): "
         f"{plan.capacity_per_second:g} events/s. {plan.quiet_tenants + 1} tenants, each with an access key and a "
         f"function of its own, need {plan.background_load:.0%} of that; the bystander is one of them "
         f"({plan.bystander_per_second:g}/s). Then another tenant sends {plan.noisy_load:g} times the capacity for "
@@ -78,8 +76,8 @@ def as_text(about: Mapping[str, Any], plan: Plan, results: Sequence[Result]) -> 
         "",
         f"The bystander's p99 with the flood over its p99 without, median of {len(results)} seeds: {verdict}",
         "",
-        "| seed | bystander's dwell p50 / p99, ms: baseline | flooded | ratio | other quiet tenants p50 / p99: baseline "
-        "| flooded | noisy tenant's runs/s | all runs/s | late sends |",
+        "| seed | bystander's dwell p50 / p99, ms: baseline | flooded | ratio "
+        "| other quiet tenants' p50 / p99: baseline | flooded | noisy runs/s | all runs/s | late sends |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:

@@ -10,7 +10,7 @@ MAX_AHEAD = 8
 AHEAD_MS = 2.0
 # A function crowds the host when it has more than this part of all that waits and runs there, and more than a few.
 CROWD_PART = 8
-CROWD_LEAST = 4
+CROWD_LEAST = 6
 # Nobody is passed over for longer.
 MAX_PASSED_OVER_MS = 1_000.0
 # Functions that are looked at for one share; they are in the order in which they came.
