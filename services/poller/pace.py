@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from services.poller.functions import FunctionKey, InFlight
 
 # What a function may have ahead of its runs: the ways to a host and back, and the settlement, are in it.
-AHEAD_MS = 200.0
+AHEAD_MS = 400.0
 # No function is held to fewer, nor one that has no more than this part of all that is at the hosts.
 MIN_LEASES = 16
 CROWD_PART = 8
