@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup run demo test check style types imports contracts format bench crash growth proto-baseline lock clean
+.PHONY: help setup run demo test check style types imports contracts format bench crash growth placement fair-share proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -68,6 +68,12 @@ growth: ## fill a fleet's queue to 10 million events and measure it beside itsel
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
+
+placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
+	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)
+
+fair-share: setup ## flood a fleet with one tenant and measure another one's dwell (ARGS='--save')
+	@$(PYTHON_IN_VENV) -m loadtest.fair_share $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

@@ -24,6 +24,8 @@ class StandInControl(_Servicer):  # type: ignore[misc]
     def __init__(self, shares: dict[str, int]) -> None:
         self.functions: dict[str, resources_pb2.Function] = {}
         self.packages: dict[bytes, bytes] = {}
+        # Told beside the fleet to whoever follows.
+        self.resources: list[resources_pb2.Resource] = []
         self.held: list[tuple[str, int]] = []
         self.left = False
         self._shares = shares
@@ -52,7 +54,7 @@ class StandInControl(_Servicer):  # type: ignore[misc]
         )
         yield control_pb2.WatchResponse(
             revision=1,
-            upserts=[resources_pb2.Resource(key="fleet", fleet=fleet)],
+            upserts=[resources_pb2.Resource(key="fleet", fleet=fleet), *self.resources],
             in_snapshot=True,
             snapshot_complete=True,
         )

@@ -56,6 +56,10 @@ class EvenflowFleet:
         """The gRPC door."""
         return f"{HOST}:{self.grpc_port}"
 
+    def peer(self, node_id: str) -> Peer:
+        """A node's inner socket, as the fleet's own commands reach it; once the fleet is up."""
+        return self._peers[node_id]
+
     async def start(self) -> None:
         """Up, until it says ready. RuntimeError: it ended; TimeoutError: it never got ready."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,7 +15,17 @@ _ASK_SECONDS = 10.0
 
 
 def describe(data_folder: Path, redis_server: str | None) -> dict[str, str | int]:
-    """CPU, cores, kernel, Python, SQLite, file system, the peers' versions, commit, time."""
+    """What describe_host tells, and the peers' versions."""
+    return {
+        **describe_host(data_folder),
+        "huey_sqlite": sqlite3.sqlite_version,
+        "redis": _say([redis_server, "--version"]) if redis_server else "absent",
+        **_package_versions("huey", "taskiq", "taskiq-redis", "redis"),
+    }
+
+
+def describe_host(data_folder: Path) -> dict[str, str | int]:
+    """CPU, cores, kernel, Python, SQLite, gRPC, file system, commit, time, and how busy the machine was before."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit(),
@@ -25,10 +35,9 @@ def describe(data_folder: Path, redis_server: str | None) -> dict[str, str | int
         "kernel": platform.release(),
         "python": platform.python_version(),
         "evenflow_sqlite": apsw.sqlite_lib_version(),
-        "huey_sqlite": sqlite3.sqlite_version,
         "file_system": file_system_of(data_folder, Path("/proc/mounts").read_text()),
-        "redis": _say([redis_server, "--version"]) if redis_server else "absent",
-        **_package_versions("grpcio", "huey", "taskiq", "taskiq-redis", "redis"),
+        "load_average": f"{os.getloadavg()[0]:.1f}",
+        **_package_versions("grpcio"),
     }
 
 

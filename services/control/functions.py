@@ -72,7 +72,7 @@ class Functions:
         except RuleBroken as e:
             raise _refusal(e) from None
         if asked.tenant_id not in self._state.tenants:
-            raise invalid(f"tenant {asked.tenant_id[:64]!r} does not exist; use 'default'")
+            raise invalid(f"tenant {asked.tenant_id[:64]!r} does not exist; use 'default', or put it first")
         key = asked.tenant_id, asked.function_name
         before = self._state.functions.get(key)
         if before is None and len(self._state.functions) >= MAX_FUNCTIONS:

@@ -18,6 +18,7 @@ from services.control.packages import PackageStore
 from services.control.sessions import Session, Sessions
 from services.control.state import State
 from services.control.steward import Steward
+from services.control.tenants import decide_put_tenant
 from services.shared.errors import EvenflowError, Reason, abort, invalid
 from services.shared.streams import serve_stream
 from services.shared.tracing import Tracer
@@ -219,6 +220,15 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
             return control_pb2.PutConcurrencyResponse(function=function)
 
         return await self._answer(context, "control.put_concurrency", request.function_name, put)
+
+    async def PutTenant(self, request: control_pb2.PutTenantRequest, context: Any) -> control_pb2.PutTenantResponse:
+        """See the contract."""
+
+        async def put() -> control_pb2.PutTenantResponse:
+            self._changes.require_room()
+            return await self._changes.run(lambda change: decide_put_tenant(change, request.tenant, self._state))
+
+        return await self._answer(context, "control.put_tenant", "", put)
 
     async def UploadPackage(
         self, request_iterator: AsyncIterator[control_pb2.UploadPackageRequest], context: Any

@@ -1,7 +1,8 @@
 """How many leases of a function a poller wants at once: a function that is full or paused stays in its shards.
 
-Three bounds, the least counts: a pause (0), the function's reserved concurrency, and what throttles have taught. The
-last one follows TCP's rule: halved by a throttle, at most once a second, and grown again while none comes.
+Four bounds, the least counts: a pause (0), the function's reserved concurrency, what its pace asks for at full hosts
+(pace.py), and what throttles have taught. The last one follows TCP's rule: halved by a throttle, at most once a second,
+and grown again while none comes.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,6 +37,7 @@ class Limits:
         self._reserved: dict[FunctionKey, int] = {}
         self._learned: dict[FunctionKey, _Learned] = {}
         self._paused: dict[FunctionKey, None] = {}
+        self._paced: dict[FunctionKey, int] = {}
 
     @property
     def paused(self) -> list[FunctionKey]:
@@ -50,6 +52,14 @@ class Limits:
             self._paused[key] = None
         else:
             self._paused.pop(key, None)
+        self._tell(key)
+
+    def set_pace(self, key: FunctionKey, bound: int | None) -> None:
+        """What keeps the function going at full hosts; None lifts it."""
+        if bound is None:
+            self._paced.pop(key, None)
+        else:
+            self._paced[key] = bound
         self._tell(key)
 
     def throttled(self, plan: Plan, now_ms: float) -> None:
@@ -97,6 +107,8 @@ class Limits:
         bounds = [learned.bound] if learned is not None else []
         if key in self._reserved:
             bounds.append(self._reserved[key])
+        if key in self._paced:
+            bounds.append(self._paced[key])
         return min(bounds) if bounds else None
 
     def _tell(self, key: FunctionKey) -> None:

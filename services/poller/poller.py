@@ -11,6 +11,7 @@ from services.poller.functions import FunctionBook, arn_of
 from services.poller.held import Stage
 from services.poller.limits import Limits
 from services.poller.lookups import Lookups
+from services.poller.pace import Pace
 from services.poller.processing import Processing
 from services.poller.queue_fleet import QueueFleet
 from services.poller.runtime_fleet import RuntimeFleet
@@ -78,6 +79,7 @@ class Poller:
         )
         self.door = Door(self._view, node.dial, clock)
         self.limits = Limits(self.queues.set_limit, settings.max_leases)
+        self.pace = Pace(self.limits.set_pace, settings.max_leases)
         self.deliveries = Deliveries(
             door=self.door,
             functions=functions,
@@ -90,6 +92,7 @@ class Poller:
         self.processing.hosts = self.hosts
         self.processing.deliveries = self.deliveries
         self.processing.limits = self.limits
+        self.processing.pace = self.pace
         self.sources = BucketSources(
             settings, view=self._view, submit=self.door.submit, clock=clock, metrics=node.metrics
         )
@@ -169,6 +172,7 @@ class Poller:
             for node in self.queues:
                 node.tick(now_ms)
             self.door.tick(now_ms)
+            self.pace.tick(now_ms, *self.hosts.load)
             if ticks % SCAN_TICKS == 0:
                 self._scan(now_ms)
 

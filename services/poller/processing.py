@@ -16,6 +16,7 @@ from services.poller.functions import FunctionBook, Plan
 from services.poller.held import Held, Stage
 from services.poller.limits import Limits
 from services.poller.lookups import Lookups
+from services.poller.pace import Pace
 from services.poller.queue_node import QueueNode
 from services.poller.runtime_fleet import RuntimeFleet
 from services.poller.telemetry import Telemetry
@@ -41,11 +42,12 @@ ERROR_NAMES = {
 
 
 class Processing:
-    """The heart of a poller. `hosts`, `deliveries` and `limits` are set right after it is made: they call back."""
+    """The heart of a poller. `hosts`, `deliveries`, `limits` and `pace` are set right after it is made."""
 
     hosts: RuntimeFleet
     deliveries: Deliveries
     limits: Limits
+    pace: Pace
 
     def __init__(
         self,
@@ -123,6 +125,8 @@ class Processing:
     def ended(self, held: Held, plan: Plan, outcome: event_pb2.Outcome) -> None:
         """A run has its outcome: decide and settle."""
         plan.running.count -= 1
+        if outcome.started_at_unix_nano:
+            self.pace.ended(plan.key, plan.running, outcome.duration_us / 1_000, self._clock.monotonic_ms())
         if held.stage is not Stage.RUNNING:
             return
         ending = _ENDINGS.get(outcome.status, Ending.SYSTEM_ERROR)

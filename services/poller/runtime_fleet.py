@@ -46,6 +46,11 @@ class RuntimeFleet:
         return sum(host.room for host in self)
 
     @property
+    def load(self) -> tuple[int, int]:
+        """What runs at the hosts and what waits there, as they last told."""
+        return sum(host.busy for host in self), sum(host.waiting for host in self)
+
+    @property
     def in_flight(self) -> int:
         """Invocations at hosts now."""
         return sum(len(host.running) for host in self)

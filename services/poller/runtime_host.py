@@ -64,6 +64,8 @@ class RuntimeHost:
         self._outbox: deque[Held] = deque()
         self._last_id = 0
         self._owner = owner
+        # As the host last told: what runs there, and what waits for a sandbox, of all its callers.
+        self.busy = self.waiting = 0
         credits[self.host_id] = 0
         stub = runtime_pb2_grpc.RuntimeServiceStub(peer.channel)
         self._link: StreamLink[runtime_pb2.InvokeRequest, runtime_pb2.InvokeResponse] = StreamLink(
@@ -164,6 +166,8 @@ class RuntimeHost:
         return request if len(batch) else None
 
     def _on_message(self, message: runtime_pb2.InvokeResponse) -> None:
+        if message.HasField("load"):
+            self.busy, self.waiting = message.load.busy, message.load.waiting
         # Credits first: what ends now makes room for what waits.
         if message.credit_invocations:
             self._granted += message.credit_invocations
@@ -176,6 +180,7 @@ class RuntimeHost:
 
     def _on_down(self) -> None:
         self._granted = 0
+        self.busy = self.waiting = 0
         self._publish()
         running, self.running = self.running, {}
         unsent = {held.invocation_id for held in self._outbox}

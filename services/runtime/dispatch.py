@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Set
+from itertools import islice
+from typing import cast
 
 from evenflow.common.v1 import event_pb2
 
@@ -199,11 +201,22 @@ class Dispatcher:
             self._pump(function)
 
     def _rotate(self, limit_key: str, own: HostedFunction) -> None:
-        """A share came free: the functions that wait for it take turns."""
+        """A share came free: one of the functions that wait for it is next."""
         queue = self._share_queues.get(limit_key)
+        # Some were served or gave up meanwhile.
+        while queue and not next(iter(queue)).waiting:
+            del queue[next(iter(queue))]
         if not queue:
             return
         function = next(iter(queue))
+        if len(queue) > 1:
+            line = [
+                pool.InLine(f, len(f.waiting) + f.busy, f.waiting[0].waiting_since_ms)
+                for f in islice(queue, pool.MAX_IN_LINE)
+                if f.waiting
+            ]
+            chosen = pool.next_in_line(line, self.waiting + self.busy, self._clock.monotonic_ms())
+            function = cast(HostedFunction, chosen.owner)
         del queue[function]
         if function is not own:
             self._pump(function)

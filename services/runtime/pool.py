@@ -1,6 +1,6 @@
-"""When to start a further sandbox and which idle one to end. Pure: counts and times in, decisions out."""
+"""When to start a further sandbox, which idle one to end, who is next. Pure: counts and times in, decisions out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # Few sandboxes share the cores well even when each turns over fast.
@@ -8,6 +8,13 @@ EAGER_SANDBOXES = 2
 # Runs that wait in a sandbox's own channel: at most so many, and at most so many milliseconds of them.
 MAX_AHEAD = 8
 AHEAD_MS = 2.0
+# A function crowds the host when it has more than this part of all that waits and runs there, and more than a few.
+CROWD_PART = 8
+CROWD_LEAST = 6
+# Nobody is passed over for longer.
+MAX_PASSED_OVER_MS = 1_000.0
+# Functions that are looked at for one share; they are in the order in which they came.
+MAX_IN_LINE = 64
 # Weight of the newest run in the mean service time.
 SMOOTHING = 0.1
 
@@ -79,6 +86,32 @@ def runs_ahead(service_ms: float | None) -> int:
 def smoothed(mean_ms: float | None, newest_ms: float) -> float:
     """The mean service time with one more run in it."""
     return newest_ms if mean_ms is None else mean_ms + SMOOTHING * (newest_ms - mean_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """A function that waits for a share: what waits and runs of it here, and since when the first one waits."""
+
+    owner: object
+    present: int
+    oldest_ms: float
+
+
+def next_in_line(line: Sequence[InLine], present: int, now_ms: float) -> InLine:
+    """Who gets a share that came free: the longest waiting of those that crowd the host least.
+
+    `present`: all that waits and runs here. Who has twice as much of it crowds a step more. Turns alone would give a
+    function with a backlog as many as one that sends a little: an event of the latter would wait for a whole round. A
+    function that has no turn for long has less and less here, as its pace goes down (services/poller/pace.py), and so
+    does not crowd any more.
+    """
+
+    def rank(one: InLine) -> tuple[int, float]:
+        if one.present <= CROWD_LEAST or now_ms - one.oldest_ms >= MAX_PASSED_OVER_MS:
+            return 0, one.oldest_ms
+        return (one.present * CROWD_PART // max(1, present)).bit_length(), one.oldest_ms
+
+    return min(line, key=rank)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """When a further sandbox is started and which one is ended."""
 
+from services.runtime import pool
 from services.runtime.pool import Demand, Idle, ScaleRules, expired, runs_ahead, smoothed, starts_wanted, victim
 
 RULES = ScaleRules(after_ms=5, backlog_ms=25)
@@ -57,3 +58,26 @@ def test_only_short_handlers_are_sent_runs_ahead() -> None:
     """Two milliseconds of them at most, and eight at most; none while the time is not known."""
     assert runs_ahead(None) == 0
     assert [runs_ahead(ms) for ms in (0.0, 0.02, 0.25, 0.5, 1.0, 2.0, 2.1, 1_000.0)] == [8, 8, 8, 4, 2, 1, 0, 0]
+
+
+def test_the_share_goes_to_the_longest_waiting_of_those_that_crowd_least() -> None:
+    """Not turn by turn: one with a backlog would have as many turns as one that sends a little."""
+    quiet, early, noisy = pool.InLine("quiet", 1, 90.0), pool.InLine("early", 4, 80.0), pool.InLine("noisy", 24, 10.0)
+    assert pool.next_in_line([noisy, quiet, early], 30, 100.0) is early
+    assert pool.next_in_line([noisy, quiet], 30, 100.0) is quiet
+    assert pool.next_in_line([noisy], 30, 100.0) is noisy
+
+
+def test_of_two_that_crowd_the_one_with_much_less_is_first() -> None:
+    """A burst of somebody who sends little is not put behind a flood."""
+    burst, noisy = pool.InLine("burst", 6, 90.0), pool.InLine("noisy", 24, 10.0)
+    assert pool.next_in_line([noisy, burst], 40, 100.0) is burst
+    alike = pool.InLine("alike", 20, 90.0)
+    assert pool.next_in_line([alike, noisy], 50, 100.0) is noisy
+
+
+def test_nobody_is_passed_over_for_long() -> None:
+    """After a second it is the waiting alone that counts."""
+    quiet, noisy = pool.InLine("quiet", 1, 1_090.0), pool.InLine("noisy", 24, 10.0)
+    assert pool.next_in_line([noisy, quiet], 30, 1_009.0) is quiet
+    assert pool.next_in_line([noisy, quiet], 30, 1_010.0) is noisy
