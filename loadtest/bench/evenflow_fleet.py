@@ -142,10 +142,6 @@ class EvenflowFleet:
             stub = poller_pb2_grpc.PollerServiceStub(peer.channel)
             await stub.PauseFunction(request, metadata=peer.metadata, timeout=_CALL_SECONDS)
 
-    def peer(self, node_id: str) -> Peer:
-        """A node of it, to be called as the fleet's own services do."""
-        return self._peers[node_id]
-
     def pid(self, node_id: str) -> int:
         """The process of a node now; a new one after a restart."""
         return fleet_file.running(self.data).nodes[node_id].pid

@@ -8,6 +8,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from services.queue import dead_letters
 from services.queue.domain import Action, Attempt, Call, Cause, Settle
+from services.queue.outcomes import facts_from
 from services.queue.states import Place, State, stored_state
 from services.shared.errors import EvenflowError, Reason
 from tests.stories.runner import Command, StoryError, listed, span_ms
@@ -269,10 +270,9 @@ class ShardStory:
         if database.rows("SELECT 1 FROM dead_letters WHERE request_id = ?", (request_id,)):
             return State.DEAD
         for bucket_id in shard.outcomes.bucket_ids:
-            for (state,) in database.rows(
-                f"SELECT state FROM outcomes_{bucket_id} WHERE request_id = ?", (request_id,)
-            ):
-                return State.SUCCEEDED if state == State.SUCCEEDED.reported else State.FAILED
+            sql = f"SELECT facts FROM outcomes_{bucket_id} WHERE request_id = ?"
+            for (facts,) in database.rows(sql, (request_id,)):
+                return State.SUCCEEDED if facts_from(facts).state == State.SUCCEEDED.reported else State.FAILED
         return State.GONE
 
 

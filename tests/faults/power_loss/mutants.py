@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.queue import identity, settlement, shards, transitions
+from services.queue import identity, install, paths, settlement, shards, transfer, transitions
 from services.queue.database import Database
 from services.queue.domain import Action, EnqueueBatch, EnqueueResult, Settle, SettleBatch, SettleResult
 from services.queue.shard import Shard
-from services.queue.transitions import Next
+from services.queue.states import State
+from services.queue.transitions import Input, Transition
 
 Patch = Callable[[], None]
 
@@ -64,22 +65,22 @@ def _no_fencing() -> None:
 
     def unfenced(self: settlement.Settlement, batches: list[SettleBatch]) -> None:
         for batch in batches:
-            for settle in batch.settles:
-                entry = self._shard.leases.get(settle.sequence)
-                if entry is not None:
-                    settle.fence = entry.fence
+            found = [(settle, self._shard.leases.get(settle.sequence)) for settle in batch.settles]
+            batch.settles = [s if entry is None else s._replace(fence=entry.fence) for s, entry in found]
         add(self, batches)
 
     _patch(settlement.Settlement, "add", unfenced)
 
 
 def _delete_before_destination() -> None:
-    decide = transitions.next_state
+    decide = transitions.settled
 
-    def hasty(settle: Settle) -> Next:
-        return Next.FINISHED if settle.action is Action.HANDOVER else decide(settle)
+    def hasty(state: State, settle: Settle) -> Transition:
+        if settle.action is Action.HANDOVER:
+            return transitions.transition(state, Input.ACK, True)
+        return decide(state, settle)
 
-    _patch(settlement, "next_state", hasty)
+    _patch(settlement, "settled", hasty)
 
 
 def _empty_shard_on_missing_file() -> None:
@@ -109,14 +110,15 @@ def _manifest_not_synced() -> None:
 
 
 def _names_not_synced() -> None:
-    synced = identity.sync_directory
+    synced = paths.sync_directory
 
     def sync(path: Path) -> None:
         # The folders above stay synced: without them nothing would be left to look at.
         if not (path / "manifest.json").exists():
             synced(path)
 
-    _patch(identity, "sync_directory", sync)
+    for module in (identity, install, transfer):
+        _patch(module, "sync_directory", sync)
 
 
 def _patch(owner: Any, name: str, value: Any) -> None:

@@ -13,9 +13,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import uvloop
-from evenflow.queue.v1 import queue_pb2_grpc
 
-from services.queue.service import QueueService
+from services.queue.service import SERVICE_NAME, QueueService, register
 from services.queue.settings import QueueSettings
 from services.queue.shards import Shards
 from services.shared.channels import GrpcServer
@@ -24,7 +23,6 @@ from tests.faults.power_loss import mutants
 
 NODE_ID = "queue-0"
 TOKEN = "power-loss-" + "0" * 32
-SERVICE_NAME = "evenflow.queue.v1.QueueService"
 # The folder whose writes are recorded; the node makes everything in it.
 DISK = "disk"
 SOCKET = "q.sock"
@@ -58,7 +56,7 @@ async def _serve(folder: Path, shard_count: int) -> None:
     shards.on_drained = service.note_drained
     await shards.apply(1, [NODE_ID] * shard_count)
     server = GrpcServer(TOKEN, [SERVICE_NAME])
-    queue_pb2_grpc.add_QueueServiceServicer_to_server(service, server.server)
+    register(service, server.server)
     server.bind(f"unix:{folder / SOCKET}")
     await server.start()
     print("ok", flush=True)

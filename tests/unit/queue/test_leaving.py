@@ -40,7 +40,7 @@ def test_leases_that_are_not_renewed_any_more_have_their_end(bench: Bench) -> No
     bench.clock.advance(800)
     bench.drain()
     assert bench.shard.leave() == 1
-    bench.shard.renews_leases = False
+    bench.shard.leases.renews = False
     assert not bench.settle(extend(lease)).refusals
     bench.clock.advance(1_100)
     bench.drain()
