@@ -190,8 +190,12 @@ def test_rows_of_other_shards_and_torn_events_are_left_out(run_dir: Path, capsys
     c = life.bench.shard.database.connection
     broken = c.execute("SELECT request_id FROM events WHERE length(event) < 300 LIMIT 1").get
     c.execute("UPDATE events SET event = x'ff' WHERE request_id = ?", (broken,))
-    foreign = ids.mint(1_800_000_000_000, 7)
-    c.execute("UPDATE events SET request_id = ? WHERE sequence = (SELECT max(sequence) FROM events)", (foreign,))
+    foreign = life.bench.event()
+    foreign.request_id = ids.mint(1_800_000_000_000, 7)
+    c.execute(
+        "UPDATE events SET request_id = ?, event = ? WHERE sequence = (SELECT max(sequence) FROM events)",
+        (foreign.request_id, foreign.SerializeToString()),
+    )
     life.crash()
     code, told, _ = run(capsys, "check", *place(run_dir), "--full")
     assert code == 1 and any("ids of other shards" in finding for finding in told["findings"])
