@@ -1,4 +1,4 @@
-"""`evenflow shards check | repair | export | backup | restore`: looks after the files of shards."""
+"""`evenflow shards check | repair | export | backup | restore | reopen`: looks after the files of shards."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ AcceptOption = Annotated[bool, typer.Option("--accept-old-copy", help="Take a fi
 
 def add_to(group: typer.Typer) -> None:
     """Put the commands into `evenflow shards`."""
-    for command in (check, repair, export, backup, restore):
+    for command in (check, repair, export, backup, restore, reopen):
         group.command()(command)
 
 
@@ -166,6 +166,22 @@ def backup(
     )
 
 
+def reopen(shard: ShardArgument, data: DataOption = None) -> None:
+    """Have a quarantined shard opened again, such as after its file was put back. Exits 1 when it is not served."""
+    with FleetConnection(data) as fleet:
+        state = _reopen(fleet, shard)
+    print_line(f"shard {shard} is {state}")
+    if state != "serving":
+        raise typer.Exit(1)
+
+
+def _reopen(fleet: FleetConnection, shard_id: int) -> str:
+    request = queue_pb2.ReopenShardRequest(shard_id=shard_id)
+    answer = fleet.ask(fleet.queue_of_shard(shard_id).ReopenShard, request, timeout_seconds=None)
+    name = queue_pb2.ShardState.Name(answer.state).removeprefix("SHARD_STATE_").lower()
+    return name + (f": {answer.state_reason}" if answer.state_reason else "")
+
+
 def _check_served(folder: Path, shard_ids: list[int], full: bool) -> list[dict[str, Any]]:
     answers = []
     with FleetConnection(folder) as fleet:
@@ -227,10 +243,7 @@ def _tell_installed(
     told["state"] = "to be served at the next start"
     if states is not None and shard_id in states:
         with FleetConnection(folder) as fleet:
-            request = queue_pb2.ReopenShardRequest(shard_id=shard_id)
-            answer = fleet.ask(fleet.queue_of_shard(shard_id).ReopenShard, request, timeout_seconds=None)
-        name = queue_pb2.ShardState.Name(answer.state).removeprefix("SHARD_STATE_").lower()
-        told["state"] = name + (f": {answer.state_reason}" if answer.state_reason else "")
+            told["state"] = _reopen(fleet, shard_id)
     if as_json:
         print_json(told)
         return

@@ -11,6 +11,8 @@ from services.shared.clock import Clock
 
 # So often at most, and at least one event each time: the rate is even, and a turn of the shard is short.
 STEPS_PER_SECOND = 20
+# A call ends with what it has moved by then: its caller, who may have a deadline, learns of it and calls again.
+MAX_CALL_MS = 5_000
 
 
 class Pace:
@@ -46,26 +48,29 @@ class Redriver:
     ) -> int:
         """Move up to `max_events` and tell how many went; `move` gets (behind which id, how many).
 
-        Ends when the last events have taken their time, so that calls after each other keep the rate, too.
+        Ends when the last events have taken their time, so that calls after each other keep the rate, too; after
+        MAX_CALL_MS with what has gone by then.
         """
         rate = min(self._per_second, asked_per_second or self._per_second)
         step = max(1, rate // STEPS_PER_SECOND)
         lock, pace = self._shards.setdefault(shard_id, (asyncio.Lock(), Pace()))
         own = Pace()
+        began_ms = self._clock.monotonic_ms()
         total = after_id = 0
         while total < max_events:
+            await self._wait(own)
             async with lock:
-                await self._wait(max(own.wait_ms(self._clock.monotonic_ms()), pace.wait_ms(self._clock.monotonic_ms())))
+                await self._wait(pace)
                 moved = await move(after_id, min(step, max_events - total))
                 now_ms = self._clock.monotonic_ms()
                 own.note(now_ms, moved, rate)
                 pace.note(now_ms, moved, self._per_second)
             total, after_id = total + moved, moved.next_id
-            if not after_id:
+            if not after_id or (total and now_ms - began_ms >= MAX_CALL_MS):
                 break
-        await self._wait(own.wait_ms(self._clock.monotonic_ms()))
+        await self._wait(own)
         return total
 
-    async def _wait(self, milliseconds: float) -> None:
+    async def _wait(self, pace: Pace) -> None:
         # Between turns, too, when the rate is high: others' calls go in between.
-        await asyncio.sleep(milliseconds / 1_000)
+        await asyncio.sleep(pace.wait_ms(self._clock.monotonic_ms()) / 1_000)

@@ -34,6 +34,7 @@ from services.queue.keeper import Courier, Keeper, NoCourier, Progress
 from services.queue.losses import known_from
 from services.queue.marks import Marks
 from services.queue.moves import Place, Step, Told, next_step, why_not_to_open
+from services.queue.rescue import rescue
 from services.queue.sessions import PollerSession, Sessions
 from services.queue.settings import QueueSettings
 from services.queue.shard import Shard
@@ -368,9 +369,10 @@ class Shards:
         self._checked[shard.shard_id] = now
         fault = self._watches[shard.shard_id].find_fault(shard.database.wal_pages)
         if fault is not None:
+            saved = rescue(shard.database, self._directory, shard.shard_id) if fault.is_reachable else None
             raise ShardDamaged(
-                f"{fault} while it was open; {shard.depth} unfinished events and {shard.dead_count} dead letters "
-                "were in it"
+                f"{fault.what} while it was open; {shard.depth} unfinished events and {shard.dead_count} dead letters "
+                "were in it" + (f"; it is saved whole as {saved.name}: put that in its place" if saved else "")
             )
         if now - self._noted[shard.shard_id] >= NOTE_SECONDS:
             self._noted[shard.shard_id] = now

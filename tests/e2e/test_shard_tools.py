@@ -81,6 +81,7 @@ def test_shards_are_looked_after_from_the_command_line(tmp_path: Path, cli: Cli)
         assert "is missing" in cli(fleet, "shards", "check", "0", code=1)
         assert "--start-empty" in cli(fleet, "shards", "repair", "0", code=1)
         assert "--accept-old-copy" in cli(fleet, "shards", "restore", "0", "--from", str(copy), code=1)
+        assert "shard 0 is quarantined: shard-0000.db is missing" in cli(fleet, "shards", "reopen", "0", code=1)
         words = cli(fleet, "shards", "restore", "0", "--from", str(copy), "--accept-old-copy")
         assert "the shard is serving" in words and "run again" in words
         assert dead_letters(fleet) == EVENTS

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,26 @@ async def test_files_that_change_under_an_open_shard(fleet: Fleet, fault: str) -
     act(shard_path(fleet.folder / "queue" / "queue-0", 0))
     reason = await quarantined(fleet)
     assert words in reason and "5 unfinished events and 0 dead letters" in reason
+    assert ("saved whole as" in reason) == ("cut" not in words)
+
+
+@pytest.mark.parametrize("fault", ["removed", "replaced", "wal removed"])
+async def test_a_shard_whose_file_lost_its_name_is_saved_and_served_again(fleet: Fleet, fault: str) -> None:
+    """Also what stands in the WAL alone: nothing that was accepted is lost by somebody's rm."""
+    await fill(fleet, 5)
+    last = fleet.event()
+    await fleet.enqueue(last)
+    path = shard_path(fleet.folder / "queue" / "queue-0", 0)
+    FAULTS[fault][0](path)
+    (name,) = re.findall(r"saved whole as (\S+):", await quarantined(fleet))
+    for suffix in ("", "-wal"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    (path.parent / name).replace(path)
+    request = queue_pb2.ReopenShardRequest(shard_id=0)
+    answer = await fleet.stub.ReopenShard(request, metadata=fleet.peer.metadata)
+    assert answer.state == queue_pb2.SHARD_STATE_SERVING, answer.state_reason
+    again = await fleet.enqueue(last)
+    assert (again.depth, list(again.duplicate_indexes)) == (6, [0])
 
 
 async def test_a_wal_that_is_cut_under_an_open_shard(fleet: Fleet) -> None:

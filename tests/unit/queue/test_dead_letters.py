@@ -200,32 +200,75 @@ def test_no_stretch_of_time_gets_more_than_the_rate(per_second: int, steps: list
 
 
 class PassingClock(FakeClock):
-    """Time that passes only while somebody waits."""
+    """Time that passes, a millisecond at a time, only while somebody waits; several may."""
 
     async def sleep(self, seconds: float) -> None:
-        """Advance instead of waiting."""
-        self.advance(seconds * 1_000)
+        """Wait on this clock."""
+        until_ms = self.monotonic_ms() + seconds * 1_000
+        await _yield(0)
+        while self.monotonic_ms() < until_ms:
+            self.advance(min(1.0, until_ms - self.monotonic_ms()))
+            await _yield(0)
 
 
-async def test_a_redrive_is_even_and_under_the_nodes_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of a twentieth of a second; a higher wish is cut; calls after and beside each other share the bound."""
-    clock = PassingClock()
-    monkeypatch.setattr("services.queue.redriving.asyncio.sleep", clock.sleep)
-    redriver = Redriver(clock, 100)
-    moves: list[tuple[float, int]] = []
+_yield = asyncio.sleep
 
-    async def move(after_id: int, count: int) -> Moved:
-        moves.append((clock.monotonic_ms(), count))
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> PassingClock:
+    """The clock that a redriver waits on."""
+    made = PassingClock()
+    monkeypatch.setattr("services.queue.redriving.asyncio.sleep", made.sleep)
+    return made
+
+
+class Moves:
+    """Moves whatever is asked for, and remembers when."""
+
+    def __init__(self, clock: PassingClock) -> None:
+        self._clock = clock
+        self.steps: list[tuple[float, int]] = []
+
+    async def __call__(self, after_id: int, count: int) -> Moved:
+        self.steps.append((self._clock.monotonic_ms(), count))
+        await _yield(0)
         return Moved(count, after_id + count)
 
+    def gaps_ms(self) -> set[int]:
+        """Times between steps."""
+        return {round(later[0] - sooner[0]) for sooner, later in pairwise(self.steps)}
+
+
+async def test_a_redrive_is_even_and_under_the_nodes_bound(clock: PassingClock) -> None:
+    """Steps of a twentieth of a second; a higher wish is cut; calls after each other keep the rate."""
+    redriver, moves, started_ms = Redriver(clock, 100), Moves(clock), clock.monotonic_ms()
+    assert await redriver.run(0, 50, 0, moves) == 50
+    assert clock.monotonic_ms() - started_ms == pytest.approx(500, abs=1)
+    assert await redriver.run(0, 20, 5_000, moves) == 20
+    assert clock.monotonic_ms() - started_ms == pytest.approx(700, abs=1)
+    assert {count for _, count in moves.steps} == {5} and moves.gaps_ms() == {50}
+
+
+async def test_a_slow_redrive_ends_in_time_for_its_callers_deadline(clock: PassingClock) -> None:
+    """With what went by then."""
+    redriver, moves, started_ms = Redriver(clock, 100), Moves(clock), clock.monotonic_ms()
+    assert await redriver.run(0, 4, 2, moves) == 4
+    assert clock.monotonic_ms() - started_ms == pytest.approx(2_000, abs=1)
+    assert await redriver.run(0, 1_000, 2, moves) == 11
+    assert clock.monotonic_ms() - started_ms == pytest.approx(7_500, abs=1)
+
+
+async def test_redrives_of_one_shard_share_its_bound(clock: PassingClock) -> None:
+    """Two callers get half each and never a step at once; another shard has its own; a slow one is in nobody's way."""
+    redriver, moves, others = Redriver(clock, 100), Moves(clock), Moves(clock)
     started_ms = clock.monotonic_ms()
-    assert await redriver.run(0, 50, 0, move) == 50
-    assert clock.monotonic_ms() - started_ms == pytest.approx(500)
-    assert {count for _, count in moves} == {5}
-    gaps = {round(later[0] - sooner[0]) for sooner, later in pairwise(moves)}
-    assert gaps == {50}
-    assert await redriver.run(0, 20, 5_000, move) == 20
-    assert await redriver.run(0, 4, 2, move) == 4
-    assert clock.monotonic_ms() - started_ms == pytest.approx(500 + 200 + 2_000)
-    await asyncio.gather(redriver.run(1, 30, 0, move), redriver.run(1, 30, 0, move))
-    assert clock.monotonic_ms() - started_ms >= 2_700 + 550
+    await asyncio.gather(redriver.run(1, 50, 0, moves), redriver.run(1, 50, 0, moves), redriver.run(2, 50, 0, others))
+    assert clock.monotonic_ms() - started_ms >= 950
+    assert min(moves.gaps_ms()) >= 49 and len(moves.steps) == 20
+    assert others.steps[-1][0] - started_ms < 500
+    started_ms = clock.monotonic_ms()
+    quick = Moves(clock)
+    slow = asyncio.create_task(redriver.run(3, 3, 1, Moves(clock)))
+    await redriver.run(3, 50, 0, quick)
+    assert clock.monotonic_ms() - started_ms < 700
+    await slow

@@ -178,6 +178,11 @@ def test_transactions_behind_rot_in_the_wal_are_kept(run_dir: Path, capsys: pyte
     code, told, _ = run(capsys, "check", *place(run_dir))
     code, told, _ = run(capsys, "repair", *place(run_dir))
     assert code == 0 and told["is_wal_damaged"] and told["kept"]["events"] == 20
+    # The old WAL went aside with its file: it is none of the new one's.
+    assert Path(f"{told['old_file']}-wal").exists() and not log.exists()
+    bench = Bench(run_dir)
+    assert bench.shard.depth == 20
+    bench.close()
 
 
 def test_rows_of_other_shards_and_torn_events_are_left_out(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,8 +190,12 @@ def test_rows_of_other_shards_and_torn_events_are_left_out(run_dir: Path, capsys
     c = life.bench.shard.database.connection
     broken = c.execute("SELECT request_id FROM events WHERE length(event) < 300 LIMIT 1").get
     c.execute("UPDATE events SET event = x'ff' WHERE request_id = ?", (broken,))
-    foreign = ids.mint(1_800_000_000_000, 7)
-    c.execute("UPDATE events SET request_id = ? WHERE sequence = (SELECT max(sequence) FROM events)", (foreign,))
+    foreign = life.bench.event()
+    foreign.request_id = ids.mint(1_800_000_000_000, 7)
+    c.execute(
+        "UPDATE events SET request_id = ?, event = ? WHERE sequence = (SELECT max(sequence) FROM events)",
+        (foreign.request_id, foreign.SerializeToString()),
+    )
     life.crash()
     code, told, _ = run(capsys, "check", *place(run_dir), "--full")
     assert code == 1 and any("ids of other shards" in finding for finding in told["findings"])
