@@ -105,6 +105,8 @@ class Shard:
         self.next_due_ms = ageing.next_due_ms(self)
         self.next_expiry_ms = ageing.next_expiry_ms(self)
         self._next_housekeeping_ms = 0.0
+        # On a full volume what time brings is tried again no sooner.
+        self._next_write_ms = 0.0
         self._used_bytes = database.used_bytes()
         self.file_bytes = database.file_bytes()
         self.has_more = True
@@ -160,7 +162,11 @@ class Shard:
         steady_ms, monotonic_ms = self._steady.now_ms(), self._clock.monotonic_ms()
         due_ms = min(self._next_housekeeping_ms, self.leases.next_check_ms()) - monotonic_ms
         if self.delivers:
-            due_ms = min(due_ms, self.next_due_ms - steady_ms, self.next_expiry_ms - steady_ms)
+            next_ms = self.next_due_ms
+            if len(self.expired) < ageing.EXPIRY_BATCH:
+                # Otherwise a poller has to come first, and that is a command.
+                next_ms = min(next_ms, self.next_expiry_ms)
+            due_ms = min(due_ms, max(next_ms - steady_ms, self._next_write_ms - monotonic_ms))
         return max(0.0, due_ms / 1_000)
 
     def refusal(self) -> EvenflowError | None:
@@ -331,13 +337,14 @@ class Shard:
 
     def _tick(self) -> None:
         monotonic_ms = self._clock.monotonic_ms()
+        may_write = monotonic_ms >= self._next_write_ms and self.delivers
         self.has_more = False
         # The oldest one goes first in its lane again.
         self._end_leases(self.leases.run_out()[::-1], Input.LEASE_EXPIRED)
         try:
-            if self.next_due_ms <= self.now_ms and self.delivers:
+            if self.next_due_ms <= self.now_ms and may_write:
                 self.has_more = ageing.move_due(self)
-            if self.next_expiry_ms <= self.now_ms and self.delivers and len(self.expired) < ageing.EXPIRY_BATCH:
+            if self.next_expiry_ms <= self.now_ms and may_write and len(self.expired) < ageing.EXPIRY_BATCH:
                 self.has_more = ageing.claim_expired(self) or self.has_more
             if monotonic_ms >= self._next_housekeeping_ms:
                 self._next_housekeeping_ms = monotonic_ms + HOUSEKEEPING_MS
@@ -345,6 +352,7 @@ class Shard:
         except (DiskFull, apsw.FullError):
             self.database.rollback()
             self.is_disk_full = True
+            self._next_write_ms = monotonic_ms + HOUSEKEEPING_MS
             self.has_more = False
 
     def _keep_house(self) -> None:

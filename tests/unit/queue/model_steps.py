@@ -253,7 +253,7 @@ class Steps:
             if known.deadline_ms <= self.looked_at_ms:
                 self._lost(known, "LEASE_EXPIRED")
         for known in self.model.of("DELAYED", "HANDOVER_DELAYED"):
-            if known.due_ms <= self.now_ms and not self.is_full:
+            if known.due_ms <= self.now_ms and not self._is_late(known):
                 self.model.time_came(known)
         aside = {entry.request_id for entry in self.bench.shard.expired}
         for request_id in aside:
@@ -266,7 +266,7 @@ class Steps:
         # On a full volume the shard need not find what is past its age, nor while the clock that it started with is
         # behind the one of an earlier start: when to look again is stored.
         self.latest_ms = max(self.latest_ms, self.now_ms)
-        may_miss = self.is_full or self.now_ms < self.latest_ms
+        may_miss = self._is_refusing() or self.now_ms < self.latest_ms
         waiting = [] if may_miss else self.model.of("AVAILABLE", "HANDOVER_AVAILABLE")
         ids = [known.sent.request_id for known in waiting]
         self.available_since_ms = {key: self.available_since_ms.get(key, self.now_ms) for key in ids}
@@ -349,6 +349,13 @@ class Steps:
     def _is_refusing(self) -> bool:
         since_ms = self.bench.clock.monotonic_ms() - self.was_full_at_ms
         return self.is_full or since_ms <= 2 * HOUSEKEEPING_MS
+
+    def _is_late(self, known: Known) -> bool:
+        """It is due and still delayed, because the volume is full, or was within the last second or two."""
+        sql = "SELECT 1 FROM delayed WHERE request_id = ?"
+        is_delayed = bool(self.bench.shard.database.rows(sql, (known.sent.request_id,)))
+        assert self._is_refusing() or not is_delayed, "due and not available"
+        return is_delayed
 
     def _note_full(self) -> None:
         self.was_full_at_ms = self.bench.clock.monotonic_ms()

@@ -8,6 +8,8 @@ import pytest
 from evenflow.queue.v1 import queue_pb2
 
 from services.queue import dead_letters
+from services.queue.ageing import EXPIRY_BATCH
+from services.queue.database import DiskFull
 from services.queue.domain import Call, Cause, EnqueueResult
 from services.queue.identity import Manifest, ShardDamaged, open_verified, shard_path
 from services.shared import ids
@@ -329,6 +331,41 @@ def test_a_full_disk_refuses_events_but_settles(bench: Bench) -> None:
     bench.clock.advance(2_000)
     bench.drain()
     assert bench.enqueue(*big).refusal is None
+
+
+def test_a_shard_that_cannot_do_what_is_due_waits_and_does_not_spin(bench: Bench) -> None:
+    bench.enqueue(bench.event())
+    bench.settle(release(bench.lease()[0], Cause.THROTTLE, 5_000))
+    database = bench.shard.database
+
+    def refuse() -> None:
+        database.rollback()
+        raise DiskFull("no room")
+
+    database.commit = refuse  # type: ignore[method-assign]
+    bench.clock.advance(5_000)
+    bench.drain()
+    # Once more at once, for the housekeeping that may free some space.
+    bench.drain()
+    assert bench.shard.seconds_until_due() >= 0.9
+    del database.commit
+    bench.clock.advance(1_000)
+    bench.drain()
+    assert len(bench.lease()) == 1
+
+
+def test_a_shard_with_a_full_hand_of_expired_events_waits_for_a_poller(bench: Bench) -> None:
+    for _ in range(2):
+        bench.enqueue(*(bench.event(age_ms=1_000) for _ in range(300)))
+    bench.clock.advance(1_001)
+    bench.drain()
+    assert len(bench.shard.expired) == EXPIRY_BATCH
+    bench.clock.advance(20_000)
+    bench.drain()
+    assert bench.shard.seconds_until_due() > 0.5
+    session = bench.poller(credit=600)
+    assert len(bench.take()) == 600
+    session.clear_credit()
 
 
 @pytest.mark.parametrize("fault", ["missing", "foreign", "garbage", "old copy"])
