@@ -188,19 +188,26 @@ class _Watch:
         return any(s.depth.shard_id == shard_id and s.depth.state in taking for s in shards)
 
     def _tell(self) -> None:
-        for node_id, node in self._fleet.queue_nodes().items():
-            try:
-                moves = self._fleet.ask(node.DescribeShards, queue_pb2.DescribeShardsRequest()).moves
-            except grpc.RpcError:
+        for node_id, one in moves_under_way(self._fleet):
+            if one.shard_id not in self._targets:
                 continue
-            for one in moves:
-                if one.shard_id not in self._targets:
-                    continue
-                what, now = (one.phase, one.trouble), time.monotonic()
-                said, at = self._said.get((node_id, one.shard_id), (None, 0.0))
-                if said != what or now - at >= REPEAT_SECONDS:
-                    self._said[node_id, one.shard_id] = what, now
-                    print_line(describe_move(node_id, one))
+            what, now = (one.phase, one.trouble), time.monotonic()
+            said, at = self._said.get((node_id, one.shard_id), (None, 0.0))
+            if said != what or now - at >= REPEAT_SECONDS:
+                self._said[node_id, one.shard_id] = what, now
+                print_line(describe_move(node_id, one))
+
+
+def moves_under_way(fleet: FleetConnection) -> list[tuple[str, queue_pb2.ShardMoveStatus]]:
+    """What each node does for moves, by its id; nodes that do not answer are left out."""
+    found: list[tuple[str, queue_pb2.ShardMoveStatus]] = []
+    for node_id, node in fleet.queue_nodes().items():
+        try:
+            moves = fleet.ask(node.DescribeShards, queue_pb2.DescribeShardsRequest()).moves
+        except grpc.RpcError:
+            continue
+        found += [(node_id, one) for one in moves]
+    return found
 
 
 def describe_move(node_id: str, move: queue_pb2.ShardMoveStatus) -> str:

@@ -8,6 +8,7 @@ import typer
 from evenflow.queue.v1 import queue_pb2
 
 from cli.commands.options import DataOption, JsonOption
+from cli.commands.shard_moves import describe_move, moves_under_way
 from cli.connection import FleetConnection
 from cli.failures import EXIT_USAGE, CliError, from_rpc, reason_name
 from cli.output import console, print_json, size_of, span_of_ms, state_text, table
@@ -28,6 +29,7 @@ def shards(context: typer.Context, data: DataOption = None, as_json: JsonOption 
         return
     with FleetConnection(data) as fleet:
         rows, silent = describe_shards(fleet)
+        under_way = [describe_move(node_id, one) for node_id, one in moves_under_way(fleet)]
     if as_json:
         print_json(rows)
         return
@@ -53,6 +55,8 @@ def shards(context: typer.Context, data: DataOption = None, as_json: JsonOption 
     for row in rows:
         if row["state_reason"]:
             screen.print(f"shard {row['shard_id']}: {row['state_reason']}", style="red")
+    for line in under_way:
+        screen.print(line, style="yellow")
     for node_id, why in silent.items():
         screen.print(f"{node_id} does not answer: {why}", style="red")
 
