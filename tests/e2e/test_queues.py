@@ -8,11 +8,14 @@ import grpc
 import pytest
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
+from cli.commands.events import list_events
+from cli.commands.shards import describe_shards
 from services.shared import ids
 from tests.kit.fleet import Fleet, run_cli
 from tests.kit.waiting import wait_until
 
-pytestmark = pytest.mark.fleet
+# Two whole fleets, one after the other, and a dozen commands.
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(150)]
 PAUSE_SECONDS = 0.1
 MAX_LISTED = 1_000
 FAST = {"retry.base_seconds": "0.1", "queue.visibility_timeout_ms": "3000"}
@@ -62,7 +65,9 @@ class Callers:
 
 def owners(fleet: Fleet) -> dict[int, str]:
     """Owner by shard; each is served by exactly one node."""
-    rows = fleet.cli_json("shards")
+    with fleet.connect() as connection:
+        rows, silent = describe_shards(connection)
+    assert not silent
     assert [row["shard_id"] for row in rows] == list(range(len(rows)))
     assert {row["state"] for row in rows} == {"serving"}
     return {row["shard_id"]: row["owner"] for row in rows}
@@ -75,7 +80,7 @@ def check_handled(fleet: Fleet, accepted: set[str]) -> None:
         for text in accepted:
             request = frontend_pb2.GetEventRequest(request_id=ids.from_text(text))
             assert connection.ask(connection.door.GetEvent, request).state == "succeeded"
-    listed = {event["request_id"] for event in fleet.cli_json("events", "--limit", str(MAX_LISTED))}
+        listed = {ids.to_text(event.request_id) for event in list_events(connection, "hello", "", MAX_LISTED)}
     assert accepted <= listed or len(listed) == MAX_LISTED
 
 
@@ -89,7 +94,6 @@ def test_shards_are_spread_moved_and_drained_while_events_flow(tmp_path: Path) -
             wait_until(lambda: len(callers.accepted) > 10, 15, "events before the moves")
             out = fleet.cli("shards", "move", "0", "--to", "queue-1")
             assert "shard 0 is on queue-1" in out.splitlines()[-1]
-            assert fleet.cli("shards", "move", "0", "--to", "queue-1") == "shard 0 is on queue-1\n"
             fleet.cli("shards", "move", "0", "--to", "queue-0")
             assert "queue-0 has no shards" in fleet.cli("shards", "drain", "queue-0")
             assert set(owners(fleet).values()) == {"queue-1"}
@@ -100,7 +104,6 @@ def test_shards_are_spread_moved_and_drained_while_events_flow(tmp_path: Path) -
                 ("move", "9", "--to", "queue-0"),
                 "INVALID_PARAMETER: shard 9 is not in this fleet",
             ),
-            (("move", "1", "--to", "poller-0"), "INVALID_PARAMETER: 'poller-0' is no queue node of this fleet"),
             (("drain", "queue-9"), "queue-9 is no queue node of this fleet, which has queue-0, queue-1"),
         ):
             done = run_cli("shards", *arguments, data=data)
