@@ -15,7 +15,7 @@ from tests.faults.power_loss.replay import fast_folder
 from tests.faults.power_loss.rows import STEPS, Row
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reliability"
-_HEADINGS = ("node", "states", "bad", "accepted", "lost", "undone", "corrupt", "verdict", "seconds")
+_HEADINGS = ("node", "states", "bad", "accepted", "lost", "undone", "corrupt", "verdict", "seconds", "CPU s")
 _PROSE = """# Power loss
 
 Written by `make crash SAVE=1`. A queue node runs under a preload library that records every write, truncation, sync
@@ -36,8 +36,8 @@ Each disk is opened by the code that opens it in the product. A state is bad whe
 - *lost*: an accepted event is gone, or ended though nobody who had it said so, or a stored handover is missing;
 - *undone*: a settled event is back.
 
-The counts are of events over all states. The other rows are nodes that break one promise each; the harness must catch
-every one.
+The counts are of events over all states; *seconds* are of the wall clock, on a machine that others may have used too,
+*CPU s* those of all processes. The other rows are nodes that break one promise each; the harness must catch every one.
 """
 
 
@@ -125,4 +125,10 @@ def _markdown(rows: list[Row], found: dict[str, Any]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     tally = row.tally
     counts = (row.states, tally.bad_states, row.accepted, tally.lost, tally.undone, tally.corrupt)
-    return (row.plan.name, *(f"{count:,}" for count in counts), row.verdict, f"{row.seconds:.0f}")
+    return (
+        row.plan.name,
+        *(f"{count:,}" for count in counts),
+        row.verdict,
+        f"{row.seconds:.0f}",
+        f"{row.cpu_seconds:.0f}",
+    )
