@@ -1,6 +1,6 @@
 """The shard against a plain model, through any order of steps, time, full disks and crashes.
 
-`EVENFLOW_MODEL_EXAMPLES=2000` runs the long version.
+`EVENFLOW_MODEL_EXAMPLES=2000` with pytest's `-o timeout=0` runs the long version.
 """
 
 import os
