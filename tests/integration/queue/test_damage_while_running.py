@@ -18,6 +18,8 @@ from tests.integration.queue.test_queue_service import Fleet
 from tests.kit.waiting import eventually, until
 from tests.unit.queue.test_damage_at_start import overwrite
 
+# Of a machine that has much else to do.
+PATIENCE_SECONDS = 30.0
 PAGE = 4_096
 EVENTS = 1_500
 QUARANTINED = queue_pb2.SHARD_STATE_QUARANTINED
@@ -48,7 +50,7 @@ async def fill(fleet: Fleet, count: int) -> None:
 
 async def quarantined(fleet: Fleet) -> str:
     """Until shard 0 is set aside; the reason as users see it. The other shard serves all the while."""
-    await eventually(lambda: next(iter(fleet.shards)).state == QUARANTINED, 20)
+    await eventually(lambda: next(iter(fleet.shards)).state == QUARANTINED, PATIENCE_SECONDS)
     refused = await fleet.enqueue(fleet.event())
     assert refused.refusal.reason == errors_pb2.ERROR_REASON_SHARD_UNAVAILABLE
     assert not (await fleet.enqueue(fleet.event(1), shard_id=1)).HasField("refusal")
@@ -131,7 +133,7 @@ async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.
     number = leaves[len(leaves) * 3 // 4][0]
     overwrite(path, (number - 1) * PAGE, os.urandom(PAGE))
     poller = await fleet.poller(100)
-    leases = len((await asyncio.wait_for(poller.read(), 5)).leases)
+    leases = len((await asyncio.wait_for(poller.read(), PATIENCE_SECONDS)).leases)
     await poller.write(queue_pb2.LeaseRequest(credit=queue_pb2.LeaseCredit(events=EVENTS, bytes=1 << 26)))
     reason = await quarantined(fleet)
     assert "corrupt" in reason and f"held {EVENTS} unfinished events" in reason
@@ -169,7 +171,7 @@ async def test_the_numbers_in_the_manifest_follow_a_running_shard(
     monkeypatch.setattr(shards, "NOTE_SECONDS", 0.1)
     manifest = fleet.folder / "queue" / "queue-0" / "manifest.json"
     await fleet.enqueue(*(fleet.event() for _ in range(7)))
-    await eventually(lambda: '"depth": 7' in manifest.read_text())
+    await eventually(lambda: '"depth": 7' in manifest.read_text(), PATIENCE_SECONDS)
     before = manifest.read_text()
 
     async def is_noted() -> bool:
@@ -179,8 +181,8 @@ async def test_the_numbers_in_the_manifest_follow_a_running_shard(
         found = await fleet.shards.get(1).call(lambda it: it.database.get_meta("stamp"))
         return int(found or 0)
 
-    await until(is_noted)
+    await until(is_noted, PATIENCE_SECONDS)
     await fleet.enqueue(fleet.event())
-    await eventually(lambda: '"depth": 8' in manifest.read_text())
+    await eventually(lambda: '"depth": 8' in manifest.read_text(), PATIENCE_SECONDS)
     assert before != manifest.read_text()
     assert await stamp() == 1

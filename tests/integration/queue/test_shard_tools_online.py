@@ -18,6 +18,9 @@ from services.shared.errors import EvenflowError
 from tests.integration.queue.test_queue_service import Fleet
 from tests.kit.waiting import eventually
 
+# Of a machine that has much else to do.
+PATIENCE_SECONDS = 30.0
+
 
 @pytest.fixture
 async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
@@ -84,7 +87,7 @@ async def test_a_backup_is_one_moment_of_a_shard_that_is_written_to(
         await fleet.enqueue(event)
         answered.append(event.request_id)
         if len(answered) < 20:
-            (lease, *_) = (await asyncio.wait_for(poller.read(), 5)).leases
+            (lease, *_) = (await asyncio.wait_for(poller.read(), PATIENCE_SECONDS)).leases
             await fleet.settle(
                 queue_pb2.Settlement(receipt=lease.receipt, ack=queue_pb2.Ack(condition=event_pb2.CONDITION_SUCCESS))
             )
@@ -117,7 +120,7 @@ async def test_a_backup_is_restored_by_consent_and_served_again(
     assert offline.main(["restore", *place]) == 1
     assert "another process serves" in capfd.readouterr().err
     shard_path(files_of(fleet), 0).unlink()
-    await eventually(lambda: next(iter(fleet.shards)).state == queue_pb2.SHARD_STATE_QUARANTINED)
+    await eventually(lambda: next(iter(fleet.shards)).state == queue_pb2.SHARD_STATE_QUARANTINED, PATIENCE_SECONDS)
     reopen = queue_pb2.ReopenShardRequest(shard_id=0)
     answer = await fleet.stub.ReopenShard(reopen, metadata=fleet.peer.metadata)
     assert answer.state == queue_pb2.SHARD_STATE_QUARANTINED and "is missing" in answer.state_reason
@@ -127,7 +130,7 @@ async def test_a_backup_is_restored_by_consent_and_served_again(
     answer = await fleet.stub.ReopenShard(reopen, metadata=fleet.peer.metadata)
     assert (answer.state, answer.state_reason) == (queue_pb2.SHARD_STATE_SERVING, "")
     poller = await fleet.poller(10)
-    (lease,) = (await asyncio.wait_for(poller.read(), 5)).leases
+    (lease,) = (await asyncio.wait_for(poller.read(), PATIENCE_SECONDS)).leases
     assert lease.event == kept
     assert (await fleet.enqueue(late)).depth == 2
     assert not (await check(fleet)).findings
@@ -189,12 +192,12 @@ async def test_a_backup_that_is_cut_off_leaves_nothing(fleet: Fleet, monkeypatch
             raise apsw.IOError("disk I/O error")
 
         with pytest.raises(EvenflowError):
-            await asyncio.wait_for(fleet.shards.get(0).call(fail), 5)
+            await asyncio.wait_for(fleet.shards.get(0).call(fail), PATIENCE_SECONDS)
         with pytest.raises(grpc.aio.AioRpcError):
             while await call.read() is not grpc.aio.EOF:
                 pass
-    await eventually(lambda: not list(fleet.folder.glob("copy.db*")))
-    await eventually(lambda: next(iter(fleet.shards)).state == queue_pb2.SHARD_STATE_SERVING)
+    await eventually(lambda: not list(fleet.folder.glob("copy.db*")), PATIENCE_SECONDS)
+    await eventually(lambda: next(iter(fleet.shards)).state == queue_pb2.SHARD_STATE_SERVING, PATIENCE_SECONDS)
     assert (await fleet.enqueue(fleet.event())).depth == 2_001
     assert (await back_up(fleet, copy)).depth == 2_001
 

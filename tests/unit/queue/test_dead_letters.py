@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from evenflow.queue.v1 import queue_pb2
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.queue import dead_letters
@@ -182,7 +182,7 @@ def test_dead_letters_end_by_age_and_not_before(run_dir: Path, monkeypatch: pyte
     st.integers(1, 10_000),
     st.lists(st.tuples(st.integers(0, 200), st.floats(0, 5_000)), min_size=2, max_size=30),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_stretch_of_time_gets_more_than_the_rate(per_second: int, steps: list[tuple[int, float]]) -> None:
     """Whatever the callers do, from the start of a step to the start of a later one the rate holds."""
     pace, now_ms = Pace(), 0.0
