@@ -40,7 +40,12 @@ def deliver(shard: "Shard") -> tuple[list[tuple[PollerSession, list[Entry]]], bo
         if not events:
             continue
         taker = _Taker(shard, session, events, payload_bytes)
-        taker.run()
+        try:
+            taker.run()
+        except BaseException:
+            # The shard is opened anew; the poller's room must not be lost with it.
+            session.return_credit(shard.shard_id, events, payload_bytes)
+            raise
         unused = events - len(taker.taken)
         shard.wake_others(session.return_credit(shard.shard_id, unused, taker.bytes_left), None)
         if taker.taken:

@@ -1,9 +1,15 @@
 """How a poller's credit is shared among shards: in worthwhile parts, the longest waiting first, nobody forgotten."""
 
+from pathlib import Path
+
+import apsw
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.queue.domain import Wake
 from services.queue.sessions import MIN_TAKE_EVENTS, PollerSession, Sessions
+from tests.unit.queue.kit import Bench
 
 MIB = 1 << 20
 SHARDS = 8
@@ -107,3 +113,19 @@ def test_limits_end_with_their_stream() -> None:
     assert session.acquire(("t", "f"), 1, 0) == 0
     session, _ = sessions.attach("poller-0", "one", print)
     assert session.acquire(("t", "f"), 1, 0) == 1
+
+
+def test_credit_of_a_drain_that_fails_goes_back(tmp_path: Path) -> None:
+    """The poller has the same room for the shard that is opened anew."""
+    bench = Bench(tmp_path, window_events=1)
+    bench.enqueue(*(bench.event() for _ in range(3)))
+    session = bench.poller()
+    session.add_credit(10, 1_000)
+
+    def fail(*_: object) -> bool:
+        raise apsw.IOError("the disk is gone")
+
+    bench.shard.lanes.refill = fail  # type: ignore[method-assign]
+    with pytest.raises(apsw.IOError):
+        bench.drain(Wake(None))
+    assert session.take_credit(1, 10) == (10, 1_000)
