@@ -125,7 +125,7 @@ def test_credit_of_a_drain_that_fails_goes_back(tmp_path: Path) -> None:
     def fail(*_: object) -> bool:
         raise apsw.IOError("the disk is gone")
 
-    bench.shard.lanes.refill = fail  # type: ignore[method-assign]
+    bench.shard.lanes.refill = fail  # type: ignore[assignment, method-assign]
     with pytest.raises(apsw.IOError):
         bench.drain(Wake(None))
     assert session.take_credit(1, 10) == (10, 1_000)
