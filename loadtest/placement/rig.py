@@ -35,6 +35,8 @@ CALL_SECONDS = 10.0
 POLL_SECONDS = 0.005
 # A slow disk is no reason to place an event elsewhere.
 PATIENCE_MS = 30_000
+# Longer than any drain.
+LEASE_MS = 600_000
 
 
 class NotInTime(RuntimeError):
@@ -70,6 +72,7 @@ class QueueProcess:
             "EVENFLOW_RUN_DIR": str(self.folder),
             "EVENFLOW_TOKEN_FILE": str(token_file),
             "EVENFLOW_LOG_LEVEL": "warning",
+            "EVENFLOW_QUEUE_VISIBILITY_TIMEOUT_MS": str(LEASE_MS),
             "EVENFLOW_SUPERVISOR_PID": str(os.getpid()),
         }
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.queue", env=environment)

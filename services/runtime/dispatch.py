@@ -210,11 +210,7 @@ class Dispatcher:
             return
         function = next(iter(queue))
         if len(queue) > 1:
-            line = [
-                pool.InLine(f, len(f.waiting) + f.busy, f.waiting[0].waiting_since_ms)
-                for f in islice(queue, pool.MAX_IN_LINE)
-                if f.waiting
-            ]
+            line = [_in_line(f) for f in islice(queue, pool.MAX_IN_LINE) if f.waiting]
             chosen = pool.next_in_line(line, self.waiting + self.busy, self._clock.monotonic_ms())
             function = cast(HostedFunction, chosen.owner)
         del queue[function]
@@ -239,7 +235,7 @@ class Dispatcher:
 
     def _run_begins(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
         now_ms = self._clock.monotonic_ms()
-        run.begun_ms = function.last_used_ms = now_ms
+        run.begun_ms = function.last_used_ms = function.last_begun_ms = now_ms
         sandbox.run = run
         function.log.append(log_lines.start(run.request_id, LATEST))
         timeout_ms = function.version.timeout_ms
@@ -537,6 +533,12 @@ class Dispatcher:
     def _look_quiet(self) -> None:
         if not self.busy and not self.waiting:
             self._quiet.set()
+
+
+def _in_line(function: HostedFunction) -> pool.InLine:
+    oldest_ms = function.waiting[0].waiting_since_ms
+    present = len(function.waiting) + function.busy
+    return pool.InLine(function, present, oldest_ms, max(oldest_ms, function.last_begun_ms))
 
 
 def _may_wait_ahead(run: Run) -> bool:

@@ -36,6 +36,8 @@ class HostedFunction:
         # When a run had last ended as of the last timer: a stalled loop must not look like stalled handlers.
         self.quiet_mark_ms = -1.0
         self.last_used_ms = 0.0
+        # When a run of it began last.
+        self.last_begun_ms = 0.0
         # Of sandboxes that crashed or timed out: the replacement gets the same /tmp.
         self.kept_seats: list[Seat] = []
         self.package: Package | None = None

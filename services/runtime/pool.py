@@ -11,7 +11,7 @@ AHEAD_MS = 2.0
 # A function crowds the host when it has more than this part of all that waits and runs there, and more than a few.
 CROWD_PART = 8
 CROWD_LEAST = 6
-# Nobody is passed over for longer.
+# No function is passed over for longer; how long its events wait is another thing, a backlog makes that long, too.
 MAX_PASSED_OVER_MS = 1_000.0
 # Functions that are looked at for one share; they are in the order in which they came.
 MAX_IN_LINE = 64
@@ -90,11 +90,15 @@ def smoothed(mean_ms: float | None, newest_ms: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class InLine:
-    """A function that waits for a share: what waits and runs of it here, and since when the first one waits."""
+    """A function that waits for a share: what waits and runs of it here, and since when the first one waits.
+
+    passed_over_ms: since when none of it has begun although one waited.
+    """
 
     owner: object
     present: int
     oldest_ms: float
+    passed_over_ms: float
 
 
 def next_in_line(line: Sequence[InLine], present: int, now_ms: float) -> InLine:
@@ -107,7 +111,7 @@ def next_in_line(line: Sequence[InLine], present: int, now_ms: float) -> InLine:
     """
 
     def rank(one: InLine) -> tuple[int, float]:
-        if one.present <= CROWD_LEAST or now_ms - one.oldest_ms >= MAX_PASSED_OVER_MS:
+        if one.present <= CROWD_LEAST or now_ms - one.passed_over_ms >= MAX_PASSED_OVER_MS:
             return 0, one.oldest_ms
         return (one.present * CROWD_PART // max(1, present)).bit_length(), one.oldest_ms
 

@@ -15,7 +15,7 @@ async def test_hash_and_best_of_two_are_what_they_should_be_on_real_shards_and_f
     async with rig.queue_node(16) as queue:
         tracer = rig.make_tracer(queue.folder)
         for policy in ("hash", "best_of_two"):
-            variant = Variant(policy, 16, 25)
+            variant = Variant(policy, 16, 100)
             traffics = [traffic.make(seed, variant.events) for seed in SEEDS]
             found[policy] = [await run.measure(queue, variant, one, tracer) for one in traffics]
             expected = [expect(variant, one, stale_events=0) for one in traffics]

@@ -205,3 +205,27 @@ async def test_drain_lets_runs_end_and_refuses_the_rest(run_dir: Path) -> None:
         assert running.result().status == S.OUTCOME_STATUS_SUCCEEDED
         assert waiting.result().refusal.reason == R.ERROR_REASON_DRAINING
         assert (await kit.invoke("f", 0)).refusal.reason == R.ERROR_REASON_DRAINING
+
+
+async def test_a_share_goes_to_who_crowds_the_host_least(run_dir: Path) -> None:
+    """Not in turns: three events of one function do not each wait for one more of a backlog."""
+    async with HostKit(run_dir, account_share=1, max_wait_ms=20_000) as kit:
+        for name in ("quiet", "noisy"):
+            kit.deploy(name, SLEEP)
+            # Its sandbox is there before it is needed.
+            assert (await kit.invoke(name, 0)).status == S.OUTCOME_STATUS_SUCCEEDED
+        ended: list[str] = []
+
+        def begin(name: str) -> "asyncio.Future[event_pb2.Outcome]":
+            future = kit.begin(kit.invocation(name, 0.02, kind=ASYNC))
+            future.add_done_callback(lambda _done: ended.append(name))
+            return future
+
+        backlog = [begin("noisy") for _ in range(20)]
+        await eventually(lambda: kit.host.dispatcher.busy == 1)
+        before = len(ended)
+        await asyncio.gather(*(begin("quiet") for _ in range(3)))
+        # The one that ran when they came, and nothing between them.
+        assert ended[before:].count("noisy") <= 1, ended
+        outcomes = await asyncio.gather(*backlog)
+        assert {o.status for o in outcomes} == {S.OUTCOME_STATUS_SUCCEEDED}

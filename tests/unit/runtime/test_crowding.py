@@ -2,7 +2,7 @@
 
 import heapq
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
 import pytest
@@ -13,8 +13,8 @@ SLOTS, RUN_MS, SECONDS = 8, 50.0, 300.0
 CAPACITY = SLOTS * 1_000 / RUN_MS
 # What the ways through the fleet take, beside waiting.
 OVERHEAD_MS = 5.0
-# What the noisy function may have at the host, by its pace.
-NOISY_PRESENT = 16
+# What the noisy function may have at the host, by its pace: more than it ends in a second.
+NOISY_PRESENT = 64
 Order = Callable[[list[InLine], int, float], InLine]
 
 
@@ -31,6 +31,7 @@ def bystander_p99_ms(order: Order, *, flooded: bool) -> float:
     heapq.heapify(agenda)
     waiting: dict[str, deque[float]] = {}
     running: Counter[str] = Counter()
+    begun: defaultdict[str, float] = defaultdict(float)
     dwell: list[float] = []
     while agenda:
         now_ms, is_arrival, owner = heapq.heappop(agenda)
@@ -41,7 +42,10 @@ def bystander_p99_ms(order: Order, *, flooded: bool) -> float:
         while flooded and len(waiting.get("noisy", ())) + running["noisy"] < NOISY_PRESENT:
             waiting.setdefault("noisy", deque()).append(now_ms)
         while waiting and running.total() < SLOTS:
-            line = [InLine(one, len(runs) + running[one], runs[0]) for one, runs in waiting.items()]
+            line = [
+                InLine(one, len(runs) + running[one], runs[0], max(runs[0], begun[one]))
+                for one, runs in waiting.items()
+            ]
             chosen = str(order(line, running.total() + sum(map(len, waiting.values())), now_ms).owner)
             since_ms = waiting[chosen].popleft()
             if chosen == "bystander":
@@ -51,6 +55,7 @@ def bystander_p99_ms(order: Order, *, flooded: bool) -> float:
             if left:
                 waiting[chosen] = left
             running[chosen] += 1
+            begun[chosen] = now_ms
             if now_ms < SECONDS * 1_000:
                 heapq.heappush(agenda, (now_ms + RUN_MS, 0, chosen))
     return sorted(dwell)[int(0.99 * len(dwell))]

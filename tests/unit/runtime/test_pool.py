@@ -60,9 +60,13 @@ def test_only_short_handlers_are_sent_runs_ahead() -> None:
     assert [runs_ahead(ms) for ms in (0.0, 0.02, 0.25, 0.5, 1.0, 2.0, 2.1, 1_000.0)] == [8, 8, 8, 4, 2, 1, 0, 0]
 
 
+def in_line(owner: str, present: int, oldest_ms: float, passed_over_ms: float | None = None) -> pool.InLine:
+    return pool.InLine(owner, present, oldest_ms, oldest_ms if passed_over_ms is None else passed_over_ms)
+
+
 def test_the_share_goes_to_the_longest_waiting_of_those_that_crowd_least() -> None:
     """Not turn by turn: one with a backlog would have as many turns as one that sends a little."""
-    quiet, early, noisy = pool.InLine("quiet", 1, 90.0), pool.InLine("early", 4, 80.0), pool.InLine("noisy", 24, 10.0)
+    quiet, early, noisy = in_line("quiet", 1, 90.0), in_line("early", 4, 80.0), in_line("noisy", 24, 10.0)
     assert pool.next_in_line([noisy, quiet, early], 30, 100.0) is early
     assert pool.next_in_line([noisy, quiet], 30, 100.0) is quiet
     assert pool.next_in_line([noisy], 30, 100.0) is noisy
@@ -70,14 +74,14 @@ def test_the_share_goes_to_the_longest_waiting_of_those_that_crowd_least() -> No
 
 def test_of_two_that_crowd_the_one_with_much_less_is_first() -> None:
     """A burst of somebody who sends little is not put behind a flood."""
-    burst, noisy = pool.InLine("burst", 6, 90.0), pool.InLine("noisy", 24, 10.0)
+    burst, noisy = in_line("burst", 8, 90.0), in_line("noisy", 24, 10.0)
     assert pool.next_in_line([noisy, burst], 40, 100.0) is burst
-    alike = pool.InLine("alike", 20, 90.0)
+    alike = in_line("alike", 20, 90.0)
     assert pool.next_in_line([alike, noisy], 50, 100.0) is noisy
 
 
 def test_nobody_is_passed_over_for_long() -> None:
-    """After a second it is the waiting alone that counts."""
-    quiet, noisy = pool.InLine("quiet", 1, 1_090.0), pool.InLine("noisy", 24, 10.0)
-    assert pool.next_in_line([noisy, quiet], 30, 1_009.0) is quiet
-    assert pool.next_in_line([noisy, quiet], 30, 1_010.0) is noisy
+    """After a second without a run it is the waiting alone that counts; a backlog by itself is no reason."""
+    quiet, noisy = in_line("quiet", 1, 5_000.0), in_line("noisy", 24, 10.0, passed_over_ms=4_500.0)
+    assert pool.next_in_line([noisy, quiet], 30, 5_499.0) is quiet
+    assert pool.next_in_line([noisy, quiet], 30, 5_500.0) is noisy
