@@ -69,7 +69,7 @@ def test_shards_are_looked_after_from_the_command_line(tmp_path: Path, cli: Cli)
         assert words.count(": whole (a copy, taken while it served;") == 2
         assert "shard 0 is serving: only a quarantined shard" in cli(fleet, "shards", "repair", "0", code=1)
         assert "take a backup and export that" in cli(fleet, "shards", "export", "0", code=1)
-        assert "options go behind the command" in cli(fleet, "shards", "--json", "check", code=2)
+        assert "options go behind the subcommand" in cli(fleet, "shards", "--json", "check", code=2)
 
         copy = tmp_path / "copy.db"
         assert "0 unfinished events" in cli(fleet, "shards", "backup", "0", "--out", str(copy))
