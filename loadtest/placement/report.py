@@ -38,9 +38,9 @@ recorded under another policy do not.
 """
 _READING = """## How to read it
 - hash puts all of a tenant's events into one shard: max / mean is about the hottest tenant's part times the shards.
-- shuffle two is `shuffle_shard` without quotas (every tenant has two shards), shuffle quota with each tenant's quota told.
-- Runs (`frontend.choice_run`): with a choice for so many events of a tenant the depths are uneven by about a run or two, as
-  ADR 7 says; events of mixed tenants hardly ever make a run.
+- shuffle two is `shuffle_shard` without quotas (every tenant has two shards); shuffle quota has each tenant's quota.
+- Runs (`frontend.choice_run`): with one choice for so many events of a tenant the depths are uneven by a run or two, as
+  ADR 7 says; where tenants are mixed, hardly anything is a run.
 - Several frontends know their own sends at once and each other's late: that is what costs, not the sends in flight.
 - best of two and best of four are nearer to each other than this comparison can tell.
 """
