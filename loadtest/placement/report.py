@@ -1,7 +1,7 @@
 """The report for people, written from the recorded rows alone."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadtest.placement.record import Row
@@ -36,10 +36,18 @@ row agrees when the mean of max - mean over the seeds is at most {errors:g} stan
 `make placement` fails when a row does not agree, and `tests/unit/loadtest/test_placement.py` shows that depths
 recorded under another policy do not.
 """
+_READING = """## How to read it
+- hash puts all of a tenant's events into one shard: max / mean is about the hottest tenant's part times the shards.
+- shuffle two is `shuffle_shard` without quotas (every tenant has two shards); shuffle quota has each tenant's quota.
+- Runs (`frontend.choice_run`): with one choice for so many events of a tenant the depths are uneven by a run or two, as
+  ADR 7 says; where tenants are mixed, hardly anything is a run.
+- Several frontends know their own sends at once and each other's late: that is what costs, not the sends in flight.
+- best of two and best of four are nearer to each other than this comparison can tell.
+"""
 _COLUMNS = "| row | max / mean | expected | max - mean | expected | agrees |\n|---|---|---|---|---|---|"
 
 
-def write(about: Mapping[str, Any], rows: Sequence[Row], notes: Iterable[str] = ()) -> str:
+def write(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """The text of docs/placement/README.md."""
     seeds = min(len(row.runs) for row in rows)
     told = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items())
@@ -58,7 +66,7 @@ def write(about: Mapping[str, Any], rows: Sequence[Row], notes: Iterable[str] = 
         parts.append(f"## {shards} shards, {size:,} events a shard: {title}")
         parts.append("Median (lowest to highest) over the seeds.\n")
         parts.append(_table(chosen, with_published=shards == PUBLISHED_SHARDS and plain) + "\n")
-    parts.extend(f"{note}\n" for note in notes)
+    parts.append(_READING)
     return "\n".join(parts)
 
 
