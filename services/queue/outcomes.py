@@ -17,7 +17,7 @@ STRETCHES_BY_ROWS = 8
 CLOCK_SKEW_MS = 60_000
 COLUMNS = "request_id, lane_id, body_hash, facts"
 _COLUMN_COUNT = len(COLUMNS.split(","))
-# One blob for what is only shown: a column each would cost three times as much at every settle (ADR 13).
+# One blob for what is only shown: a column each would cost three times as much at every settle (ADR 12).
 CREATE = """CREATE TABLE outcomes_{id} (
   request_id BLOB PRIMARY KEY, lane_id INTEGER NOT NULL, body_hash BLOB NOT NULL, facts BLOB NOT NULL
 ) STRICT, WITHOUT ROWID"""
