@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS_FOLDER = ROOT / ".bench"
 PUBLISHED_FOLDER = ROOT / "docs" / "benchmarks"
 EXIT_INTERRUPTED = 130
-# Of the queue node by itself: as many as `evenflow up` gives it.
+# Of the queue nodes by themselves, in all: as many as `evenflow up` has.
 NODE_SHARDS = 8
 
 
@@ -85,10 +85,12 @@ async def measure(options: Options, folder: Path, results: Results) -> None:
         await untraced.deploy()
         await evenflow_load.warm_up(untraced)
         await rounds.run_tracing(options.repeats, fleet, untraced)
-    say("a queue node by itself")
+    say("queue nodes by themselves")
     for _ in range(options.repeats):
-        for name, rate in (await queue_node.measure(sizes.node_events, NODE_SHARDS)).items():
-            rounds.note(f"node_{name}", EVENFLOW, rate)
+        for measure, nodes in (("node", 1), ("two_nodes", 2)):
+            found = await queue_node.measure(sizes.node_events, nodes, NODE_SHARDS // nodes)
+            for name, rate in found.items():
+                rounds.note(f"{measure}_{name}", EVENFLOW, rate)
     say("the runtime host by itself")
     await starts.measure_host(sizes, results)
     await starts.measure_fresh_start(results)
