@@ -54,21 +54,8 @@ def _outcome_facts(database: "sqlite_utils.Database") -> None:
         database.rename_table(name, old)
         database.execute(outcomes.CREATE.format(id=bucket_id))
         for row in database.execute(f"SELECT {_OUTCOME_COLUMNS} FROM {old}"):
-            state, condition, accepted_at_ms, finished_at_ms, expires_at_ms = row[3:8]
-            arn, qualifier, traceparent, tracestate = row[18:]
-            facts = outcomes.Facts(
-                state,
-                condition,
-                accepted_at_ms,
-                finished_at_ms,
-                expires_at_ms,
-                Progress(*row[8:18]),
-                arn,
-                qualifier,
-                traceparent,
-                tracestate,
-            )
-            database.execute(f"INSERT INTO {name} VALUES (?, ?, ?, ?)", (*row[:3], outcomes.pack(facts)))
+            facts = outcomes.pack(row[3], row[4], row[5], row[6], row[7], Progress(*row[8:18]), *row[18:])
+            database.execute(f"INSERT INTO {name} VALUES (?, ?, ?, ?)", (*row[:3], facts))
         database.execute(f"DROP TABLE {old}")
 
 

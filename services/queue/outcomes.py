@@ -137,13 +137,37 @@ def outcome_row(
     entry: Entry, progress: Progress | None, state: int, condition: int, finished_at_ms: int, destination_arn: str
 ) -> tuple[Any, ...]:
     """The values of one outcome, in the order of COLUMNS; `progress` is the one after the end."""
-    progress = progress or FRESH
-    numbers = _NUMBERS.pack(
+    facts = pack(
         state,
         condition,
         entry.accepted_at_ms,
         finished_at_ms,
         entry.expires_at_ms,
+        progress or FRESH,
+        destination_arn,
+        entry.qualifier,
+        entry.traceparent,
+        entry.tracestate,
+    )
+    return (entry.request_id, entry.lane.lane_id, entry.body_hash, facts)
+
+
+def pack(
+    state: int,
+    condition: int,
+    accepted_at_ms: int,
+    finished_at_ms: int,
+    expires_at_ms: int,
+    progress: Progress,
+    *others: str,
+) -> bytes:
+    """Facts as they are stored; the parameters are the fields of Facts, in their order."""
+    numbers = _NUMBERS.pack(
+        state,
+        condition,
+        accepted_at_ms,
+        finished_at_ms,
+        expires_at_ms,
         progress.function_errors,
         progress.throttles,
         progress.deliveries,
@@ -151,17 +175,8 @@ def outcome_row(
         progress.first_started_at_ms,
         progress.duration_us,
     )
-    texts = (
-        progress.error_type,
-        progress.error_message,
-        progress.executed_version,
-        progress.sandbox_id,
-        destination_arn,
-        entry.qualifier,
-        entry.traceparent,
-        entry.tracestate,
-    )
-    return (entry.request_id, entry.lane.lane_id, entry.body_hash, numbers + _joined(texts))
+    of_run = (progress.error_type, progress.error_message, progress.executed_version, progress.sandbox_id)
+    return numbers + _joined(of_run + others)
 
 
 def _joined(texts: tuple[str, ...]) -> bytes:
@@ -187,29 +202,8 @@ class Facts:
     tracestate: str
 
 
-def pack(facts: Facts) -> bytes:
-    """Facts as they are stored."""
-    progress = facts.progress
-    numbers = _NUMBERS.pack(
-        facts.state,
-        facts.condition,
-        facts.accepted_at_ms,
-        facts.finished_at_ms,
-        facts.expires_at_ms,
-        progress.function_errors,
-        progress.throttles,
-        progress.deliveries,
-        progress.attempts,
-        progress.first_started_at_ms,
-        progress.duration_us,
-    )
-    of_run = (progress.error_type, progress.error_message, progress.executed_version, progress.sandbox_id)
-    others = (facts.destination_arn, facts.qualifier, facts.traceparent, facts.tracestate)
-    return numbers + _joined((*of_run, *others))
-
-
 def facts_from(stored: bytes) -> Facts:
-    """The facts as `outcome_row` wrote them."""
+    """The facts as `pack` wrote them."""
     numbers = _NUMBERS.unpack_from(stored)
     texts = stored[_NUMBERS.size :].decode().split(_BETWEEN)
     error_type, error_message, executed_version, sandbox_id, destination_arn, qualifier, traceparent, tracestate = texts
