@@ -1,0 +1,237 @@
+"""How each attack is carried out on a host, where more than one plain invocation is needed."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from evenflow.common.v1 import errors_pb2, event_pb2
+
+from tests.attacks import zips
+from tests.attacks.aftermath import marked, tree
+from tests.attacks.cell import KEY, Cell
+from tests.attacks.finding import Finding, Findings, describe
+from tests.attacks.host import ATTACKER, OTHER
+from tests.kit.waiting import eventually
+
+GONE_SECONDS = 6.0
+SHORT_MS = 1_000
+FORGED_ID = "00000000-0000-0000-0000-00000000f0f0"
+FORGED_SECONDS = 0.3
+# A clock's and a meter's tolerance.
+NEAR = 0.8
+READ_BYTES = 4_194_304
+NEXT: tuple[str, str] = (ATTACKER, "next")
+
+
+async def at_once(cell: Cell) -> Findings:
+    """Every variant in one sandbox."""
+    return await cell.all_at_once()
+
+
+async def each(cell: Cell) -> Findings:
+    """Every variant in its own sandbox."""
+    return await cell.one_by_one()
+
+
+async def disk(cell: Cell) -> Findings:
+    """Attack 7: and what it wrote where all could see it."""
+    findings = await cell.one_by_one()
+    findings["elsewhere"].obtained += [f"{path} is seen by the whole machine" for path in cell.shared_files()]
+    return findings
+
+
+async def links(cell: Cell) -> Findings:
+    """Attack 12: and hostile packages."""
+    findings = await cell.all_at_once()
+    for name, data in zips.hostile().items():
+        finding = findings[f"package: {name}"] = Finding()
+        before = _files_below(cell.place.folder)
+        cell.host.functions.put(KEY, data, handler="app.handler")
+        outcome = await cell.ask({})
+        if outcome.refusal.reason == errors_pb2.ERROR_REASON_INVALID_PACKAGE:
+            finding.refused[describe(outcome)] = 1
+        else:
+            finding.obtained.append(f"not refused as a package: {describe(outcome)}")
+        folder = cell.host.packages_folder()
+        if left := [one for one in _files_below(cell.place.folder) - before if zips.NAME in one]:
+            finding.obtained.append(f"extracted: {left[:3]}")
+        if (folder / hashlib.sha256(data).hexdigest()).exists():
+            finding.obtained.append("it is kept among the packages")
+    return findings
+
+
+def _files_below(folder: Path) -> set[str]:
+    places = (str(folder), "/tmp")
+    return {os.path.join(where, name) for top in places for where, _, names in os.walk(top) for name in names}
+
+
+async def background(cell: Cell) -> Findings:
+    """Attack 14: daemons, and every way in which their sandbox can end."""
+    findings: Findings = {}
+
+    async def gone(name: str, **notes: int) -> None:
+        finding = findings[name] = Finding(refused=dict(notes))
+        try:
+            await eventually(lambda: not marked(cell.place.mark), GONE_SECONDS)
+        except AssertionError:
+            finding.obtained.append(f"{len(marked(cell.place.mark))} processes live on")
+
+    cell.deploy()
+    began = json.loads((await cell.ask({"do": "begin"})).response_payload)
+    same = json.loads((await cell.ask({"do": "count", **began})).response_payload)
+    await cell.host.clear()
+    await gone("past the sandbox", **{"alive in the next invocation of the same sandbox, as on AWS": same["alive"]})
+    cell.deploy(key=NEXT)
+    looked = json.loads((await cell.ask({"do": "look"}, key=NEXT)).response_payload)
+    finding = findings["into the next sandbox"] = Finding()
+    if looked["pids"]:
+        finding.obtained.append(f"processes {looked['pids']}")
+    if "ef-attack-left" in looked["tmp"]:
+        finding.obtained.append("a file in /tmp")
+    await cell.host.clear()
+    cell.deploy()
+    outcome = await cell.ask({"do": "crash"})
+    await gone("past a crash", **{describe(outcome): 1})
+    cell.deploy(timeout_ms=SHORT_MS)
+    outcome = await cell.ask({"do": "hang"})
+    await gone("past a time-out", **{describe(outcome): 1})
+    return findings
+
+
+async def answers(cell: Cell) -> Findings:
+    """Attack 15: while another invocation of the same function runs in another sandbox."""
+    findings: Findings = {}
+    ways = ("own first", "twice", "other id", "guessed ids", "ready", "init error", "unknown kind", "oversize")
+    for way in (*ways, "garbage", "endless"):
+        finding = findings[way] = Finding()
+        cell.deploy(timeout_ms=SHORT_MS * 2)
+        other = os.urandom(16)
+        bystander = cell.host.invoke(
+            KEY[1], {"do": "be next", "seconds": 0.3, "nonce": way}, tenant_id=KEY[0], request_id=other
+        )
+        outcome = await cell.ask({"do": way, "other": other.hex(), "nonce": "own"})
+        finding.refused[f"its own outcome: {describe(outcome)}"] = 1
+        _judge_answer(finding, await bystander, way, "a bystander's")
+        _judge_answer(finding, await cell.ask({"do": "", "nonce": "after"}), "after", "the next invocation's")
+        await cell.host.clear()
+    finding = findings["late"] = Finding()
+    cell.deploy()
+    await cell.ask({"do": "begin late", "nonce": "begin"})
+    _judge_answer(finding, await cell.ask({"do": "be next", "seconds": 0.3, "nonce": "late"}), "late", "the next one's")
+    return findings
+
+
+def _judge_answer(finding: Finding, outcome: event_pb2.Outcome, nonce: str, whose: str) -> None:
+    if outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED:
+        finding.refused[f"{whose}: {describe(outcome)}"] = 1
+        # An invocation that was sharing the forger's sandbox may fail; one in another sandbox may not.
+        if whose == "a bystander's":
+            finding.obtained.append(f"{whose} invocation failed: {describe(outcome)}")
+    elif json.loads(outcome.response_payload) != {"nonce": nonce}:
+        finding.obtained.append(f"{whose} answer was {outcome.response_payload[:60]!r}")
+
+
+async def poison(cell: Cell) -> Findings:
+    """Attack 17: what one leaves behind, looked for by the next version, another function, another tenant."""
+    findings: Findings = {}
+    same_name = (OTHER, KEY[1])
+
+    async def look(name: str, key: tuple[str, str], version: str) -> None:
+        answer = json.loads((await cell.ask({"do": "look"}, key=key)).response_payload)
+        finding = findings[name] = Finding(list(answer["found"]))
+        if answer["version"] != version:
+            finding.obtained.append(f"version {answer['version']} ran")
+
+    cell.deploy()
+    left = json.loads((await cell.ask({"do": "poison"})).response_payload)["left"]
+    cell.deploy(same_name)
+    await look("another tenant", same_name, "1")
+    cell.deploy(NEXT)
+    await look("another function", NEXT, "1")
+    cell.deploy(code_version="2")
+    await look("another version", KEY, "2")
+    cell.deploy()
+    await cell.ask({"do": "crash"})
+    cell.deploy(code_version="2")
+    await look("another version after a crash", KEY, "2")
+    # The seat, its uid and its /tmp are the next sandbox's.
+    await cell.host.clear()
+    cell.deploy(NEXT)
+    await look("whoever gets the seat", NEXT, "1")
+    findings["another version"].refused |= {f"left where nobody else sees it: {', '.join(left)}": 1}
+    return findings
+
+
+async def forgery(cell: Cell) -> Findings:
+    """Attack 18: what the log and the outcome say."""
+    findings: Findings = {}
+    cell.deploy()
+    await cell.ask({"do": "lines"})
+    text = await cell.host.log_of(KEY)
+    forged = [line for line in text.splitlines() if FORGED_ID in line and line.startswith(("START", "END", "REPORT"))]
+    findings["log lines"] = Finding([f"reads as the platform's: {line[:60]}" for line in forged])
+    if "\rREPORT" in text:
+        findings["log lines"].obtained.append("a carriage return before a forged line")
+    if "REPORT RequestId: END RequestId:" in text or "REPORT RequestId: REPORT" in text:
+        findings["log lines"].obtained.append("the platform's own line goes on after half a one")
+    await cell.ask({"do": "ansi"})
+    text = await cell.host.log_of(KEY)
+    control = sorted({repr(one) for one in text if (ord(one) < 32 and one not in "\n\t\r") or 126 < ord(one) < 160})
+    findings["terminal control"] = Finding([f"in the log as it is read: {' '.join(control)}"] if control else [])
+    outcome = await cell.ask({"do": "error"})
+    findings["error type"] = Finding()
+    if any(ord(one) < 32 for one in outcome.error_type):
+        findings["error type"].obtained.append(repr(outcome.error_type))
+    text = await cell.host.log_of(KEY)
+    if any(line.startswith(("END", "REPORT")) and FORGED_ID in line for line in text.splitlines()[-12:]):
+        findings["error type"].obtained.append("lines of an error's text read as the platform's")
+    outcome = await cell.ask({"do": "numbers", "seconds": FORGED_SECONDS})
+    findings["numbers"] = Finding(refused={f"{outcome.duration_us} us, {outcome.max_memory_mb} MB": 1})
+    if outcome.duration_us < FORGED_SECONDS * 1e6 * NEAR or outcome.billed_duration_ms < FORGED_SECONDS * 1e3 * NEAR:
+        findings["numbers"].obtained.append(f"{outcome.duration_us} us billed of {FORGED_SECONDS} s")
+    if outcome.max_memory_mb < cell.place.event()["memory_mb"] // 2 * NEAR:
+        findings["numbers"].obtained.append(f"{outcome.max_memory_mb} MB said of 64 MB held")
+    return findings
+
+
+async def leaks(cell: Cell) -> Findings:
+    """Attack 19: the program looks from inside, the harness at command lines, error texts, files."""
+    findings = await cell.all_at_once()
+    assert cell.host.process is not None
+    secrets = {secret.encode() for secret in cell.place.secrets}
+    finding = findings["fleet's command lines"] = Finding()
+    for pid in tree(cell.host.process.pid):
+        if any(secret in _read(Path(f"/proc/{pid}/cmdline")) for secret in secrets):
+            finding.obtained.append(f"pid {pid}")
+    finding = findings["parents' environment"] = Finding()
+    for pid in tree(cell.host.process.pid) - {cell.host.process.pid}:
+        found = _read(Path(f"/proc/{pid}/environ"))
+        if b"EVENFLOW_" in found or any(secret in found for secret in secrets):
+            finding.obtained.append(f"pid {pid}")
+    finding = findings["error text"] = Finding()
+    outcome = await cell.ask({"do": "error"})
+    if str(cell.place.folder).encode() in outcome.response_payload:
+        finding.obtained.append("the error names a folder of the host")
+    outcome = await cell.ask({"do": "crash"})
+    finding.refused[describe(outcome)] = 1
+    finding = findings["logs, traces, core files"] = Finding()
+    runtime = cell.place.data
+    kept = ("packages", "queue", "certs", "buckets", "snapshots", "tmp")
+    for where, folders, names in os.walk(runtime):
+        folders[:] = [name for name in folders if name not in kept]
+        for name in names:
+            data = _read(Path(where, name))
+            if name.startswith("core") or any(secret in data for secret in secrets):
+                finding.obtained.append(os.path.relpath(os.path.join(where, name), runtime))
+    if any(secret in _read(cell.host.log_path) for secret in secrets):
+        finding.obtained.append("the host's own log")
+    return findings
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(READ_BYTES)
+    except OSError:
+        return b""

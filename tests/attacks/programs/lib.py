@@ -1,0 +1,156 @@
+"""What the attack programs share: a variant is tried and gives what it obtained, or why it was refused."""
+
+import errno
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .mark import MARK
+
+# Every planted secret looks like this; the harness knows which ones are real.
+CANARY = re.compile(rb"canary-[0-9a-f]{16}")
+MAX_EVIDENCE = 8
+MAX_EVIDENCE_CHARACTERS = 160
+# Whatever is left over ends by itself after this.
+LIFE_SECONDS = 30
+READ_BYTES = 65_536
+_PR_SET_NAME = 15
+
+Event = Mapping[str, Any]
+
+
+class Tries:
+    """What one variant got, and how often it was refused for which reason."""
+
+    def __init__(self) -> None:
+        self.obtained: list[str] = []
+        self.refused: dict[str, int] = {}
+
+    def take(self, what: str, attempt: Callable[[], object]) -> bool:
+        """Try one thing; whether it gave anything."""
+        try:
+            evidence = attempt()
+        except OSError as e:
+            self.refuse(errno.errorcode.get(e.errno or 0, type(e).__name__))
+        except Exception as e:
+            self.refuse(type(e).__name__)
+        else:
+            if evidence:
+                self.got(what if evidence is True else f"{what}: {evidence}")
+                return True
+            self.refuse("nothing there")
+        return False
+
+    def got(self, evidence: str) -> None:
+        """Note what was obtained."""
+        if len(self.obtained) < MAX_EVIDENCE:
+            self.obtained.append(evidence[:MAX_EVIDENCE_CHARACTERS])
+
+    def refuse(self, reason: str) -> None:
+        """Note a refusal."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+Variant = Callable[[Event, Tries], None]
+
+
+def run(variants: Mapping[str, Variant], event: Event) -> "dict[str, Any]":
+    """Try the variants that the event names, or all of them."""
+    answer: dict[str, Any] = {}
+    for name in event.get("variants") or variants:
+        tries = Tries()
+        tries.take(name, lambda name=name, tries=tries: variants[name](event, tries))  # type: ignore[misc]
+        if tries.refused.get("nothing there") == 1:
+            del tries.refused["nothing there"]
+        answer[name] = {"obtained": tries.obtained, "refused": tries.refused}
+    return answer
+
+
+def canaries_in(data: bytes) -> str:
+    """The secrets in these bytes, "" when there is none."""
+    return " ".join(sorted({found.decode() for found in CANARY.findall(data)}))
+
+
+def canaries_of(path: str) -> str:
+    """The secrets in this file. OSError: it cannot be read."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return canaries_in(os.read(fd, READ_BYTES))
+    finally:
+        os.close(fd)
+
+
+def foreign_pids(event: Event) -> Iterator[int]:
+    """Processes that are not this sandbox's: those that the harness names, and whatever /proc shows besides."""
+    named = [int(pid) for pid in event.get("pids", {}).values()]
+    shown = [] if event.get("only_named_pids") else [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    seen = {os.getpid()}
+    for pid in [*named, *shown]:
+        if pid not in seen and not _is_own(pid, event):
+            seen.add(pid)
+            yield pid
+
+
+def _is_own(pid: int, event: Event) -> bool:
+    """Whether it lives in a pid namespace that this sandbox does not share with the machine."""
+    try:
+        mine, its = (os.stat(f"/proc/{one}/ns/pid").st_ino for one in ("self", pid))
+    except OSError:
+        return False
+    return mine == its and mine != event.get("pid_namespace")
+
+
+def in_child(attempt: Callable[[], object], seconds: int = 5) -> object:
+    """Try something that changes the process in a fork of it. OSError, RuntimeError: as there, or it was killed."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_fd)
+        signal.alarm(seconds)
+        answer: dict[str, Any] = {}
+        try:
+            answer["obtained"] = attempt()
+        except OSError as e:
+            answer["errno"] = e.errno
+        except BaseException as e:
+            answer["error"] = type(e).__name__
+        try:
+            os.write(write_fd, json.dumps(answer, default=str).encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with open(read_fd, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if not data:
+        code = os.waitstatus_to_exitcode(status)
+        raise RuntimeError(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit {code}")
+    told = json.loads(data)
+    if "errno" in told:
+        raise OSError(told["errno"], "in a child")
+    if "error" in told:
+        raise RuntimeError(told["error"])
+    return told["obtained"]
+
+
+def mark_process() -> None:
+    """Carry the mark, and end by itself in any case."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, MARK.encode(), 0, 0, 0)
+    signal.alarm(LIFE_SECONDS)
+
+
+def linger() -> None:
+    """Stay, deaf to polite signals, until killed or the time is over; for a fork."""
+    mark_process()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    try:
+        while True:
+            signal.pause()
+    finally:
+        os._exit(0)
