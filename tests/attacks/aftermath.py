@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.runtime.sandbox.strays import children_of
+from services.runtime.uids import BLOCK_UIDS, MAX_BLOCKS
 from tests.attacks.host import AttackHost
 from tests.kit.waiting import eventually
 
 QUIET_SECONDS = 6.0
 # Descriptors of a host vary with what its streams are doing.
 SPARE_DESCRIPTORS = 4
+# The default of sandbox.first_uid.
+FIRST_SANDBOX_UID = 20_000
 SHARED_FOLDERS = ("/dev/shm", "/var/tmp", "/run/lock", "/run", "/", "/mnt", "/opt", "/home", "/tmp", "/dev/mqueue")
 
 
@@ -63,7 +66,7 @@ class Aftermath:
         self._mark = mark
         assert host.process is not None
         self._pid = host.process.pid
-        self._tmp = host.folder / "data" / "runtime" / "runtime-0" / "tmp"
+        self._tmp = host.sandbox_folder() / "tmp"
 
     async def before(self) -> Before:
         """Look now."""
@@ -89,8 +92,8 @@ class Aftermath:
             found.append(f"{len(names)} processes of the attack live")
         # The neighbour's sandbox may be another one than before, if it had to be replaced.
         known = set().union(*(tree(one.pid) for one in await self._host.sandboxes()))
-        if more := tree(self._pid) - before.processes - known:
-            found.append(f"{len(more)} further processes below the host: {[_name_of(pid) for pid in more][:4]}")
+        if more := [pid for pid in tree(self._pid) - before.processes - known if _has_own_user(pid)]:
+            found.append(f"{len(more)} processes of a sandbox's user live: {[_name_of(pid) for pid in more][:4]}")
         if (fds := self._descriptors()) > before.descriptors + SPARE_DESCRIPTORS:
             found.append(f"{fds} descriptors of the host, {before.descriptors} before")
         if (files := self._files()) > before.files:
@@ -104,10 +107,20 @@ class Aftermath:
             return 0
 
     def _files(self) -> int:
-        count = 0
-        for _, folders, files in os.walk(self._tmp):
-            count += len(folders) + len(files)
-        return count
+        """Folders of /tmp and what is at their top: deeper ones may be deeper than a path can say."""
+        return sum(1 + len(os.listdir(folder)) for folder in self._tmp.iterdir() if _is_readable(folder))
+
+
+def _is_readable(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
+def _has_own_user(pid: int) -> bool:
+    """Whether it runs as a user that only a sandbox has; blank sandboxes have none yet."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid in range(FIRST_SANDBOX_UID, FIRST_SANDBOX_UID + BLOCK_UIDS * MAX_BLOCKS)
+    except OSError:
+        return False
 
 
 def _name_of(pid: int) -> str:

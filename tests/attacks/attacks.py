@@ -47,7 +47,7 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     _attack(2, "look through /proc", "a02_proc", "environ; maps; fd; links; cmdline"),
     _attack(3, "take processes over", "a03_ptrace", "attach; process_vm_readv; mem; pidfd_getfd"),
-    _attack(4, "signal others", "a04_signals", "named; kill; scanned; queued; bounds"),
+    _attack(4, "signal others", "a04_signals", "named; scanned; queued; bounds; kill"),
     _attack(5, "fork bomb", "a05_forks", "plain; double; vfork; in a namespace", drives.each),
     _attack(6, "memory bomb", "a06_memory", "heap; shared; tree; /dev/shm; memfd; System V", drives.each),
     _attack(
@@ -131,9 +131,9 @@ ATTACKS: tuple[Attack, ...] = (
         19,
         "secrets where they do not belong",
         "a19_secrets",
-        "!command lines; environment; core dumps",
+        "!command lines; !environment; core dumps",
         drives.leaks,
-        "no command line of a fleet has ever had one",
+        "a plain process here was started without any",
     ),
 )
 HOSTILE = Attack(

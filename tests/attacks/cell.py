@@ -1,17 +1,24 @@
 """One attack in one column: deploys the program, invokes it, and looks at what it did to others."""
 
+import json
 from typing import Any
 
 from evenflow.common.v1 import event_pb2
 
 from tests.attacks.aftermath import Aftermath, Before, shared_files
-from tests.attacks.finding import Finding, Findings, of_outcome
+from tests.attacks.finding import Finding, Findings, describe, of_outcome
 from tests.attacks.host import ATTACKER, AttackHost, Key
 from tests.attacks.package import package, sources
 from tests.attacks.place import MEMORY_MB, Place
 
+# Enough for whatever is being exhausted: an attack that is merely slow has not been stopped.
+BOMB_MS = 60_000
 KEY: Key = (ATTACKER, "attack")
 GRANTS = [{"bucket": "shared", "writable": True}, {"bucket": "reading"}]
+
+
+class NotCarriedOutError(Exception):
+    """The attack's program failed before it attacked: a fault of the suite, and no verdict."""
 
 
 class Cell:
@@ -44,6 +51,13 @@ class Cell:
         """Invoke; the event is what an attacker knows, and `event` on top."""
         return await self.host.ask(key, self.place.event(**event), **fields)
 
+    async def answer(self, event: Any, key: Key = KEY) -> Any:
+        """What the program returned. NotCarriedOutError: it did not get so far."""
+        outcome = await self.ask(event, key)
+        if outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED:
+            raise NotCarriedOutError(f"{event}: {describe(outcome)} {outcome.response_payload[-300:]!r}")
+        return json.loads(outcome.response_payload)
+
     async def clear(self) -> list[str]:
         """End what was deployed; what is left of it then."""
         await self.host.clear()
@@ -65,7 +79,7 @@ class Cell:
         """Each variant in a sandbox of its own, which ends after it."""
         findings: Findings = {}
         for variant in self.variants:
-            self.deploy()
+            self.deploy(timeout_ms=BOMB_MS)
             found = of_outcome(await self.ask({"variants": [variant]}))
             findings[variant] = found if isinstance(found, Finding) else found[variant]
             if left := await self.clear():

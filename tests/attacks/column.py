@@ -14,7 +14,7 @@ import uvloop
 from loadtest.runtime_bench import HostEndedError
 from tests.attacks import columns, control_run
 from tests.attacks.attacks import BY_NUMBER, Attack
-from tests.attacks.cell import Cell
+from tests.attacks.cell import Cell, NotCarriedOutError
 from tests.attacks.columns import Column
 from tests.attacks.finding import Finding, Findings
 from tests.attacks.host import AttackHost, HostLostError
@@ -23,7 +23,7 @@ from tests.attacks.place import MAX_FILES, MAX_PROCESSES, TMP_MB, Place
 from tests.kit.waiting import eventually
 
 # Not variants of an attack, but judged like them.
-NEIGHBOUR, LEFT, HOST = "neighbours notice", "something is left", "the host is lost"
+NEIGHBOUR, LEFT, HOST, FAILED = "neighbours notice", "something is left", "the host is lost", "not carried out"
 REASON_LINES = 3
 
 
@@ -93,7 +93,7 @@ async def run_column(column: Column, folder: Path, attacks: list[Attack]) -> dic
                 attack = left.pop(0)
                 print(f"{column.name}: {attack.name}", file=sys.stderr, flush=True)
                 row = rows[str(attack.number)] = await _carry_out(scene, attack)
-                if HOST in row["findings"]:
+                if row["findings"].keys() & {HOST, FAILED}:
                     # It goes on with a fresh host.
                     break
         except HostEndedError:
@@ -122,6 +122,8 @@ async def _carry_out(scene: Scene, attack: Attack) -> dict[str, Any]:
         record = scene.neighbour.take()
         if complaints := record.complaints:
             findings[NEIGHBOUR] = Finding(complaints)
+    except NotCarriedOutError as e:
+        findings[FAILED] = Finding([str(e)])
     except (HostLostError, AssertionError) as e:
         findings[HOST] = Finding([str(e)])
     return {

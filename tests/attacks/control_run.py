@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -32,29 +33,23 @@ async def control(place: Place, program: str, event: dict[str, Any], inherited: 
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         (folder / "tmp").mkdir()
-        return of_answer(json.loads(await _run(folder, program, event, inherited)))
-    except (ValueError, TimeoutError) as e:
+        return of_answer(json.loads(await asyncio.to_thread(_run, folder, program, event, inherited)))
+    except (ValueError, subprocess.TimeoutExpired) as e:
         return {"control": Finding(refused={f"{type(e).__name__}: {e}"[:300]: 1})}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _run(folder: Path, program: str, event: dict[str, Any], inherited: str) -> bytes:
+def _run(folder: Path, program: str, event: dict[str, Any], inherited: str) -> bytes:
     fds = [os.open(inherited, os.O_RDONLY)] if inherited else []
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _RUN,
-            str(folder / "code"),
-            program,
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _RUN, str(folder / "code"), program],
             env={"PATH": os.environ["PATH"], "TMPDIR": str(folder / "tmp"), "LAMBDA_TASK_ROOT": str(folder / "code")},
             cwd=folder / "tmp",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
             pass_fds=fds,
         )
@@ -62,12 +57,11 @@ async def _run(folder: Path, program: str, event: dict[str, Any], inherited: str
         for fd in fds:
             os.close(fd)
     try:
-        async with asyncio.timeout(CONTROL_SECONDS):
-            output, errors = await process.communicate(json.dumps(event).encode())
+        output, errors = process.communicate(json.dumps(event).encode(), CONTROL_SECONDS)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        process.wait()
     if not output:
         raise ValueError(f"exit {process.returncode}: {errors.decode(errors='replace')[-250:]}")
     return output

@@ -44,6 +44,7 @@ async def disk(cell: Cell) -> Findings:
 async def links(cell: Cell) -> Findings:
     """Attack 12: and hostile packages."""
     findings = await cell.all_at_once()
+    folder = cell.host.packages_folder()
     for name, data in zips.hostile().items():
         finding = findings[f"package: {name}"] = Finding()
         before = _files_below(cell.place.folder)
@@ -53,17 +54,21 @@ async def links(cell: Cell) -> Findings:
             finding.refused[describe(outcome)] = 1
         else:
             finding.obtained.append(f"not refused as a package: {describe(outcome)}")
-        folder = cell.host.packages_folder()
         if left := [one for one in _files_below(cell.place.folder) - before if zips.NAME in one]:
             finding.obtained.append(f"extracted: {left[:3]}")
         if (folder / hashlib.sha256(data).hexdigest()).exists():
             finding.obtained.append("it is kept among the packages")
+    data = zips.with_setuid_bit()
+    cell.host.functions.put(KEY, data, handler="app.handler")
+    await cell.ask({})
+    mode = (folder / hashlib.sha256(data).hexdigest() / zips.NAME).stat().st_mode
+    findings["package: setuid bit"] = Finding([f"mode {mode:o}"] if mode & 0o7000 else [])
     return findings
 
 
 def _files_below(folder: Path) -> set[str]:
-    places = (str(folder), "/tmp")
-    return {os.path.join(where, name) for top in places for where, _, names in os.walk(top) for name in names}
+    found = {os.path.join(where, name) for where, _, names in os.walk(folder) for name in names}
+    return found | {os.path.join("/tmp", name) for name in os.listdir("/tmp")}
 
 
 async def background(cell: Cell) -> Findings:
@@ -78,12 +83,12 @@ async def background(cell: Cell) -> Findings:
             finding.obtained.append(f"{len(marked(cell.place.mark))} processes live on")
 
     cell.deploy()
-    began = json.loads((await cell.ask({"do": "begin"})).response_payload)
-    same = json.loads((await cell.ask({"do": "count", **began})).response_payload)
+    began = await cell.answer({"do": "begin"})
+    same = await cell.answer({"do": "count", **began})
     await cell.host.clear()
     await gone("past the sandbox", **{"alive in the next invocation of the same sandbox, as on AWS": same["alive"]})
     cell.deploy(key=NEXT)
-    looked = json.loads((await cell.ask({"do": "look"}, key=NEXT)).response_payload)
+    looked = await cell.answer({"do": "look"}, key=NEXT)
     finding = findings["into the next sandbox"] = Finding()
     if looked["pids"]:
         finding.obtained.append(f"processes {looked['pids']}")
@@ -138,13 +143,13 @@ async def poison(cell: Cell) -> Findings:
     same_name = (OTHER, KEY[1])
 
     async def look(name: str, key: tuple[str, str], version: str) -> None:
-        answer = json.loads((await cell.ask({"do": "look"}, key=key)).response_payload)
+        answer = await cell.answer({"do": "look"}, key=key)
         finding = findings[name] = Finding(list(answer["found"]))
         if answer["version"] != version:
             finding.obtained.append(f"version {answer['version']} ran")
 
     cell.deploy()
-    left = json.loads((await cell.ask({"do": "poison"})).response_payload)["left"]
+    left = (await cell.answer({"do": "poison"}))["left"]
     cell.deploy(same_name)
     await look("another tenant", same_name, "1")
     cell.deploy(NEXT)

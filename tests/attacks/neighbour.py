@@ -76,7 +76,7 @@ class Neighbour:
         for path in packages.glob("*/programs/secret.py"):
             if self._place.neighbour_code in path.read_text():
                 self._place.paths["neighbour's code"] = str(path)
-        tmp = [*packages.parent.glob("tmp/**/secret.txt"), *packages.parent.glob("seats/**/secret.txt")]
+        tmp = list(packages.parent.glob("tmp/**/secret.txt"))
         self._place.paths["neighbour's /tmp"] = str(tmp[0]) if tmp else f"/proc/{pid}/root/tmp/secret.txt"
 
     def take(self) -> Record:

@@ -11,7 +11,7 @@ from ctypes import create_string_buffer
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, foreign_pids, run
+from .lib import Event, Tries, foreign_pids, has_own_pids, run
 
 MAX_PID = 32_768
 _SI_QUEUE = -1
@@ -32,11 +32,10 @@ def scanned(event: Event, tries: Tries) -> None:
     """Every pid that there can be, but the own ones."""
     if event.get("only_named_pids"):
         return named(event, tries)
-    own = {os.getpid()}
-    shared = os.stat("/proc/self/ns/pid").st_ino == event["pid_namespace"]
+    if has_own_pids(event):
+        return tries.refuse("every pid there is belongs to this sandbox")
     for pid in range(1, MAX_PID):
-        # In a namespace of its own every pid is the sandbox's.
-        if pid not in own and shared:
+        if pid != os.getpid():
             tries.take(f"pid {pid}", lambda pid=pid: os.kill(pid, 0) or True)  # type: ignore[misc,func-returns-value]
 
 
@@ -86,4 +85,4 @@ def _set_cores(pid: int) -> bool:
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":
     """Signals whoever can be signalled."""
-    return run({"named": named, "kill": kill, "scanned": scanned, "queued": queued, "bounds": bounds}, event)
+    return run({"named": named, "scanned": scanned, "queued": queued, "bounds": bounds, "kill": kill}, event)

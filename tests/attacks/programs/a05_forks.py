@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 from . import system
-from .lib import LIFE_SECONDS, Event, Tries, in_child, linger, mark_process, run
+from .lib import LIFE_SECONDS, Event, Tries, end_by_itself, in_child, linger, run
 from .mark import MARK
 
 
@@ -82,7 +82,7 @@ def in_namespace(event: Event, tries: Tries) -> None:
     """In a user namespace of its own, where the count could begin anew."""
 
     def attempt() -> object:
-        mark_process()
+        end_by_itself()
         system.call("unshare", system.NAMES["NEWUSER"])
         inner = Tries()
         plain(event, inner)
@@ -93,5 +93,4 @@ def in_namespace(event: Event, tries: Tries) -> None:
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":
     """Forks."""
-    mark_process()
     return run({"plain": plain, "double": double, "vfork": spawned, "in a namespace": in_namespace}, event)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, mark_process, run
+from .lib import Event, Tries, end_by_itself, run
 
 CHUNK_BYTES = 16 * 1_048_576
 TIMES = 4
@@ -57,10 +57,11 @@ def tree(event: Event, tries: Tries) -> None:
         pid = os.fork()
         if pid == 0:
             os.close(stay_write)
-            mark_process()
+            end_by_itself()
             try:
                 held = [bytearray(_CHUNK) for _ in range(each)]
                 os.write(told_write, b"1")
+                os.close(told_write)
                 os.read(stay_read, len(held))
             finally:
                 os._exit(0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from typing import Any
 
 from .lib import Event, Tries, run
@@ -11,6 +12,7 @@ TIMES = 4
 FILES_IN_FOLDER = 1_000
 SPARSE_BYTES = 1 << 42
 DEEP_FOLDERS = 1_500
+KEPT_SECONDS = 1.5
 LOCKED_NAME = "locked"
 
 
@@ -51,6 +53,7 @@ def inodes(event: Event, tries: Tries) -> None:
         for number in range(FILES_IN_FOLDER):
             os.close(os.open(os.path.join(folder, str(number)), os.O_CREAT | os.O_WRONLY))
         made += FILES_IN_FOLDER
+    time.sleep(KEPT_SECONDS)
     tries.got(f"{made} files")
 
 
@@ -65,10 +68,11 @@ def sparse(event: Event, tries: Tries) -> None:
 
 
 def reserved(event: Event, tries: Tries) -> None:
-    """Blocks without writing them."""
+    """Blocks without writing them: there at once. Kept for a while, so that whoever looks now and then sees them."""
     fd = os.open(os.path.join(_folder("reserved"), "file"), os.O_CREAT | os.O_WRONLY)
     try:
         os.posix_fallocate(fd, 0, event["tmp_mb"] * TIMES * 1_048_576)
+        time.sleep(KEPT_SECONDS)
         tries.got(f"{os.fstat(fd).st_blocks * 512 >> 20} MB")
     finally:
         os.close(fd)

@@ -19,6 +19,7 @@ def _daemon(closes: bool) -> int:
         os.setsid()
         second = os.fork()
         if second == 0:
+            os.close(write_fd)
             if closes:
                 os.closerange(0, 64)
             linger()

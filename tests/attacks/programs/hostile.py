@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .lib import Event, linger, mark_process
+from .lib import Event, end_by_itself, linger
 from .mark import MARK
 
 LOG_BYTES = 64 * 1_048_576
@@ -72,7 +72,7 @@ def _cpu(event: Event) -> None:
     # As many as cores, and more: a share by processes would show.
     for _ in range(3):
         if os.fork() == 0:
-            mark_process()
+            end_by_itself()
             while True:
                 pass
     while True:

@@ -1,5 +1,6 @@
 """What the attack programs share: a variant is tried and gives what it obtained, or why it was refused."""
 
+import ctypes
 import errno
 import json
 import os
@@ -86,21 +87,21 @@ def canaries_of(path: str) -> str:
 def foreign_pids(event: Event) -> Iterator[int]:
     """Processes that are not this sandbox's: those that the harness names, and whatever /proc shows besides."""
     named = [int(pid) for pid in event.get("pids", {}).values()]
-    shown = [] if event.get("only_named_pids") else [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    seen = {os.getpid()}
-    for pid in [*named, *shown]:
-        if pid not in seen and not _is_own(pid, event):
-            seen.add(pid)
-            yield pid
+    hides = event.get("only_named_pids") or has_own_pids(event)
+    shown = [] if hides else [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    yield from dict.fromkeys(pid for pid in [*named, *shown] if pid != os.getpid())
 
 
-def _is_own(pid: int, event: Event) -> bool:
-    """Whether it lives in a pid namespace that this sandbox does not share with the machine."""
+def has_own_pids(event: Event) -> bool:
+    """Whether all that /proc shows is this sandbox's, the first process of its PID namespace included."""
     try:
-        mine, its = (os.stat(f"/proc/{one}/ns/pid").st_ino for one in ("self", pid))
+        if os.stat("/proc/self/ns/pid").st_ino == event.get("pid_namespace"):
+            return False
+        with open("/proc/self/status") as file:
+            # One pid: this /proc was mounted in here.
+            return any(line.startswith("NSpid:") and len(line.split()) == 2 for line in file)
     except OSError:
         return False
-    return mine == its and mine != event.get("pid_namespace")
 
 
 def in_child(attempt: Callable[[], object], seconds: int = 5) -> object:
@@ -136,17 +137,18 @@ def in_child(attempt: Callable[[], object], seconds: int = 5) -> object:
     return told["obtained"]
 
 
-def mark_process() -> None:
-    """Carry the mark, and end by itself in any case."""
-    import ctypes
+# Whatever is forked from here on carries the mark, too.
+ctypes.CDLL(None).prctl(_PR_SET_NAME, MARK.encode(), 0, 0, 0)
 
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, MARK.encode(), 0, 0, 0)
+
+def end_by_itself() -> None:
+    """In any case, after some time; for a fork."""
     signal.alarm(LIFE_SECONDS)
 
 
 def linger() -> None:
     """Stay, deaf to polite signals, until killed or the time is over; for a fork."""
-    mark_process()
+    end_by_itself()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     try:

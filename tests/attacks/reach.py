@@ -1,4 +1,8 @@
-"""Runs a command as an ordinary user who owns nothing, when the suite itself runs as root."""
+"""Runs a command where other users can reach the interpreter, and as an ordinary user if wanted; for a suite run as root.
+
+The interpreter may lie where only root may go, such as below /root. Then the command gets a view of the machine in which
+that way is open: an empty folder in front of the closed one, with what is needed bound in its place.
+"""
 
 import os
 import shlex
@@ -16,13 +20,11 @@ def ordinary_uid() -> int:
     return FIRST_UID + os.getpid() % UIDS
 
 
-def as_ordinary_user(command: list[str], uid: int) -> list[str]:
-    """The command with a user change in front.
-
-    What it needs may lie where only root may go, such as an interpreter below /root. Then it gets a view of the machine
-    in which that way is open: an empty folder in front of the closed one, with what is needed bound in its place.
-    """
+def reachable(command: list[str], uid: int | None) -> list[str]:
+    """The command with the way opened and the user changed; uid None: root stays root."""
     change = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    if uid is None:
+        change = []
     needed = [Path(os.path.realpath(path)) for path in (sys.base_prefix, sys.prefix, ROOT)]
     closed: dict[Path, list[Path]] = {}
     for path in needed:
@@ -32,13 +34,14 @@ def as_ordinary_user(command: list[str], uid: int) -> list[str]:
     if not closed:
         return [*change, *command]
     lines = ["set -e"]
+    way = f"/run/ef-way-{os.getpid()}"
     for folder, paths in closed.items():
         for number, path in enumerate(paths):
-            lines += [f"mkdir -p /run/ef-way-{uid}-{number}", f"mount --bind {path} /run/ef-way-{uid}-{number}"]
+            lines += [f"mkdir -p {way}-{number}", f"mount --bind {path} {way}-{number}"]
         lines.append(f"mount -t tmpfs -o mode=755,size=1m none {folder}")
         for number, path in enumerate(paths):
-            lines += [f"mkdir -p {path}", f"mount --bind /run/ef-way-{uid}-{number} {path}"]
-            lines += [f"umount /run/ef-way-{uid}-{number}", f"rmdir /run/ef-way-{uid}-{number}"]
+            lines += [f"mkdir -p {path}", f"mount --bind {way}-{number} {path}"]
+            lines += [f"umount {way}-{number}", f"rmdir {way}-{number}"]
     lines.append(f"exec {shlex.join([*change, *command])}")
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines)]
 
