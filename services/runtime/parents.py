@@ -163,8 +163,6 @@ class PreparedParent:
         except TimeoutError:
             self._process.kill()
             raise ConnectionError(f"the prepared parent was not ready within {READY_SECONDS:.0f} s") from None
-        if self.isolation:
-            self.prepare(self.isolation)
 
     def _started(self, task: asyncio.Task[None]) -> None:
         self._starting = None
@@ -214,6 +212,9 @@ class PreparedParent:
                 message["seconds"] * 1_000,
                 ", ".join(message["loaded"]) or "nothing preloaded",
             )
+            if self.isolation:
+                # Before it counts as up, so that nobody asks for a sandbox first.
+                self.prepare(self.isolation)
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
         elif "forked" in message:
