@@ -107,8 +107,8 @@ class Aftermath:
             return 0
 
     def _files(self) -> int:
-        """Folders of /tmp and what is at their top: deeper ones may be deeper than a path can say."""
-        return sum(1 + len(os.listdir(folder)) for folder in self._tmp.iterdir() if _is_readable(folder))
+        """What is at the top of each folder of /tmp: further down may be deeper than a path can say."""
+        return sum(len(os.listdir(folder)) for folder in self._tmp.iterdir() if _is_readable(folder))
 
 
 def _is_readable(folder: Path) -> bool:

@@ -1,12 +1,14 @@
 """The attacks, by number: what each tries, with which program and variants, and how it is carried out."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.attacks import drives, hostile
 from tests.attacks.cell import Cell
 from tests.attacks.finding import Findings
 
+# Files enough to pass the host's own bound take a minute to make on an ordinary disk.
+SLOW = ("inodes",)
 Drive = Callable[[Cell], Awaitable[Findings]]
 
 
@@ -21,6 +23,14 @@ class Attack:
     drive: Drive = drives.at_once
     controls: tuple[str, ...] = ()
     no_control: str = ""
+
+    def without_slow(self) -> "Attack":
+        """The same without what takes minutes."""
+        return replace(
+            self,
+            variants=tuple(name for name in self.variants if name not in SLOW),
+            controls=tuple(name for name in self.controls if name not in SLOW),
+        )
 
     @property
     def name(self) -> str:
@@ -54,7 +64,7 @@ ATTACKS: tuple[Attack, ...] = (
         7,
         "disk bomb",
         "a07_disk",
-        "one file; many files; inodes; sparse; reserved; !hard to remove; !elsewhere",
+        "one file; many files; inodes; sparse; reserved; for a moment; !hard to remove; !elsewhere",
         drives.disk,
         "the harness looks at what is left of it after the sandbox's end",
     ),

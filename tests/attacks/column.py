@@ -1,4 +1,4 @@
-"""`python -m tests.attacks.column NAME FOLDER [NUMBER...]`: attacks on one host, as the user that calls; prints JSON.
+"""`python -m tests.attacks.column NAME FOLDER [--quick] [NUMBER...]`: attacks on one host, as the user that calls; prints JSON.
 
 It is a process of its own, so that an attack that gets through hits this and not the suite.
 """
@@ -25,6 +25,7 @@ from tests.kit.waiting import eventually
 # Not variants of an attack, but judged like them.
 NEIGHBOUR, LEFT, HOST, FAILED = "neighbours notice", "something is left", "the host is lost", "not carried out"
 REASON_LINES = 3
+QUICK = "--quick"
 
 
 def settings_of(column: Column) -> dict[str, str]:
@@ -151,8 +152,11 @@ async def _controls(place: Place, attack: Attack) -> Findings:
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 with facts on standard output."""
-    name, folder, *numbers = arguments
-    attacks = [BY_NUMBER[int(number)] for number in numbers] or list(BY_NUMBER.values())
+    name, folder, *rest = arguments
+    numbers = [int(text) for text in rest if text != QUICK]
+    attacks = [BY_NUMBER[number] for number in numbers] or list(BY_NUMBER.values())
+    if QUICK in rest:
+        attacks = [attack.without_slow() for attack in attacks]
     facts = uvloop.run(run_column(columns.BY_NAME[name], Path(folder), attacks))
     print(json.dumps(facts))
     return 0

@@ -22,7 +22,7 @@ BOMB_FILES = 140_000
 VICTIM_SECONDS = 5.0
 # In a namespace of its own where it may, so that there is one to enter.
 _VICTIM = (
-    "import ctypes, os, socket, sys; ctypes.CDLL(None).unshare(0x04000000); pair = socket.socketpair(); os.dup2(pair[0].fileno(), 3); "
+    "import ctypes, os, socket, sys; ctypes.CDLL(None).unshare(0x04000000); pair = socket.socketpair(); os.dup2(pair[0].fileno(), 3); pipe = os.pipe(); "
     "held = os.environ['VICTIM'] + ' in memory'; print('up', flush=True); sys.stdin.read()"
 )
 

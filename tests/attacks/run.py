@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.attacks.column import QUICK
 from tests.attacks.columns import Column
 from tests.attacks.reach import ROOT, ordinary_uid, reachable
 
@@ -16,8 +17,8 @@ FOLDER_PREFIX = "efa-"
 COLUMN_SECONDS = 900.0
 
 
-def run(column: Column, numbers: list[int], within_seconds: float = COLUMN_SECONDS) -> dict[str, Any]:
-    """The facts of this column; {"supported": False, "reason": ...} when it cannot be had here."""
+def run(column: Column, numbers: list[int], *, quick: bool = False, within_seconds: float = COLUMN_SECONDS) -> dict[str, Any]:
+    """The facts of this column; quick: without the variants that take long. {"supported": False, "reason": ...} when it cannot be had here."""
     is_root = os.geteuid() == 0
     if column.user == "root" and not is_root:
         return {"supported": False, "reason": "the suite does not run as root"}
@@ -26,6 +27,8 @@ def run(column: Column, numbers: list[int], within_seconds: float = COLUMN_SECON
     if uid is not None:
         os.chown(folder, uid, uid)
     command = [sys.executable, "-m", "tests.attacks.column", column.name, str(folder), *map(str, numbers)]
+    if quick:
+        command.append(QUICK)
     try:
         done = subprocess.run(
             reachable(command, uid) if is_root else command,

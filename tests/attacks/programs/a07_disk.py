@@ -40,6 +40,8 @@ def _write(event: Event, tries: Tries, files: int) -> None:
         with open(os.path.join(folder, str(number)), "wb", buffering=0) as file:
             for _ in range(event["tmp_mb"] * TIMES // files):
                 written += file.write(BLOCK)
+    # Kept for a while, so that whoever looks now and then sees it.
+    time.sleep(KEPT_SECONDS)
     tries.got(f"{written >> 20} MB")
 
 
@@ -68,14 +70,25 @@ def sparse(event: Event, tries: Tries) -> None:
 
 
 def reserved(event: Event, tries: Tries) -> None:
-    """Blocks without writing them: there at once. Kept for a while, so that whoever looks now and then sees them."""
-    fd = os.open(os.path.join(_folder("reserved"), "file"), os.O_CREAT | os.O_WRONLY)
+    """Blocks without writing them."""
+    _reserve(event, tries, KEPT_SECONDS)
+
+
+def for_a_moment(event: Event, tries: Tries) -> None:
+    """The same, and gone before anybody can look."""
+    _reserve(event, tries, 0.0)
+
+
+def _reserve(event: Event, tries: Tries, seconds: float) -> None:
+    path = os.path.join(_folder("reserved"), "file")
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
         os.posix_fallocate(fd, 0, event["tmp_mb"] * TIMES * 1_048_576)
-        time.sleep(KEPT_SECONDS)
+        time.sleep(seconds)
         tries.got(f"{os.fstat(fd).st_blocks * 512 >> 20} MB")
     finally:
         os.close(fd)
+        os.unlink(path)
 
 
 def hard_to_remove(event: Event, tries: Tries) -> None:
@@ -119,6 +132,7 @@ def handler(event: Event, _context: object) -> "dict[str, Any]":
             "inodes": inodes,
             "sparse": sparse,
             "reserved": reserved,
+            "for a moment": for_a_moment,
             "hard to remove": hard_to_remove,
             "elsewhere": elsewhere,
         },

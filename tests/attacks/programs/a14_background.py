@@ -56,7 +56,11 @@ def _others(event: Event) -> "list[int]":
     """Processes of this user that are not this sandbox's own."""
     known = {os.getpid(), os.getppid(), 1}
     found = []
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    for name in names:
         if name.isdigit() and int(name) not in known:
             try:
                 with open(f"/proc/{name}/comm") as file:
