@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evenflow.common.v1 import event_pb2
@@ -147,7 +148,11 @@ def handler(event, context):
 async def test_a_tier_that_is_not_there_is_refused(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host does not start, says what is missing, and leaves nothing behind."""
     monkeypatch.setattr("services.runtime.host.os.geteuid", lambda: 1_000)
-    for changes, words in (({"isolation": "b"}, "sandbox.isolation is b"), ({"required_tier": "a"}, "sandbox.require")):
+    for setting, tier, words in (
+        ("isolation", "b", "sandbox.isolation is b"),
+        ("required_tier", "a", "sandbox.require"),
+    ):
+        changes: dict[str, Any] = {setting: tier}
         kit = HostKit(run_dir, **changes)
         with pytest.raises(SettingsError, match=words):
             await kit.host.start()

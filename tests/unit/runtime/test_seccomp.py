@@ -28,7 +28,7 @@ def verdict(program: bytes, number: int, *arguments: int, audit: int) -> int | s
         elif code == 0x54:
             accumulator &= value
         elif code == 0x06:
-            return {ALLOW: "allow", KILL: "kill"}.get(value, value & 0xFFFF)
+            return {ALLOW: "allow", KILL: "kill"}.get(value, int(value) & 0xFFFF)
         else:
             passed = {0x15: accumulator == value, 0x35: accumulator >= value, 0x45: bool(accumulator & value)}[code]
             at += if_true if passed else if_false
