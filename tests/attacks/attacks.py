@@ -59,7 +59,7 @@ ATTACKS: tuple[Attack, ...] = (
     _attack(3, "take processes over", "a03_ptrace", "attach; process_vm_readv; mem; pidfd_getfd"),
     _attack(4, "signal others", "a04_signals", "named; scanned; queued; bounds; kill"),
     _attack(5, "fork bomb", "a05_forks", "plain; double; vfork; in a namespace", drives.each),
-    _attack(6, "memory bomb", "a06_memory", "heap; shared; tree; /dev/shm; memfd; System V", drives.each),
+    _attack(6, "memory bomb", "a06_memory", "heap; shared; tree; /dev/shm; memfd; System V; socket buffers", drives.each),
     _attack(
         7,
         "disk bomb",
@@ -68,7 +68,7 @@ ATTACKS: tuple[Attack, ...] = (
         drives.disk,
         "the harness looks at what is left of it after the sandbox's end",
     ),
-    _attack(8, "use up descriptors and threads", "a08_descriptors", "open files; stashed; threads", drives.each),
+    _attack(8, "use up descriptors and threads", "a08_descriptors", "open files; stashed; inotify; threads", drives.each),
     _attack(
         9,
         "talk to the fleet",

@@ -142,11 +142,12 @@ async def poison(cell: Cell) -> Findings:
     findings: Findings = {}
     same_name = (OTHER, KEY[1])
 
-    async def look(name: str, key: tuple[str, str], version: str) -> None:
+    async def look(name: str, key: tuple[str, str], version: str) -> int:
         answer = await cell.answer({"do": "look"}, key=key)
         finding = findings[name] = Finding(list(answer["found"]))
         if answer["version"] != version:
             finding.obtained.append(f"version {answer['version']} ran")
+        return int(answer["uid"])
 
     cell.deploy()
     left = (await cell.answer({"do": "poison"}))["left"]
@@ -158,12 +159,19 @@ async def poison(cell: Cell) -> Findings:
     await look("another version", KEY, "2")
     cell.deploy()
     await cell.ask({"do": "crash"})
+    kept = (await cell.answer({"do": "look"}))["found"]
+    await cell.ask({"do": "crash"})
     cell.deploy(code_version="2")
     await look("another version after a crash", KEY, "2")
+    findings["another version after a crash"].refused = {f"the same version finds, as on AWS: {', '.join(kept)}": 1}
+    await cell.host.clear()
     # The seat, its uid and its /tmp are the next sandbox's.
+    cell.deploy()
+    uid = (await cell.answer({"do": "poison"}))["uid"]
     await cell.host.clear()
     cell.deploy(NEXT)
-    await look("whoever gets the seat", NEXT, "1")
+    next_uid = await look("whoever gets the seat", NEXT, "1")
+    findings["whoever gets the seat"].refused["the same user" if next_uid == uid else "another user"] = 1
     findings["another version"].refused |= {f"left where nobody else sees it: {', '.join(left)}": 1}
     return findings
 

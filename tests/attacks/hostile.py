@@ -5,7 +5,7 @@ from evenflow.common.v1 import event_pb2
 from tests.attacks.cell import Cell
 from tests.attacks.finding import Finding, Findings, describe
 
-TIMEOUT_MS = 1_500
+TIMEOUT_MS = 1_000
 KILLED = ("Runtime.ExitError",)
 TIMED_OUT = ("Sandbox.Timedout",)
 # How each way may end: the limit is an error that the handler gets, or the end of its sandbox.

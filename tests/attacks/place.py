@@ -102,6 +102,7 @@ class Place:
             "packages": str(self.data / "runtime" / "runtime-0" / "packages"),
             "pid_namespace": os.stat("/proc/self/ns/pid").st_ino,
             "net_namespace": os.stat("/proc/self/ns/net").st_ino,
+            "host_uid": os.geteuid(),
             "processes": BOMB_PROCESSES,
             "threads": BOMB_PROCESSES,
             "descriptors": BOMB_DESCRIPTORS,

@@ -3,6 +3,8 @@
 import ctypes
 import mmap
 import os
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,9 @@ from .lib import Event, Tries, end_by_itself, run
 CHUNK_BYTES = 16 * 1_048_576
 TIMES = 4
 _CHUNK = b"\x01" * CHUNK_BYTES
+# As much as the kernel gives; it has a bound of its own for that.
+SOCKET_BYTES = 8 * 1_048_576
+KEPT_SECONDS = 1.0
 _IPC_PRIVATE, _IPC_RMID, _IPC_CREAT = 0, 0, 0o1000
 
 
@@ -82,6 +87,36 @@ def tree(event: Event, tries: Tries) -> None:
         tries.refuse(f"{len(pids) - len(told)} of {len(pids)} were killed or refused")
 
 
+def socket_buffers(event: Event, tries: Tries) -> None:
+    """The kernel's own memory: sockets that are full and never read."""
+    wanted = event["memory_mb"] * 1_048_576 * TIMES
+    held: list[socket.socket] = []
+    filled = 0
+    try:
+        while filled < wanted:
+            pair = socket.socketpair()
+            held += pair
+            for one in pair:
+                filled += _fill_socket(one, wanted - filled)
+        time.sleep(KEPT_SECONDS)
+        tries.got(f"{filled >> 20} MB in {len(held)} sockets")
+    finally:
+        for one in held:
+            one.close()
+
+
+def _fill_socket(one: socket.socket, most: int) -> int:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+    one.setblocking(False)
+    filled = 0
+    try:
+        while filled < most:
+            filled += one.send(_CHUNK)
+    except BlockingIOError:
+        return filled
+    return filled
+
+
 def _file(event: Event, tries: Tries, fd: int) -> None:
     _fill(event, tries, lambda: _write_all(fd))
 
@@ -149,6 +184,7 @@ def handler(event: Event, _context: object) -> "dict[str, Any]":
             "/dev/shm": shm,
             "memfd": memfd,
             "System V": system_v,
+            "socket buffers": socket_buffers,
         },
         event,
     )

@@ -2,11 +2,13 @@
 
 import array
 import contextlib
+import ctypes
 import os
 import socket
 import threading
 from typing import Any
 
+from . import system
 from .lib import Event, Tries, run
 
 STACK_BYTES = 65_536
@@ -50,6 +52,28 @@ def stashed(event: Event, tries: Tries) -> None:
             one.close()
 
 
+def watches(event: Event, tries: Tries) -> None:
+    """Every inotify instance that the host's user may have, if that is who this is."""
+    with open("/proc/sys/fs/inotify/max_user_instances") as file:
+        most = int(file.read())
+    fds: list[int] = []
+    try:
+        while len(fds) < most:
+            fd = system.libc.inotify_init1(0)
+            if fd < 0:
+                break
+            fds.append(fd)
+        error = ctypes.get_errno()
+        # The limit of the user, not that of one process: nobody else of this user gets one now.
+        if os.getuid() == event["host_uid"] and len(fds) > most // 2:
+            tries.got(f"{len(fds)} of the host's {most}")
+        else:
+            tries.refuse(f"{len(fds)} of a user of its own, errno {error}")
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 def threads(event: Event, tries: Tries) -> None:
     """Threads of one process."""
     stop = threading.Event()
@@ -70,4 +94,4 @@ def threads(event: Event, tries: Tries) -> None:
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":
     """Takes what there is."""
-    return run({"open files": open_files, "stashed": stashed, "threads": threads}, event)
+    return run({"open files": open_files, "stashed": stashed, "inotify": watches, "threads": threads}, event)

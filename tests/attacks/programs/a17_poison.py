@@ -109,8 +109,8 @@ def _which(candidates: "dict[str, Callable[[], object]]") -> "list[str]":
 def handler(event: Event, _context: object) -> "dict[str, Any]":
     """`do`: poison, look, or poison and crash."""
     if event["do"] == "look":
-        return {"found": _which(_traces(event)), "version": VERSION}
+        return {"found": _which(_traces(event)), "version": VERSION, "uid": os.getuid()}
     left = _which(_poisons(event))
     if event["do"] == "crash":
         os._exit(9)
-    return {"left": left, "version": VERSION}
+    return {"left": left, "version": VERSION, "uid": os.getuid()}

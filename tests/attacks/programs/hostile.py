@@ -16,6 +16,7 @@ MAX_MEMORY_MB = 512
 MAX_DISK_MB = 256
 MAX_DESCRIPTORS = 4_096
 HANG_SECONDS = 60
+KEPT_SECONDS = 1.0
 
 
 def _forks(event: Event) -> None:
@@ -65,6 +66,8 @@ def _disk(event: Event) -> None:
     with open(os.path.join(os.environ.get("TMPDIR", "/tmp"), MARK), "wb", buffering=0) as file:
         for _ in range(MAX_DISK_MB):
             file.write(b"\x01" * 1_048_576)
+    # What is watched is seen within a moment.
+    time.sleep(KEPT_SECONDS)
     raise AssertionError(f"{MAX_DISK_MB} MB were given")
 
 

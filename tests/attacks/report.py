@@ -1,0 +1,171 @@
+"""docs/isolation.md's table and docs/isolation.json, made of a run."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loadtest.bench import machine
+from services.runtime.sandbox import landlock
+from tests.attacks.attacks import ATTACKS, BY_NUMBER, HOSTILE, Attack
+from tests.attacks.columns import COLUMNS, Column
+from tests.attacks.expected import GAPS
+from tests.attacks.verdicts import Runs, Verdict, shown_by, variants_of, worst
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, FACTS = DOCS / "isolation.md", DOCS / "isolation.json"
+BEGIN, END = "<!-- table: written by make attacks -->", "<!-- end of the table -->"
+NOT_SUPPORTED = "not supported"
+_ALL_SHORT = {"0": "0", "0n": "0 + user namespaces", "a": "a", "b": "b", "c": "c"}
+
+
+def facts(runs: Runs, command: str) -> dict[str, Any]:
+    """Everything, for the JSON."""
+    version_2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return {
+        "command": command,
+        "machine": {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "commit": machine.commit(),
+            "cpu": machine.cpu_model(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_mib": machine.memory_mib(),
+            "kernel": platform.release(),
+            "landlock": landlock.version(),
+            "cgroups": 2 if version_2 else 1,
+            "python": platform.python_version(),
+            "file_system": machine.file_system_of(Path("/tmp"), Path("/proc/mounts").read_text()),
+        },
+        "columns": dict(runs),
+    }
+
+
+def save(found: Mapping[str, Any]) -> None:
+    """Write the JSON, and the table into the page."""
+    FACTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(with_table(PAGE.read_text(), found))
+
+
+def with_table(page: str, found: Mapping[str, Any]) -> str:
+    """The page with the table of these facts. ValueError: it has no place for one."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"docs/isolation.md must have the lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n{table(found)}{END}{after}"
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Markdown: where it ran, a table for each network mode, what the words in it stand for."""
+    about, runs = found["machine"], found["columns"]
+    lines = [
+        f"{about['time']}, commit {about['commit']}: Linux {about['kernel']}, Landlock {about['landlock']}, cgroups of version "
+        f"{about['cgroups']}, {about['cpu']}, {about['cores']} cores, {about['file_system']}, Python {about['python']}. "
+        f"`{found['command']}`",
+        "",
+    ]
+    notes = _Notes()
+    for network, title in (("host", "The host's network"), ("isolated", "An isolated network")):
+        columns = [column for column in COLUMNS if column.network == network and column.name in runs]
+        if columns:
+            lines += [f"### {title}", *_network_table(columns, runs, notes), ""]
+    lines += ["### What gets through", *notes.lines(), ""]
+    if reasons := _unsupported(runs):
+        lines += ["### Not supported here", *reasons, ""]
+    return "\n".join(lines)
+
+
+class _Notes:
+    """Numbers for reasons, in the order in which they come up."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        return self._numbers.setdefault(text, len(self._numbers) + 1)
+
+    def lines(self) -> list[str]:
+        return [f"{number}. {text}" for text, number in self._numbers.items()] or ["Nothing that was tried."]
+
+
+def _network_table(columns: list[Column], runs: Runs, notes: _Notes) -> list[str]:
+    titles = [_ALL_SHORT[column.name.removesuffix("-isolated")] for column in columns]
+    lines = ["| attack | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    shown = shown_by(runs)
+    for attack in (*ATTACKS, HOSTILE):
+        name = f"{attack.number} {attack.title}" if attack.number else attack.title
+        cells = [_cell(attack, column, runs[column.name], shown, notes) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    worst_p99 = ["-" if (p99 := _worst_p99_ms(runs[column.name])) is None else f"{p99:.0f} ms" for column in columns]
+    errors = [_neighbour_errors(runs[column.name]) for column in columns]
+    lines.append("| *neighbour's errors* | " + " | ".join(errors) + " |")
+    lines.append("| *neighbour's p99, worst attack* | " + " | ".join(worst_p99) + " |")
+    return lines
+
+
+def _cell(attack: Attack, column: Column, run: Mapping[str, Any], shown: set[tuple[int, str]], notes: _Notes) -> str:
+    if not run["supported"]:
+        return NOT_SUPPORTED
+    row = run["attacks"].get(str(attack.number))
+    if row is None:
+        return "not tried"
+    verdicts = variants_of(attack, column, row, shown)
+    verdict = worst(verdicts)
+    names = [name for name, one in verdicts.items() if one is verdict]
+    if verdict in (Verdict.STOPPED, Verdict.NOT_SHOWN):
+        return str(verdict)
+    numbers = sorted({notes.number(_reason(attack, name, column)) for name in names})
+    text = f"**{verdict}**" if verdict is Verdict.NOT_STOPPED else str(verdict)
+    if len(names) < len(verdicts):
+        text += f": {', '.join(names)}"
+    return f"{text} [{', '.join(map(str, numbers))}]"
+
+
+def _reason(attack: Attack, name: str, column: Column) -> str:
+    for gap in GAPS:
+        if gap.covers(attack.number, name, column):
+            return f"Attack {attack.number}, {', '.join(gap.variants)}: {gap.why}."
+    return f"Attack {attack.number}, {name}: a fault. Nothing says that this may be."
+
+
+def _rows(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(run.get("attacks", {}).values())
+
+
+def _worst_p99_ms(run: Mapping[str, Any]) -> float | None:
+    return max((row["neighbour"]["p99_ms"] for row in _rows(run) if row["neighbour"]["p99_ms"]), default=None)
+
+
+def _neighbour_errors(run: Mapping[str, Any]) -> str:
+    rows = _rows(run)
+    if not rows:
+        return "-"
+    errors, invocations = (sum(row["neighbour"][name] for row in rows) for name in ("errors", "invocations"))
+    return f"{errors} of {invocations:,}"
+
+
+def _unsupported(runs: Runs) -> list[str]:
+    return [
+        f"- {column.title}: {runs[column.name]['reason']}"
+        for column in COLUMNS
+        if column.name in runs and not runs[column.name]["supported"]
+    ]
+
+
+def is_of_this_suite(found: Mapping[str, Any]) -> list[str]:
+    """What of the published facts is not what the suite tries today; nothing: they fit."""
+    wrong = []
+    for name, run in found["columns"].items():
+        if not run["supported"]:
+            continue
+        tried = {int(number) for number in run["attacks"]}
+        if tried != set(BY_NUMBER):
+            wrong.append(f"{name}: attacks {sorted(set(BY_NUMBER) ^ tried)}")
+        for number in tried & set(BY_NUMBER):
+            lacking = set(BY_NUMBER[number].variants) - set(run["attacks"][str(number)]["findings"])
+            if lacking:
+                wrong.append(f"{name} attack {number}: {sorted(lacking)}")
+    return wrong
