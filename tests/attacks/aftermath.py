@@ -10,8 +10,8 @@ from tests.attacks.host import AttackHost
 from tests.kit.waiting import eventually
 
 QUIET_SECONDS = 6.0
-# Descriptors of a host vary with what its streams are doing.
-SPARE_DESCRIPTORS = 4
+# Two for each blank sandbox that is at hand now and was not before, one for each log that was opened.
+SPARE_DESCRIPTORS = 12
 # The default of sandbox.first_uid.
 FIRST_SANDBOX_UID = 20_000
 SHARED_FOLDERS = ("/dev/shm", "/var/tmp", "/run/lock", "/run", "/", "/mnt", "/opt", "/home", "/tmp", "/dev/mqueue")
@@ -55,7 +55,7 @@ class Before:
 
     processes: frozenset[int]
     descriptors: int
-    files: int
+    files: frozenset[str]
 
 
 class Aftermath:
@@ -96,8 +96,8 @@ class Aftermath:
             found.append(f"{len(more)} processes of a sandbox's user live: {[_name_of(pid) for pid in more][:4]}")
         if (fds := self._descriptors()) > before.descriptors + SPARE_DESCRIPTORS:
             found.append(f"{fds} descriptors of the host, {before.descriptors} before")
-        if (files := self._files()) > before.files:
-            found.append(f"{files} files in the folders of /tmp, {before.files} before")
+        if files := self._files() - before.files:
+            found.append(f"{len(files)} files in folders of /tmp: {sorted(files)[:4]}")
         return found
 
     def _descriptors(self) -> int:
@@ -106,13 +106,10 @@ class Aftermath:
         except PermissionError:
             return 0
 
-    def _files(self) -> int:
+    def _files(self) -> frozenset[str]:
         """What is at the top of each folder of /tmp: further down may be deeper than a path can say."""
-        return sum(len(os.listdir(folder)) for folder in self._tmp.iterdir() if _is_readable(folder))
-
-
-def _is_readable(folder: Path) -> bool:
-    return os.access(folder, os.R_OK | os.X_OK)
+        folders = [folder for folder in self._tmp.iterdir() if os.access(folder, os.R_OK | os.X_OK)]
+        return frozenset(f"{folder.name}/{name}" for folder in folders for name in os.listdir(folder))
 
 
 def _has_own_user(pid: int) -> bool:

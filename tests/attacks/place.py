@@ -15,7 +15,7 @@ TMP_MB = 64
 MAX_PROCESSES = 64
 MAX_FILES = 256
 # What counts as success is far beyond what the limits allow.
-BOMB_PROCESSES = 300
+BOMB_PROCESSES = 200
 BOMB_DESCRIPTORS = 2_048
 # Beyond what the host's own watch takes for too many.
 BOMB_FILES = 140_000

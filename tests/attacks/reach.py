@@ -33,15 +33,15 @@ def reachable(command: list[str], uid: int | None) -> list[str]:
             closed.setdefault(folder, []).append(path)
     if not closed:
         return [*change, *command]
-    lines = ["set -e"]
-    way = f"/run/ef-way-{os.getpid()}"
+    lines = ["set -e", "way=$(mktemp -d /run/ef-way-XXXXXX)"]
     for folder, paths in closed.items():
         for number, path in enumerate(paths):
-            lines += [f"mkdir -p {way}-{number}", f"mount --bind {path} {way}-{number}"]
+            lines += [f"mkdir $way/{number}", f"mount --bind {path} $way/{number}"]
         lines.append(f"mount -t tmpfs -o mode=755,size=1m none {folder}")
         for number, path in enumerate(paths):
-            lines += [f"mkdir -p {path}", f"mount --bind {way}-{number} {path}"]
-            lines += [f"umount {way}-{number}", f"rmdir {way}-{number}"]
+            lines += [f"mkdir -p {path}", f"mount --bind $way/{number} {path}"]
+            lines += [f"umount $way/{number}", f"rmdir $way/{number}"]
+    lines.append("rmdir $way")
     lines.append(f"exec {shlex.join([*change, *command])}")
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(lines)]
 

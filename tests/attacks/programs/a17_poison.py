@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -112,5 +113,6 @@ def handler(event: Event, _context: object) -> "dict[str, Any]":
         return {"found": _which(_traces(event)), "version": VERSION, "uid": os.getuid()}
     left = _which(_poisons(event))
     if event["do"] == "crash":
+        time.sleep(event.get("seconds", 0))
         os._exit(9)
     return {"left": left, "version": VERSION, "uid": os.getuid()}
