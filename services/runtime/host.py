@@ -13,11 +13,15 @@ from evenflow.runtime.v1 import runtime_pb2_grpc
 
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
+from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
+from services.runtime.layers import LayerStore
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
+from services.runtime.parentage import Parents
 from services.runtime.parents import PreparedParent
+from services.runtime.runtimes import Interpreter
 from services.runtime.sandbox import isolate, strays
 from services.runtime.seats import Seats
 from services.runtime.service import RuntimeServicer
@@ -60,19 +64,22 @@ class SandboxHost:
         self.tier = "0"
         self.namespaces = ""
         self._configuration = configuration
+        self.runtimes = Runtimes(settings)
         self._packages = packages
+        self._layers = LayerStore(self.folder / "layers", packages)
         self._clock = clock
         self._adopts_orphans = adopts_orphans
         self._uids = UidBlock(settings.first_uid) if os.geteuid() == 0 and settings.isolation == "auto" else None
-        preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
-        self._parents = {brings_own: self._parent(brings_own, preload) for brings_own in (False, True)}
+        self._preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
+        self._parents = Parents(self.runtimes.own, self._parent)
         self.dispatcher.telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
 
-    def _parent(self, brings_own: bool, preload: tuple[str, ...]) -> PreparedParent:
+    def _parent(self, interpreter: Interpreter, is_bare: bool) -> PreparedParent:
         uids = self._uids
         return PreparedParent(
-            "bare" if brings_own else "prepared",
-            () if brings_own else preload,
+            f"{interpreter.line} {'bare' if is_bare else 'prepared'}",
+            interpreter,
+            () if is_bare else self._preload,
             uids.first_uid if uids is not None else os.geteuid(),
             self._parent_lost,
             (uids.fd,) if uids is not None else (),
@@ -84,8 +91,9 @@ class SandboxHost:
             isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
         started = time.monotonic()
         await asyncio.to_thread(self._packages.prepare)
-        await self._parents[False].ensure()
-        abilities = self._parents[False].abilities
+        await asyncio.to_thread(self._layers.prepare)
+        await self._parents.own.ensure()
+        abilities = self._parents.own.abilities
         by_setting = self.settings.isolation == "0"
         self.namespaces = "" if by_setting else abilities.namespaces
         has_uid = self._uids is not None and abilities.own_uid and bool(self.namespaces)
@@ -98,6 +106,8 @@ class SandboxHost:
             self.settings,
             dispatcher,
             self._packages,
+            self._layers,
+            self.runtimes,
             self._parents,
             seats,
             dispatcher.telemetry,
@@ -124,7 +134,7 @@ class SandboxHost:
         await self.dispatcher.stop()
         if hasattr(self.dispatcher, "nursery"):
             await self.dispatcher.nursery.stop()
-        await asyncio.gather(*(parent.stop() for parent in self._parents.values()))
+        await asyncio.gather(*(parent.stop() for parent in self._parents.all()))
         if hasattr(self, "_seats"):
             await self._seats.close()
         self.logs.close()
@@ -133,7 +143,7 @@ class SandboxHost:
 
     def parent_pids(self) -> set[int]:
         """Processes of the prepared parents that were started."""
-        return {parent.pid for parent in self._parents.values() if parent.pid}
+        return {parent.pid for parent in self._parents.all() if parent.pid}
 
     def states(self) -> Mapping[str, int]:
         """Sandboxes by state."""

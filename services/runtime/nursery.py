@@ -9,11 +9,15 @@ from typing import Any, Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, runs
-from services.runtime.functions import OWN_RUNTIME, HostedFunction, environment_of
+from services.runtime import log_lines, refusals, runs, runtimes
+from services.runtime.discovery import Runtimes, package_client
+from services.runtime.functions import HostedFunction, environment_of
+from services.runtime.layers import LayerStore
 from services.runtime.packages import PackageStore
+from services.runtime.parentage import Parents
 from services.runtime.parents import BOTO3_PACKAGES, PreparedParent
-from services.runtime.sandbox import frames
+from services.runtime.runtimes import NotOffered, Places
+from services.runtime.sandbox import frames, isolate
 from services.runtime.sandboxes import Sandbox
 from services.runtime.seats import Seat, Seats
 from services.runtime.settings import RuntimeSettings
@@ -46,7 +50,9 @@ class Nursery:
         settings: RuntimeSettings,
         keeper: Keeper,
         packages: PackageStore,
-        parents: dict[bool, PreparedParent],
+        layers: LayerStore,
+        runtimes: Runtimes,
+        parents: Parents,
         seats: Seats,
         telemetry: Telemetry,
         clock: Clock,
@@ -57,6 +63,8 @@ class Nursery:
         self._settings = settings
         self._keeper = keeper
         self._packages = packages
+        self._layers = layers
+        self._runtimes = runtimes
         self._parents = parents
         self._seats = seats
         self._telemetry = telemetry
@@ -83,7 +91,7 @@ class Nursery:
         if self._stopping:
             return False
         parent = self._parent_of(function)
-        if function.package is None or parent is None or not parent.is_up:
+        if function.launch is None or parent is None or not parent.is_up:
             if function.preparing is None:
                 function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
             return True
@@ -108,7 +116,7 @@ class Nursery:
         self.starting += 1
         function.starting += 1
         self._telemetry.started(*function.key)
-        function.log.append(log_lines.init_start(OWN_RUNTIME.replace("python", "python:"), "evenflow"))
+        function.log.append(log_lines.init_start(function.launch.label, "evenflow"))
         sandbox.timer = asyncio.get_running_loop().call_later(self._settings.init_seconds, sandbox.end, "init timeout")
         return True
 
@@ -203,19 +211,21 @@ class Nursery:
     # --- before the fork
 
     def _parent_of(self, function: HostedFunction) -> PreparedParent | None:
-        if function.package is None:
+        package, launch = function.package, function.launch
+        if package is None or launch is None:
             return None
-        brings_own = not function.package.top_names.isdisjoint(BOTO3_PACKAGES)
-        return self._parents[brings_own]
+        brings_own = package.top_names | function.layers.python_names(launch.layer_python)
+        is_bare = not launch.is_forked or not brings_own.isdisjoint(BOTO3_PACKAGES)
+        return self._parents.of(launch.interpreter, is_bare=is_bare)
 
     async def _prepare(self, function: HostedFunction) -> None:
         try:
             try:
-                package = await self._packages.get(function.version.code_sha256)
-                function.package = package
+                await self._fetch(function)
                 parent = self._parent_of(function)
-                assert parent is not None
-                await parent.ensure()
+                # None: the function changed meanwhile; on_prepared has it looked at again.
+                if parent is not None:
+                    await parent.ensure()
             finally:
                 function.preparing = None
         except EvenflowError as e:
@@ -228,26 +238,55 @@ class Nursery:
         else:
             self._keeper.on_prepared(function)
 
+    async def _fetch(self, function: HostedFunction) -> None:
+        """Its code, its layers and how it is started. EvenflowError: one of them is not to be had."""
+        version = function.version
+        package = await self._packages.get(version.code_sha256)
+        table = await self._runtimes.table(version.runtime)
+        try:
+            launch = table.launch(version.runtime, package_client(package.code_dir))
+        except NotOffered as e:
+            offered = (await self._runtimes.table()).names()
+            raise refusals.unsupported(version.runtime, offered, str(e)) from None
+        layers = await self._layers.get(package, [layer.code_sha256 for layer in version.layers])
+        if function.version is version:
+            function.package, function.launch, function.layers = package, launch, layers
+
     def _request(
         self, function: HostedFunction, sandbox: Sandbox, parent: PreparedParent, seat: Seat
     ) -> dict[str, Any]:
-        assert function.package is not None
-        settings = self._settings
-        by_itself = settings.isolation == "0"
+        package, launch = function.package, function.launch
+        assert package is not None and launch is not None
+        settings, version = self._settings, function.version
+        namespaces = "" if settings.isolation == "0" else parent.abilities.namespaces
+        code = os.path.realpath(package.code_dir)
+        layers = os.path.realpath(function.layers.folder) if function.layers.folder else ""
+        runtime_dir = launch.client.folder if launch.client is not None else ""
+        if namespaces:
+            places = Places(isolate.TASK_ROOT, isolate.LAYERS_ROOT if layers else "", isolate.RUNTIME_ROOT)
+        else:
+            places = Places(code, layers, runtime_dir or isolate.RUNTIME_ROOT)
+        environment = runtimes.environment_of(launch, places)
         buckets = []
-        for grant in function.version.buckets:
+        for grant in version.buckets:
             path = Path(os.path.realpath(settings.data_dir)) / "buckets" / grant.bucket
             self._open_bucket(path, seat.uid is not None)
             buckets.append([grant.bucket, str(path), grant.writable])
         return {
-            "handler": function.version.handler,
-            "environment": environment_of(function.function, self._view().fleet, sandbox.sandbox_id),
-            "code": os.path.realpath(function.package.code_dir),
+            "handler": version.handler,
+            # Empty: the handler is a function of the fork itself.
+            "commands": runtimes.commands_of(launch, places, version.handler, version.memory_mb),
+            "environment": environment_of(function.function, self._view().fleet, sandbox.sandbox_id, environment),
+            "code": code,
+            "layers": layers,
+            "module_folders": runtimes.python_folders(places.layers, launch.layer_python) if places.layers else [],
+            "runtime_dir": runtime_dir,
+            "reads": launch.node.roots if launch.node is not None else [],
             "tmp": os.path.realpath(seat.tmp_dir),
             "buckets": buckets,
             "masks": self._masks,
             "uid": seat.uid,
-            "namespaces": "" if by_itself else parent.abilities.namespaces,
+            "namespaces": namespaces,
             "limits": {
                 "nofile": settings.max_files,
                 "nproc": settings.max_processes,

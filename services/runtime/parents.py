@@ -6,14 +6,13 @@ import logging
 import os
 import socket
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from services.runtime.runtimes import Interpreter
 from services.runtime.sandbox import parent as parent_end
 
 READY_SECONDS = 30.0
@@ -58,6 +57,7 @@ class PreparedParent:
     def __init__(
         self,
         name: str,
+        interpreter: Interpreter,
         preload: tuple[str, ...],
         probe_uid: int,
         on_lost: Callable[[], None],
@@ -66,6 +66,7 @@ class PreparedParent:
         self.name = name
         self.abilities = Abilities()
         self.pid = 0
+        self._interpreter = interpreter
         self._preload = preload
         self._probe_uid = probe_uid
         self._keep_fds = keep_fds
@@ -139,7 +140,7 @@ class PreparedParent:
         folder = str(Path(parent_end.__file__).parent)
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a few ms, at start or after a crash
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, folder, str(theirs.fileno())],
+                [self._interpreter.executable, "-I", "-S", "-X", "utf8", "-c", _START, folder, str(theirs.fileno())],
                 env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *self._keep_fds),
@@ -165,12 +166,11 @@ class PreparedParent:
 
     def _configuration(self) -> dict[str, Any]:
         spec = find_spec("boto3")
-        roots = {sys.base_prefix, sys.base_exec_prefix, sys.prefix}
+        roots = set(self._interpreter.roots)
         packages_folder = ""
         if spec is not None and spec.origin is not None:
             packages_folder = str(Path(spec.origin).parent.parent)
             roots.add(packages_folder)
-        roots.update(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
         real = sorted({os.path.realpath(path) for path in roots} | roots)
         needed = [p for p in real if not any(p != other and p.startswith(other.rstrip("/") + "/") for other in real)]
         return {

@@ -10,7 +10,6 @@ from evenflow.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 
 from services.runtime import runs
 from services.runtime.function_log import FunctionLog
-from services.runtime.functions import RUNTIMES
 from services.runtime.runs import Run
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, abort
@@ -180,8 +179,9 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
     ) -> runtime_pb2.DescribeHostResponse:
         """See runtime.proto."""
         host = self._host
+        names = (await host.runtimes.table()).names()
         answer = runtime_pb2.DescribeHostResponse(
-            host_id=host.settings.node_id, isolation_tier=host.tier, load=load_of(host), runtimes=RUNTIMES
+            host_id=host.settings.node_id, isolation_tier=host.tier, load=load_of(host), runtimes=names
         )
         for sandbox in host.dispatcher.nursery.sandboxes.values():
             tenant_id, function_name = sandbox.function.key

@@ -6,7 +6,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from . import bootstrap, frames, isolate
+from . import bootstrap, frames, isolate, runtime_api
 
 _SETUP_FAILED = 70
 
@@ -26,6 +26,8 @@ def become_sandbox(
             )
         finally:
             os._exit(_SETUP_FAILED)
+    if request["commands"]:
+        runtime_api.serve(request)
     bootstrap.serve(request["handler"])
 
 
@@ -71,7 +73,7 @@ def _shut_in(request: "dict[str, Any]", parent_pid: int, needed: "list[str]") ->
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(code)
-    sys.path.insert(0, code)
+    sys.path[:0] = [code, *request["module_folders"]]
     sys.argv[:] = ["bootstrap", request["handler"]]
     sys.dont_write_bytecode = True
 

@@ -26,6 +26,8 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 TASK_ROOT = "/var/task"
+LAYERS_ROOT = "/opt"
+RUNTIME_ROOT = "/var/runtime"
 MOUNT_ROOT = "/mnt"
 SHARED_MEMORY_BYTES = 67_108_864
 COVER_BYTES = 1_048_576
@@ -109,12 +111,15 @@ def build_view(request: "dict[str, Any]", needed: "list[str]") -> None:
 
     `needed`: folders of the interpreter, which must be readable for whom the sandbox runs as.
     """
+    needed = [*needed, *request["reads"]]
+    shown = {LAYERS_ROOT: request["layers"], RUNTIME_ROOT: request["runtime_dir"]}
     covers = [path for path in ("/var", MOUNT_ROOT) if os.path.isdir(path)]
     if request["uid"] is not None:
         covers += sorted({blocked for path in needed if (blocked := _blocked_by(path)) is not None})
     hidden = [path for path in needed if any(_is_within(path, c) for c in [*covers, "/tmp"])]
     buckets = [path for _, path, _ in request["buckets"]]
-    view = View([*dict.fromkeys([request["code"], request["tmp"], *hidden, *buckets])])
+    sources = [path for path in shown.values() if path]
+    view = View([*dict.fromkeys([request["code"], request["tmp"], *sources, *hidden, *buckets])])
     for path in covers:
         cover(path)
     view.bind(request["tmp"], "/tmp", writable=True)
@@ -130,6 +135,10 @@ def build_view(request: "dict[str, Any]", needed: "list[str]") -> None:
     if os.path.isdir("/dev/shm"):
         cover("/dev/shm", "1777", SHARED_MEMORY_BYTES)
     view.bind(request["code"], TASK_ROOT, writable=False)
+    os.mkdir(RUNTIME_ROOT)
+    for target, source in shown.items():
+        if source:
+            view.bind(source, target, writable=False)
     for name, path, writable in request["buckets"]:
         target = f"{MOUNT_ROOT}/{name}"
         os.mkdir(target)
