@@ -2,24 +2,23 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, refusals, runs, runtimes
+from services.runtime import log_lines, refusals, runs
 from services.runtime.discovery import Runtimes, package_client
-from services.runtime.functions import HostedFunction, environment_of
+from services.runtime.fork_requests import fork_request
+from services.runtime.functions import HostedFunction
 from services.runtime.layers import LayerStore
 from services.runtime.packages import PackageStore
 from services.runtime.parentage import Parents
 from services.runtime.parents import BOTO3_PACKAGES, PreparedParent
-from services.runtime.runtimes import NotOffered, Places
-from services.runtime.sandbox import frames, isolate
+from services.runtime.runtimes import NotOffered
+from services.runtime.sandbox import frames
 from services.runtime.sandboxes import Sandbox
-from services.runtime.seats import Seat, Seats
+from services.runtime.seats import Seats
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
 from services.shared.clock import Clock
@@ -74,7 +73,6 @@ class Nursery:
         self._stopping = False
         self._empty = asyncio.Event()
         self._failures: dict[int, event_pb2.Outcome] = {}
-        self._masks = [os.path.realpath(path) for path in (settings.data_dir, settings.run_dir)]
 
     @property
     def count(self) -> int:
@@ -101,7 +99,9 @@ class Nursery:
         self._last_number += 1
         sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, function, seat)
         try:
-            request = self._request(function, sandbox, parent, seat)
+            request = fork_request(
+                self._settings, function, self._view().fleet, sandbox.sandbox_id, parent.abilities.namespaces, seat
+            )
             sandbox.init_started_ns = self._clock.wall_ns()
             sandbox.start(request)
         except (OSError, ValueError) as e:
@@ -251,52 +251,3 @@ class Nursery:
         layers = await self._layers.get(package, [layer.code_sha256 for layer in version.layers])
         if function.version is version:
             function.package, function.launch, function.layers = package, launch, layers
-
-    def _request(
-        self, function: HostedFunction, sandbox: Sandbox, parent: PreparedParent, seat: Seat
-    ) -> dict[str, Any]:
-        package, launch = function.package, function.launch
-        assert package is not None and launch is not None
-        settings, version = self._settings, function.version
-        namespaces = "" if settings.isolation == "0" else parent.abilities.namespaces
-        code = os.path.realpath(package.code_dir)
-        layers = os.path.realpath(function.layers.folder) if function.layers.folder else ""
-        runtime_dir = launch.client.folder if launch.client is not None else ""
-        if namespaces:
-            places = Places(isolate.TASK_ROOT, isolate.LAYERS_ROOT if layers else "", isolate.RUNTIME_ROOT)
-        else:
-            places = Places(code, layers, runtime_dir or isolate.RUNTIME_ROOT)
-        environment = runtimes.environment_of(launch, places)
-        buckets = []
-        for grant in version.buckets:
-            path = Path(os.path.realpath(settings.data_dir)) / "buckets" / grant.bucket
-            self._open_bucket(path, seat.uid is not None)
-            buckets.append([grant.bucket, str(path), grant.writable])
-        return {
-            "handler": version.handler,
-            # Empty: the handler is a function of the fork itself.
-            "commands": runtimes.commands_of(launch, places, version.handler, version.memory_mb),
-            "environment": environment_of(function.function, self._view().fleet, sandbox.sandbox_id, environment),
-            "code": code,
-            "layers": layers,
-            "module_folders": runtimes.python_folders(places.layers, launch.layer_python) if places.layers else [],
-            "runtime_dir": runtime_dir,
-            "reads": launch.node.roots if launch.node is not None else [],
-            "tmp": os.path.realpath(seat.tmp_dir),
-            "buckets": buckets,
-            "masks": self._masks,
-            "uid": seat.uid,
-            "namespaces": namespaces,
-            "limits": {
-                "nofile": settings.max_files,
-                "nproc": settings.max_processes,
-                "fsize": settings.max_file_bytes,
-            },
-        }
-
-    @staticmethod
-    def _open_bucket(path: Path, for_others: bool) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        if for_others and path.stat().st_mode & 0o777 != 0o777:
-            # Sandboxes of many uids write here; the folder above is the fleet's own and closed to other users.
-            path.chmod(0o777)

@@ -13,42 +13,26 @@ import time
 from collections import deque
 from typing import Any, NoReturn
 
-from . import api_answers, api_rules, bootstrap, frames, peers
+from . import api_answers, api_rules, bootstrap, frames
+from .api_connections import MAX_CONNECTIONS, Connection, Connections
 from .api_rules import ASKING, FAILED, READY, RUNNING, STARTING, Call, Ending, Refusal
 from .command import Command, NoEntrypoint, end_like, leave_to_wakeup
-from .http_requests import MAX_HEAD_BYTES, BadRequest, Request, RequestReader
+from .http_requests import Request
 
-MAX_CONNECTIONS = 64
 _RECEIVE_BYTES = 262_144
 _SETUP_FAILED = 70
-_REFUSED_LOG_SECONDS = 1.0
-
-
-class Connection:
-    """One client's socket, what it is about to say and what it has yet to read."""
-
-    __slots__ = ("closes", "outbox", "reader", "socket")
-
-    def __init__(self, client: socket.socket) -> None:
-        self.socket = client
-        self.reader = RequestReader(frames.MAX_RESPONSE_BYTES)
-        self.outbox = bytearray()
-        self.closes = False
 
 
 class RuntimeApi:
     """The loop between the host's channel and the program's connections."""
 
     def __init__(
-        self, channel: socket.socket, listener: socket.socket, wakeup_fd: int, command: Command, checks_uid_only: bool
+        self, channel: socket.socket, listener: socket.socket, wakeup_fd: int, command: Command, has_own_uid: bool
     ) -> None:
-        """checks_uid_only: whoever has this sandbox's uid is of this sandbox."""
         self._channel = channel
         self._listener = listener
         self._wakeup_fd = wakeup_fd
         self._command = command
-        self._checks_uid_only = checks_uid_only
-        self._has_own_network = peers.has_own_network()
         self._started = time.monotonic_ns()
         self._assembler = frames.Assembler()
         self._waiting: deque[frames.Invoke] = deque()
@@ -58,9 +42,8 @@ class RuntimeApi:
         self._invoke: frames.Invoke | None = None
         self._request_id = ""
         self._run_started_ns = self._run_started = 0
-        self._connections: dict[int, Connection] = {}
-        self._refused, self._refused_logged = 0, -_REFUSED_LOG_SECONDS
         self._poll = select.poll()
+        self._clients = Connections(listener, self._poll, self, has_own_uid)
         for fd in (channel.fileno(), listener.fileno(), wakeup_fd):
             self._poll.register(fd, select.POLLIN)
 
@@ -73,14 +56,13 @@ class RuntimeApi:
                     if not self._take_frames():
                         return 0
                 elif fd == listener_fd:
-                    self._accept()
-                elif fd == self._wakeup_fd:
-                    status = self._take_signals()
-                    if status is not None:
-                        self._hear_the_rest()
-                        return status
-                elif (connection := self._connections.get(fd)) is not None:
-                    self._serve(connection, events)
+                    self._clients.accept()
+                elif fd != self._wakeup_fd:
+                    self._clients.serve(fd, events)
+                elif (status := self._take_signals()) is not None:
+                    # What the program said before it ended still counts.
+                    self._clients.hear_the_rest()
+                    return status
 
     # --- the host
 
@@ -101,21 +83,18 @@ class RuntimeApi:
         connection = self._asking
         if connection is None or not self._waiting or (self._waiting[0].is_ahead and not self._is_output_taken):
             return
-        if _is_gone(connection.socket):
-            self._drop(connection)
+        if connection.has_hung_up():
+            self._clients.drop(connection)
             return
         invoke = self._invoke = self._waiting.popleft()
-        self._asking = None
-        self._phase = RUNNING
+        self._asking, self._phase = None, RUNNING
         self._request_id = bootstrap.text_of_id(invoke.request_id)
         self._run_started_ns, self._run_started = time.time_ns(), time.monotonic_ns()
         deadline_ms = self._run_started_ns // 1_000_000 + invoke.timeout_ms
-        self._say(
-            connection,
-            api_answers.invocation(
-                self._request_id, deadline_ms, invoke.arn, invoke.trace_header, invoke.client_context, invoke.payload
-            ),
+        text = api_answers.invocation(
+            self._request_id, deadline_ms, invoke.arn, invoke.trace_header, invoke.client_context, invoke.payload
         )
+        self._clients.say(connection, text)
 
     def _end_run(self, ending: Ending) -> None:
         invoke = self._invoke
@@ -124,82 +103,22 @@ class RuntimeApi:
         has_output = bootstrap.is_output_waiting()
         self._invoke, self._request_id, self._phase = None, "", READY
         self._is_output_taken = not has_output
-        self._channel.sendall(
-            frames.pack_result(
-                invoke.request_id,
-                self._run_started_ns,
-                duration_us,
-                self._command.max_rss_kb(),
-                ending.payload,
-                ending.error_type,
-                ending.error_message,
-                has_output=has_output,
-            )
+        result = frames.pack_result(
+            invoke.request_id,
+            self._run_started_ns,
+            duration_us,
+            self._command.max_rss_kb(),
+            ending.payload,
+            ending.error_type,
+            ending.error_message,
+            has_output=has_output,
         )
+        self._channel.sendall(result)
 
-    # --- the program's connections
+    # --- the program's calls; Connections.Owner
 
-    def _accept(self) -> None:
-        # One at a time: a neighbour that floods the port must not keep the loop from its own client.
-        try:
-            client, _ = self._listener.accept()
-        except OSError:
-            return
-        is_own = self._has_own_network or peers.is_of_this_sandbox(client, self._checks_uid_only)
-        if not is_own or len(self._connections) >= MAX_CONNECTIONS:
-            client.close()
-            self._log_refused("of other processes" if not is_own else f"beyond {MAX_CONNECTIONS}")
-            return
-        client.setblocking(False)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connections[client.fileno()] = Connection(client)
-        self._poll.register(client, select.POLLIN)
-
-    def _serve(self, connection: Connection, events: int) -> None:
-        if events & select.POLLOUT:
-            self._write(connection)
-        if events & ~select.POLLOUT and connection.socket.fileno() >= 0:
-            self._receive(connection)
-
-    def _receive(self, connection: Connection) -> bool:
-        """Take what came; False: nothing did."""
-        try:
-            data = connection.socket.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._drop(connection)
-        elif not connection.closes:
-            # What follows the last request of a connection is nobody's.
-            connection.reader.feed(data)
-            self._read(connection)
-        return True
-
-    def _read(self, connection: Connection) -> None:
-        """Take the requests that are whole; none while an earlier one of the connection is not answered."""
-        reader = connection.reader
-        while connection.socket.fileno() >= 0 and not connection.closes:
-            if connection is self._asking or connection.outbox:
-                if reader.buffered_bytes > MAX_HEAD_BYTES:
-                    self._drop(connection)
-                return
-            try:
-                request = reader.next_request()
-            except BadRequest as e:
-                self._say(
-                    connection, api_answers.refusal(e.status, "InvalidRequest", str(e), keeps_alive=False), closes=True
-                )
-                return
-            if request is None:
-                if reader.wants_continue:
-                    reader.wants_continue = False
-                    self._say(connection, api_answers.CONTINUE)
-                return
-            self._take(connection, request)
-
-    def _take(self, connection: Connection, request: Request) -> None:
+    def on_request(self, connection: Connection, request: Request) -> None:
+        """Do what is asked for, or say why not."""
         call = api_rules.call_of(request)
         refusal = call if isinstance(call, Refusal) else api_rules.refusal_of(call, self._phase, self._request_id)
         if refusal is not None:
@@ -210,10 +129,15 @@ class RuntimeApi:
                 self._ask(connection, request)
                 return
             text = self._settle(call, request)
-        self._say(connection, text, closes=not request.keeps_alive)
+        self._clients.say(connection, text, closes=not request.keeps_alive)
+
+    def on_lost(self, connection: Connection) -> None:
+        """Whoever asks next gets the run that this one would have got."""
+        if connection is self._asking:
+            self._asking, self._phase = None, READY
 
     def _ask(self, connection: Connection, request: Request) -> None:
-        connection.closes = not request.keeps_alive
+        connection.is_held, connection.closes = True, not request.keeps_alive
         self._asking = connection
         if self._phase == STARTING:
             init_us = (time.monotonic_ns() - self._started) // 1_000
@@ -225,72 +149,20 @@ class RuntimeApi:
         if call.name == "init/error":
             found = api_rules.error_of(request.body, request.headers.get(api_rules.ERROR_TYPE_HEADER, ""))
             self._phase = FAILED
-            self._channel.sendall(
-                frames.pack_failure(frames.INIT_ERROR, found.error_type, found.error_message, found.payload)
-            )
+            self._fail(found)
         else:
             self._end_run(api_rules.ending_of(call, request))
         if request.body_bytes > frames.MAX_RESPONSE_BYTES:
-            return api_answers.refusal(
-                413,
-                "RequestEntityTooLarge",
-                f"Exceeded maximum allowed payload size ({frames.MAX_RESPONSE_BYTES} bytes).",
-                keeps_alive=request.keeps_alive,
-            )
+            text = f"Exceeded maximum allowed payload size ({frames.MAX_RESPONSE_BYTES} bytes)."
+            return api_answers.refusal(413, "RequestEntityTooLarge", text, keeps_alive=request.keeps_alive)
         return api_answers.accepted(keeps_alive=request.keeps_alive)
 
-    def _say(self, connection: Connection, text: bytes, closes: bool = False) -> None:
-        connection.closes = connection.closes or closes
-        try:
-            sent = connection.socket.send(text) if not connection.outbox else 0
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._drop(connection)
-            return
-        if sent < len(text):
-            connection.outbox += text[sent:]
-            self._poll.modify(connection.socket, select.POLLIN | select.POLLOUT)
-        elif connection.closes:
-            self._drop(connection)
+    def _fail(self, error: Ending) -> None:
+        self._channel.sendall(
+            frames.pack_failure(frames.INIT_ERROR, error.error_type, error.error_message, error.payload)
+        )
 
-    def _write(self, connection: Connection) -> None:
-        try:
-            sent = connection.socket.send(connection.outbox)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._drop(connection)
-            return
-        del connection.outbox[:sent]
-        if connection.outbox:
-            return
-        if connection.closes:
-            self._drop(connection)
-            return
-        self._poll.modify(connection.socket, select.POLLIN)
-        self._read(connection)
-
-    def _drop(self, connection: Connection) -> None:
-        fd = connection.socket.fileno()
-        if fd < 0:
-            return
-        self._poll.unregister(fd)
-        del self._connections[fd]
-        connection.socket.close()
-        if connection is self._asking:
-            self._asking = None
-            self._phase = READY
-
-    def _log_refused(self, which: str) -> None:
-        self._refused += 1
-        now = time.monotonic()
-        if now - self._refused_logged >= _REFUSED_LOG_SECONDS:
-            text = f"[evenflow] Runtime API: connections {which} refused: {self._refused}\n"
-            self._refused, self._refused_logged = 0, now
-            os.write(2, text.encode())
-
-    # --- the program's end
+    # --- signals
 
     def _take_signals(self) -> "int | None":
         """Pass on what was sent, reap what ended; the status of the program when it has."""
@@ -307,22 +179,6 @@ class RuntimeApi:
                 return found
             if pid == self._command.pid:
                 found = status
-
-    def _hear_the_rest(self) -> None:
-        """What the program said before it ended still counts."""
-        for connection in list(self._connections.values()):
-            while connection.socket.fileno() >= 0 and self._receive(connection):
-                pass
-
-
-def _is_gone(client: socket.socket) -> bool:
-    """Whether the client has hung up: what it asked for must not be lost on it."""
-    try:
-        return not client.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def serve(request: "dict[str, Any]") -> NoReturn:
