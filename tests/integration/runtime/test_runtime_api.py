@@ -1,0 +1,406 @@
+"""Unmodified runtime clients and a shell: every way a run can end, through the Runtime API in the sandbox."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evenflow.common.v1 import event_pb2
+from evenflow.runtime.v1 import runtime_pb2
+
+from tests.integration.runtime.kit import HostKit
+from tests.integration.runtime.programs import BIG_BYTES, PROGRAMS, Program, script
+from tests.kit.waiting import eventually
+
+S = event_pb2.OutcomeStatus
+TRACE = event_pb2.TraceContext(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> Program:
+    """Each client in turn."""
+    return PROGRAMS[request.param]()
+
+
+def deploy(kit: HostKit, program: Program, **changes: Any) -> None:
+    """A function "f" of it."""
+    fields = {"handler": "app.handler", "environment": {"COLOUR": "blue"}, **changes}
+    kit.deploy("f", program.package, runtime=program.runtime, **fields)
+
+
+async def test_success_and_warm_reuse(run_dir: Path, program: Program) -> None:
+    """The context is Lambda's; the second run is in the same program, and had no init."""
+    async with HostKit(run_dir) as kit:
+        deploy(kit, program)
+        first = await kit.invoke(
+            "f", {"do": "look"}, trace=TRACE, client_context='{"custom": {"a": 1}}', request_id=b"\x01" * 16
+        )
+        got = json.loads(first.response_payload)
+        assert got["id"] == "01010101-0101-0101-0101-010101010101"
+        assert got["arn"] == "arn:aws:lambda:eu-central-1:123456789012:function:f:$LATEST"
+        assert 5_000 < got["left"] <= 10_000
+        assert got["handler"] == "app.handler" and got["colour"] == "blue" and got["cwd"] == got["root"]
+        assert got["trace"].startswith("Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=b7ad6b7169203331;Sampled=1")
+        assert (got.get("client") or got)["custom"] == {"a": 1}
+        assert first.init_duration_us > 0 and first.max_memory_mb >= 2 and first.executed_version == "$LATEST"
+        if kit.host.namespaces:
+            assert got["root"] == "/var/task"
+        second = await kit.invoke("f", {"do": "look"}, client_context='{"custom": {"a": 1}}', trace=TRACE)
+        assert json.loads(second.response_payload)["runs"] == 2
+        assert second.sandbox_id == first.sandbox_id and second.init_duration_us == 0
+        log = kit.log("f")
+        assert "said look" in log and "INIT_START Runtime Version: " in log
+        assert f"Max Memory Used: {second.max_memory_mb} MB" in log
+
+
+async def test_a_big_payload_in_and_out(run_dir: Path, program: Program) -> None:
+    """5.9 MB each way, unchanged, twice."""
+    event = {"do": "echo", "text": "ä" * (BIG_BYTES // 6)}
+    assert len(json.dumps(event)) > BIG_BYTES - 100
+    async with HostKit(run_dir) as kit:
+        deploy(kit, program, memory_mb=512, timeout_ms=30_000)
+        for _ in range(2):
+            assert await kit.call("f", event) == event
+
+
+async def test_an_error_has_the_clients_type_and_words(run_dir: Path, program: Program) -> None:
+    """The body is passed on as it is; the sandbox lives on."""
+    async with HostKit(run_dir) as kit:
+        deploy(kit, program)
+        outcome = await kit.invoke("f", {"do": "raise"})
+        assert outcome.status == S.OUTCOME_STATUS_FUNCTION_ERROR
+        assert (outcome.error_type, outcome.error_message) == (program.error_type, "no")
+        error = json.loads(outcome.response_payload)
+        assert (error["errorType"], error["errorMessage"]) == (program.error_type, "no")
+        again = await kit.invoke("f", {"do": "echo"})
+        assert again.status == S.OUTCOME_STATUS_SUCCEEDED and again.sandbox_id == outcome.sandbox_id
+
+
+async def test_a_timeout_leaves_nothing(run_dir: Path, program: Program) -> None:
+    """AWS's words; the program and what it started are dead when the outcome is there; the next run is another's."""
+    async with HostKit(run_dir) as kit:
+        deploy(kit, program, timeout_ms=1_000)
+        await kit.call("f", {"do": "echo"})
+        (server,) = kit.pids()
+        program_pids = children_of(server)
+        assert program_pids
+        outcome = await kit.invoke("f", {"do": "sleep"}, request_id=b"\x04" * 16)
+        assert outcome.error_type == "Sandbox.Timedout"
+        assert outcome.error_message == (
+            "RequestId: 04040404-0404-0404-0404-040404040404 Error: Task timed out after 1.00 seconds"
+        )
+        assert not any(Path(f"/proc/{pid}").exists() for pid in program_pids)
+        assert await kit.call("f", {"do": "echo"}) == {"do": "echo"}
+
+
+@pytest.mark.parametrize(("do", "text"), [("exit", "exit status 3"), ("kill", "signal: killed")])
+async def test_a_crash_tells_how_the_program_ended(run_dir: Path, program: Program, do: str, text: str) -> None:
+    """The program's own status or signal is the outcome's; the next run gets a new sandbox."""
+    async with HostKit(run_dir) as kit:
+        deploy(kit, program)
+        outcome = await kit.invoke("f", {"do": do}, request_id=b"\x03" * 16)
+        assert outcome.error_type == "Runtime.ExitError"
+        assert outcome.error_message == (
+            f"RequestId: 03030303-0303-0303-0303-030303030303 Error: Runtime exited with error: {text}"
+        )
+        assert f"said {do}" in kit.log("f")
+        again = await kit.invoke("f", {"do": "echo"})
+        assert again.status == S.OUTCOME_STATUS_SUCCEEDED and again.sandbox_id != outcome.sandbox_id
+
+
+async def test_an_init_error_is_the_clients(run_dir: Path, program: Program) -> None:
+    """init/error before the first next: its type is the run's outcome."""
+    async with HostKit(run_dir) as kit:
+        deploy(kit, program, handler="broken.handler")
+        outcome = await kit.invoke("f", {})
+        assert outcome.status == S.OUTCOME_STATUS_FUNCTION_ERROR
+        assert outcome.error_type == program.init_error_type
+        assert json.loads(outcome.response_payload)["errorType"] == program.init_error_type
+
+
+async def test_output_of_queued_runs_stands_between_their_lines(run_dir: Path, program: Program) -> None:
+    """Also where runs are sent ahead."""
+    async with HostKit(run_dir, max_sandboxes=1) as kit:
+        deploy(kit, program)
+        await kit.call("f", {"do": "echo"})
+        kind = runtime_pb2.INVOCATION_KIND_ASYNC
+        await asyncio.gather(*(kit.invoke("f", {"do": f"n{n}"}, kind=kind) for n in range(12)))
+        lines = kit.log("f").splitlines()
+        said = [at for at, line in enumerate(lines) if "said n" in line]
+        assert len(said) == 12
+        assert all(lines[at - 1].startswith("START") and lines[at + 1].startswith("END") for at in said)
+
+
+async def test_a_streamed_response_is_collected(run_dir: Path) -> None:
+    """Chunks of a Node.js stream are one payload; a stream that breaks off is an error, by its trailers."""
+    async with HostKit(run_dir) as kit:
+        deploy(kit, PROGRAMS["node"](), handler="app.stream")
+        assert await kit.call("f", {}) == {"part": 1, "rest": 2}
+        broken = await kit.invoke("f", {"do": "raise"})
+        assert (broken.error_type, broken.error_message) == ("RangeError", "broke off")
+        assert json.loads(broken.response_payload)["errorType"] == "RangeError"
+        assert await kit.call("f", {}) == {"part": 1, "rest": 2}
+
+
+# --- clients that do not keep to the order (attack 15)
+
+
+async def test_answers_of_another_id_twice_and_late_are_refused(run_dir: Path) -> None:
+    """400 with AWS's type each time; only the first answer of the run under way counts."""
+    package = script("""
+first, _ = take()
+other = "00000000-0000-0000-0000-000000000000"
+seen = [give(other, "forged"), give(other, {"errorType": "x"}, "error"), call("GET", "invocation/next")[0]]
+seen += [give(first, "mine"), give(first, "again"), give(first, {"errorType": "x"}, "error")]
+second, _ = take()
+seen += [give(first, "late"), call("POST", "init/error", b"{}")[0]]
+give(second, seen)
+take()
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        assert await kit.call("f") == "mine"
+        seen = await kit.call("f")
+        wrong = [400, {"errorMessage": "Invalid request ID", "errorType": "InvalidRequestID"}]
+        assert seen == [wrong, wrong, 403, [202, {"status": "OK"}], wrong, wrong, wrong, 403]
+
+
+async def test_a_second_next_and_an_answer_before_the_first_are_refused(run_dir: Path) -> None:
+    """403 InvalidStateTransition; the one that asked first gets the run."""
+    package = script("""
+early = give("00000000-0000-0000-0000-000000000000", 1)
+asking = [http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"]) for _ in range(2)]
+for one in asking:
+    one.request("GET", "/2018-06-01/runtime/invocation/next")
+answers = [one.getresponse() for one in asking]
+refused, given = sorted(answers, key=lambda answer: -answer.status)
+bodies = [json.loads(answer.read()) for answer in (refused, given)]
+give(given.headers["Lambda-Runtime-Aws-Request-Id"], [early, [refused.status, bodies[0]], bodies[1]])
+take()
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        early, second, event = await kit.call("f", {"for": "one"})
+        for status, body in (early, second):
+            assert status == 403 and body["errorType"] == "InvalidStateTransition"
+        assert event == {"for": "one"}
+
+
+async def test_a_response_over_the_bound(run_dir: Path) -> None:
+    """413 for the client, Function.ResponseSizeTooLarge for the caller, and the sandbox goes on; chunked, too."""
+    package = script("""
+body = b'"' + b"x" * 7_000_000 + b'"'
+for sent in (body, iter([body[:100], body[100:]])):
+    request_id, _ = take()
+    status, _, answer = call("POST", f"invocation/{request_id}/response", sent)
+    request_id, _ = take()
+    give(request_id, [status, json.loads(answer)])
+take()
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        for _ in range(2):
+            outcome = await kit.invoke("f")
+            assert outcome.error_type == "Function.ResponseSizeTooLarge"
+            assert outcome.error_message == (
+                "Response payload size (7000002 bytes) exceeded maximum allowed payload size (6291556 bytes)."
+            )
+            status, body = await kit.call("f")
+            assert (status, body["errorType"]) == (413, "RequestEntityTooLarge")
+        assert len(kit.pids()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "payload"),
+    [
+        (b"", b"null"),
+        (b'Echoing: "hi"\n', b'"Echoing: \\"hi\\"\\n"'),
+        (b"\xff\xfe", '"\ufffd\ufffd"'.encode()),
+        (b"NaN", b'"NaN"'),
+        (b' {"a": [1, "\xc3\xa4"]} ', b' {"a": [1, "\xc3\xa4"]} '),
+    ],
+)
+async def test_a_response_that_is_no_json_is_handed_on_as_text(run_dir: Path, sent: bytes, payload: bytes) -> None:
+    """JSON passes byte for byte; anything else becomes a JSON string, as what follows takes payloads for JSON."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", script(f"give(take()[0], {sent!r})\ntake()\n"), runtime="provided.al2023")
+        outcome = await kit.invoke("f")
+        assert (outcome.status, outcome.response_payload) == (S.OUTCOME_STATUS_SUCCEEDED, payload)
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({"app.py": ""}, "Couldn't find valid bootstrap(s): [{root}/bootstrap]"),
+        ({"bootstrap": "echo no first line\n"}, "fork/exec {root}/bootstrap: exec format error"),
+        ({"bootstrap": "#!/no/such/shell\n"}, "fork/exec {root}/bootstrap: no such file or directory"),
+    ],
+)
+async def test_a_package_that_cannot_be_started(run_dir: Path, files: dict[str, str], text: str) -> None:
+    """Runtime.InvalidEntrypoint in AWS's words."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", files, runtime="provided.al2023")
+        outcome = await kit.invoke("f")
+        assert outcome.error_type == "Runtime.InvalidEntrypoint"
+        root = "/var/task" if kit.host.namespaces else outcome.error_message.split("[")[-1].split("/bootstrap")[0]
+        assert outcome.error_message == text.format(root=root) or not kit.host.namespaces
+
+
+async def test_a_program_that_ends_before_it_asks(run_dir: Path) -> None:
+    """A crash at init, as of any handler."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", script("sys.exit(7)\n"), runtime="provided.al2023")
+        outcome = await kit.invoke("f")
+        assert outcome.error_type == "Runtime.ExitError"
+        assert outcome.error_message.endswith("Error: Runtime exited with error: exit status 7")
+
+
+async def test_a_program_killed_while_it_waits_is_replaced(run_dir: Path) -> None:
+    """The host hears of it without a run to fail; the next run gets a new sandbox."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", script("while True:\n    give(take()[0], os.getpid())\n"), runtime="provided.al2023")
+        pid = await kit.call("f")
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: not kit.pids())
+        assert await kit.call("f") != pid
+
+
+async def test_sigterm_reaches_the_program(run_dir: Path) -> None:
+    """It may end in order: what it says then is in the log."""
+    package = script("""
+import signal
+def on_term(*_):
+    print("goodbye", flush=True)
+    os._exit(0)
+signal.signal(signal.SIGTERM, on_term)
+while True:
+    give(take()[0], 1)
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        await kit.call("f")
+        (server,) = kit.pids()
+        os.kill(server, signal.SIGTERM)
+        await eventually(lambda: not kit.pids())
+        assert "goodbye" in kit.log("f")
+
+
+async def test_memory_is_the_programs(run_dir: Path) -> None:
+    """Peak memory is measured, not the server's."""
+    async with HostKit(run_dir) as kit:
+        package = script("while True:\n    r, n = take()\n    kept = bytearray(n)\n    give(r, 1)\n")
+        kit.deploy("f", package, runtime="provided.al2023")
+        before = (await kit.invoke("f", 1)).max_memory_mb
+        after = (await kit.invoke("f", 80_000_000)).max_memory_mb
+        assert 5 < before < 60 and after - before > 70
+
+
+async def test_the_last_words_of_a_program_count(run_dir: Path) -> None:
+    """A response that was sent is the outcome although the program ended at once, without reading the answer."""
+    package = script("""
+request_id, _ = take()
+connection.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", b'"last"')
+os._exit(0)
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        for _ in range(3):
+            assert await kit.call("f") == "last"
+            await eventually(lambda: not kit.pids())
+
+
+async def test_a_client_that_gave_up_does_not_take_a_run_with_it(run_dir: Path) -> None:
+    """The run goes to the connection that asks after it."""
+    package = script("""
+give(take()[0], "first")
+given_up = socket.create_connection(os.environ["AWS_LAMBDA_RUNTIME_API"].split(":"))
+given_up.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
+# Answers to these show that the server has been round its loop and has read the request above.
+for _ in range(4):
+    call("GET", "restore/next")
+given_up.close()
+print("gave up", flush=True)
+while True:
+    status, headers, body = call("GET", "invocation/next")
+    if status == 200:
+        give(headers["Lambda-Runtime-Aws-Request-Id"], "kept")
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        assert await kit.call("f") == "first"
+        await eventually(lambda: "gave up" in kit.log("f"))
+        assert await kit.call("f") == "kept"
+
+
+# --- who may use it (attack 16)
+
+KEEPER = script("""
+while True:
+    request_id, event = take()
+    give(request_id, {"api": os.environ["AWS_LAMBDA_RUNTIME_API"], "event": event})
+""")
+THIEF = """
+import socket
+def handler(event, context):
+    host, port = event.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as s:
+        try:
+            s.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
+            return s.recv(1000).decode()
+        except OSError as e:
+            return type(e).__name__
+"""
+
+
+@pytest.mark.parametrize("isolation", ["auto", "0"])
+async def test_nobody_else_may_poll(run_dir: Path, isolation: str) -> None:
+    """Neither the host nor a neighbour, whatever its uid, gets a word; the function goes on, its log says so once."""
+    async with HostKit(run_dir, isolation=isolation) as kit:
+        kit.deploy("keeper", KEEPER, runtime="provided.al2023")
+        kit.deploy("thief", THIEF)
+        api = (await kit.call("keeper", 1))["api"]
+        for _ in range(3):
+            assert await kit.call("thief", api) in ("", "ConnectionResetError", "BrokenPipeError")
+        host, port = api.split(":")
+        with socket.create_connection((host, int(port)), timeout=5) as s:
+            s.setblocking(False)
+            assert await _read(s) == b""
+        assert (await kit.call("keeper", "still mine"))["event"] == "still mine"
+        assert 1 <= kit.log("keeper").count("connections of other processes refused") <= 3
+
+
+@pytest.mark.parametrize("isolation", ["auto", "0"])
+async def test_all_of_a_programs_own_processes_may(run_dir: Path, isolation: str) -> None:
+    """A grandchild, started by a thread, in a session of its own."""
+    package = script("""
+code = sys.argv[1] if len(sys.argv) > 1 else ""
+def child():
+    subprocess.run(["/bin/sh", "-c", f"setsid {sys.executable} {__file__} inner & wait"])
+if not code:
+    thread = threading.Thread(target=child)
+    thread.start()
+    thread.join()
+while True:
+    give(take()[0], [code, os.getppid() != 0])
+""")
+    async with HostKit(run_dir, isolation=isolation) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        assert (await kit.call("f"))[0] == "inner"
+        assert (await kit.call("f"))[0] == "inner"
+
+
+async def _read(client: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    try:
+        return await asyncio.wait_for(loop.sock_recv(client, 1_000), 5)
+    except ConnectionResetError:
+        return b""
+
+
+def children_of(pid: int) -> list[int]:
+    """Of its main thread."""
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
