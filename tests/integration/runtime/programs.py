@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
@@ -71,7 +72,7 @@ exports.stream = awslambda.streamifyResponse(async (event, stream, context) => {
 });
 """
 # Bash and coreutils only. One connection for everything.
-_SHELL_BOOTSTRAP = r"""#!/bin/bash
+SHELL_BOOTSTRAP = r"""#!/bin/bash
 set -u
 exec 9<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}"
 work=${TMPDIR:-/tmp}
@@ -163,7 +164,7 @@ def script(text: str, **more: str) -> bytes:
 
 def shell() -> Program:
     """A bootstrap in bash."""
-    return Program("provided.al2023", zipped({"bootstrap": _SHELL_BOOTSTRAP}), "ShellError", "ShellInitError")
+    return Program("provided.al2023", zipped({"bootstrap": SHELL_BOOTSTRAP}), "ShellError", "ShellInitError")
 
 
 @functools.cache
@@ -194,4 +195,4 @@ def node_runtime() -> str:
     return f"nodejs{version.lstrip('v').split('.')[0]}.x"
 
 
-PROGRAMS = {"awslambdaric": awslambdaric, "node": node, "shell": shell}
+PROGRAMS: dict[str, Callable[[], Program]] = {"awslambdaric": awslambdaric, "node": node, "shell": shell}
