@@ -70,6 +70,11 @@ class RequestReader:
         """What came and is not part of a request yet."""
         return len(self._buffer)
 
+    @property
+    def is_within(self) -> bool:
+        """Whether a request has begun and is not whole."""
+        return bool(self._buffer) or self._state != _HEAD
+
     def feed(self, data: bytes) -> None:
         """Take what came; `next_request` tells what it gives."""
         self._buffer += data

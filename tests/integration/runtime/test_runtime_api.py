@@ -336,6 +336,27 @@ while True:
         assert await kit.call("f") == "kept"
 
 
+async def test_a_request_in_pieces_does_not_wait_for_a_delayed_acknowledgement(run_dir: Path) -> None:
+    """A shell writes line by line; each wait for the other end's timer would be 40 ms."""
+    package = script("""
+host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+s = socket.create_connection((host, int(port)))
+while True:
+    s.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
+    head = s.recv(65536)
+    at = head.index(b"Request-Id: ") + 12
+    s.sendall(b"POST /2018-06-01/runtime/invocation/" + head[at : at + 36] + b"/response HTTP/1.1\\r\\n")
+    s.sendall(b"Content-Length: 2\\r\\n\\r\\n")
+    s.sendall(b"{}")
+    s.recv(65536)
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        runs = [await kit.invoke("f") for _ in range(20)]
+        assert {run.response_payload for run in runs} == {b"{}"}
+        assert min(run.duration_us for run in runs[10:]) < 20_000
+
+
 # --- who may use it (attack 16)
 
 KEEPER = script("""
