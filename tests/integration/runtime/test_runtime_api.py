@@ -1,10 +1,12 @@
 """Unmodified runtime clients and a shell: every way a run can end, through the Runtime API in the sandbox."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,19 @@ async def test_output_of_queued_runs_stands_between_their_lines(run_dir: Path, p
         lines = kit.log("f").splitlines()
         said = [at for at, line in enumerate(lines) if "said n" in line]
         assert len(said) == 12
+        assert all(lines[at - 1].startswith("START") and lines[at + 1].startswith("END") for at in said)
+
+
+async def test_a_fast_program_waits_until_its_output_is_taken(run_dir: Path) -> None:
+    """Runs that were sent ahead begin when the host has the output of the one before."""
+    package = script("while True:\n    r, n = take()\n    print('said', n, flush=True)\n    give(r, n)\n")
+    async with HostKit(run_dir, max_sandboxes=1) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        kind = runtime_pb2.INVOCATION_KIND_ASYNC
+        await asyncio.gather(*(kit.invoke("f", n, kind=kind) for n in range(400)))
+        lines = kit.log("f").splitlines()
+        said = [at for at, line in enumerate(lines) if line.startswith("said ")]
+        assert len(said) == 400
         assert all(lines[at - 1].startswith("START") and lines[at + 1].startswith("END") for at in said)
 
 
@@ -300,28 +315,40 @@ async def test_memory_is_the_programs(run_dir: Path) -> None:
 
 
 async def test_the_last_words_of_a_program_count(run_dir: Path) -> None:
-    """A response that was sent is the outcome although the program ended at once, without reading the answer."""
+    """A response that was sent is the outcome although the program has ended before it is read."""
     package = script("""
+import signal
+signal.signal(signal.SIGUSR1, lambda *_: None)
 request_id, _ = take()
+print("pid", os.getpid(), flush=True)
+signal.pause()
 connection.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", b'"last"')
 os._exit(0)
 """)
     async with HostKit(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
-        for _ in range(3):
-            assert await kit.call("f") == "last"
-            await eventually(lambda: not kit.pids())
+        ended = kit.begin(kit.invocation("f"))
+        await eventually(lambda: "pid " in kit.log("f"))
+        pid = int(kit.log("f").split("pid ")[1].split()[0])
+        with paused(kit):
+            os.kill(pid, signal.SIGUSR1)
+            await eventually(lambda: ") Z" in Path(f"/proc/{pid}/stat").read_text())
+        assert (await ended).response_payload == b'"last"'
 
 
 async def test_a_client_that_gave_up_does_not_take_a_run_with_it(run_dir: Path) -> None:
-    """The run goes to the connection that asks after it."""
+    """Its end and the run reach the server at once: the run goes to the connection that asks after it."""
     package = script("""
-give(take()[0], "first")
+import signal
+signal.signal(signal.SIGUSR1, lambda *_: None)
+give(take()[0], os.getpid())
 given_up = socket.create_connection(os.environ["AWS_LAMBDA_RUNTIME_API"].split(":"))
 given_up.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
 # Answers to these show that the server has been round its loop and has read the request above.
 for _ in range(4):
     call("GET", "restore/next")
+print("asked", flush=True)
+signal.pause()
 given_up.close()
 print("gave up", flush=True)
 while True:
@@ -331,9 +358,13 @@ while True:
 """)
     async with HostKit(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
-        assert await kit.call("f") == "first"
-        await eventually(lambda: "gave up" in kit.log("f"))
-        assert await kit.call("f") == "kept"
+        pid = await kit.call("f")
+        await eventually(lambda: "asked" in kit.log("f"))
+        with paused(kit):
+            ended = kit.begin(kit.invocation("f"))
+            os.kill(pid, signal.SIGUSR1)
+            await eventually(lambda: "gave up" in kit.log("f"))
+        assert (await ended).response_payload == b'"kept"'
 
 
 async def test_a_request_in_pieces_does_not_wait_for_a_delayed_acknowledgement(run_dir: Path) -> None:
@@ -412,6 +443,17 @@ while True:
         kit.deploy("f", package, runtime="provided.al2023")
         assert (await kit.call("f"))[0] == "inner"
         assert (await kit.call("f"))[0] == "inner"
+
+
+@contextlib.contextmanager
+def paused(kit: HostKit) -> Iterator[None]:
+    """The only sandbox's server stands still meanwhile: what comes, it finds all at once."""
+    (server,) = kit.pids()
+    os.kill(server, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server, signal.SIGCONT)
 
 
 async def _read(client: socket.socket) -> bytes:
