@@ -318,10 +318,10 @@ async def test_the_last_words_of_a_program_count(run_dir: Path) -> None:
     """A response that was sent is the outcome although the program has ended before it is read."""
     package = script("""
 import signal
-signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 request_id, _ = take()
 print("pid", os.getpid(), flush=True)
-signal.pause()
+signal.sigwait({signal.SIGUSR1})
 connection.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", b'"last"')
 os._exit(0)
 """)
@@ -340,7 +340,7 @@ async def test_a_client_that_gave_up_does_not_take_a_run_with_it(run_dir: Path) 
     """Its end and the run reach the server at once: the run goes to the connection that asks after it."""
     package = script("""
 import signal
-signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 give(take()[0], os.getpid())
 given_up = socket.create_connection(os.environ["AWS_LAMBDA_RUNTIME_API"].split(":"))
 given_up.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
@@ -348,7 +348,7 @@ given_up.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n"
 for _ in range(4):
     call("GET", "restore/next")
 print("asked", flush=True)
-signal.pause()
+signal.sigwait({signal.SIGUSR1})
 given_up.close()
 print("gave up", flush=True)
 while True:
