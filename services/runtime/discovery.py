@@ -17,7 +17,7 @@ from services.policy.function_rules import NODE_RUNTIMES, PROVIDED_RUNTIMES, PYT
 from services.runtime.runtimes import Interpreter, NodeClient, NodeProgram, RuntimeTable
 from services.runtime.settings import RuntimeSettings
 
-MAX_CANDIDATES = 64
+MAX_CANDIDATES = 32
 PROBES_AT_ONCE = 4
 PROBE_SECONDS = 5.0
 MAX_MANIFEST_BYTES = 65_536
@@ -57,16 +57,18 @@ class Runtimes:
 
 def discover(settings: RuntimeSettings, own: Interpreter) -> RuntimeTable:
     """All that this machine has; takes some 100 ms, up to seconds where a program hangs."""
-    asked_pythons, asked_nodes = _paths_in(settings.pythons), _paths_in(settings.node)
+    asked = _paths_in(settings.pythons)
+    python_paths = _python_candidates(asked, own)
+    node_paths = _paths_in(settings.node) or _on_path(["node", "nodejs"])[:MAX_CANDIDATES]
     with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        pythons = pool.map(_interpreter, _python_candidates(asked_pythons))
-        nodes = pool.map(_node, asked_nodes or _on_path(["node", "nodejs"]))
-        table = RuntimeTable(own, _first_of_line(pythons), _first_of_major(nodes), _host_client(settings))
-    for path in asked_pythons:
-        if not any(os.path.realpath(path) == one.executable for one in (own, *table.pythons.values())):
-            log.warning("runtime.pythons: %s is not offered: it does not run, or its version is there already", path)
-    if asked_nodes and not table.nodes:
-        log.warning("runtime.node: %s does not run", settings.node)
+        pythons = dict(zip(python_paths, pool.map(_interpreter, python_paths), strict=True))
+        nodes = dict(zip(node_paths, pool.map(_node, node_paths), strict=True))
+    table = RuntimeTable(own, _first_of_line(pythons.values()), _first_of_major(nodes.values()), _host_client(settings))
+    for path in asked:
+        if pythons.get(path) not in table.pythons.values():
+            log.warning("runtime.pythons: %s is not offered: it does not run, or another one of its version is", path)
+    if settings.node and not table.nodes:
+        log.warning("runtime.node: nothing in %s is a Node.js that runs", settings.node)
     log.info("runtimes: %s", ", ".join(table.names()))
     return table
 
@@ -99,10 +101,12 @@ def _entry_of(modules: Path) -> str | None:
     return f"node_modules/{CLIENT_PACKAGE}/{os.path.relpath(path, folder)}"
 
 
-def _python_candidates(asked: list[str]) -> list[str]:
+def _python_candidates(asked: list[str], own: Interpreter) -> list[str]:
+    """What was asked for, then PATH, then what is installed beside this Python; its own version is there already."""
+    names = [name for name in PYTHON_RUNTIMES if name != f"python{own.line}"]
     siblings = sorted(str(path) for path in Path(sys.base_prefix).parent.glob("*/bin/python3.*"))
-    named = [path for path in siblings if os.path.basename(path) in PYTHON_RUNTIMES]
-    return [*dict.fromkeys([*asked, *_on_path(PYTHON_RUNTIMES), *named])][:MAX_CANDIDATES]
+    named = [path for path in siblings if os.path.basename(path) in names]
+    return [*dict.fromkeys([*asked, *_on_path(names), *named])][:MAX_CANDIDATES]
 
 
 def _on_path(names: Iterable[str]) -> list[str]:

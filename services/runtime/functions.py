@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from evenflow.control.v1 import resources_pb2
 
+from services.policy import function_rules
 from services.policy.arns import function_arn
-from services.policy.function_rules import RUNTIMES, is_reserved
 from services.runtime.admission import limit_key_of
 from services.runtime.function_log import FunctionLog
 from services.runtime.layers import NO_LAYERS, Layers
@@ -18,8 +18,8 @@ from services.runtime.sandboxes import Sandbox
 from services.runtime.seats import Seat
 
 LATEST = "$LATEST"
-# RUNTIMES: names that AWS has; which of them a host really offers, its RuntimeTable says.
-__all__ = ["LATEST", "RUNTIMES", "HostedFunction", "arn_of", "environment_of"]
+# Names that control takes; which of them this host really offers, its RuntimeTable says.
+RUNTIMES = function_rules.RUNTIMES
 
 
 class HostedFunction:
@@ -90,14 +90,14 @@ def environment_of(
     region = (fleet.region if fleet is not None else "") or "us-east-1"
     version = function.latest
     return {
-        **{name: value for name, value in of_runtime.items() if not is_reserved(name)},
+        **{name: value for name, value in of_runtime.items() if not function_rules.is_reserved(name)},
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
         "HOME": "/tmp",
         **version.environment,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        **{name: value for name, value in of_runtime.items() if is_reserved(name)},
+        **{name: value for name, value in of_runtime.items() if function_rules.is_reserved(name)},
         "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         "AWS_LAMBDA_FUNCTION_VERSION": version.version or LATEST,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),

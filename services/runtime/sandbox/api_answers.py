@@ -15,7 +15,6 @@ _REASONS = {
     405: b"Method Not Allowed",
     413: b"Payload Too Large",
     431: b"Request Header Fields Too Large",
-    503: b"Service Unavailable",
 }
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -156,7 +156,8 @@ class RequestReader:
         if self._body_bytes + self._left > self._max_body_bytes:
             self._body = bytearray()
             if self._body_bytes > MAX_DISCARDED_BYTES:
-                raise BadRequest(413, f"the body has more than {MAX_DISCARDED_BYTES} bytes")
+                # Whole enough: it is refused for what came, and nothing more is read here.
+                self._left, self._is_chunked, self._keeps_alive = 0, False, False
         else:
             self._body += self._buffer[:taken]
         del self._buffer[:taken]
