@@ -1,4 +1,4 @@
-"""What a prepared parent is asked for one sandbox: what runs in it, what it sees, its limits."""
+"""What a blank sandbox is told to become: what runs in it, what it sees of the function's, its limits."""
 
 import os
 from pathlib import Path
@@ -9,31 +9,31 @@ from evenflow.control.v1 import resources_pb2
 from services.runtime import runtimes
 from services.runtime.functions import HostedFunction, environment_of
 from services.runtime.runtimes import Places
-from services.runtime.sandbox import isolate
+from services.runtime.sandbox import view
 from services.runtime.seats import Seat
 from services.runtime.settings import RuntimeSettings
+from services.runtime.tiers import Isolation
 
 
 def fork_request(
     settings: RuntimeSettings,
+    isolation: Isolation,
     function: HostedFunction,
     fleet: resources_pb2.Fleet | None,
     sandbox_id: str,
-    namespaces: str,
     seat: Seat,
 ) -> dict[str, Any]:
-    """Of a function whose code is here; `namespaces` are those that the parent can make. OSError: no bucket folder."""
+    """As sandbox/child.py wants it, for a function whose code is here. OSError: no bucket folder."""
     package, launch, version = function.package, function.launch, function.version
     assert package is not None and launch is not None
-    if settings.isolation == "0":
-        namespaces = ""
     code = os.path.realpath(package.code_dir)
     layers = os.path.realpath(function.layers.folder) if function.layers.folder else ""
-    runtime_dir = launch.client.folder if launch.client is not None else ""
-    if namespaces:
-        places = Places(isolate.TASK_ROOT, isolate.LAYERS_ROOT if layers else "", isolate.RUNTIME_ROOT)
+    # Its own files are where this machine has them, on every tier.
+    runtime_dir = (launch.client.folder if launch.client is not None else "") or view.RUNTIME_ROOT
+    if isolation.has_mounts:
+        places = Places(view.TASK_ROOT, view.LAYERS_ROOT if layers else "", runtime_dir)
     else:
-        places = Places(code, layers, runtime_dir or isolate.RUNTIME_ROOT)
+        places = Places(code, layers, runtime_dir)
     return {
         "handler": version.handler,
         # Empty: the handler is a function of the fork itself.
@@ -42,17 +42,14 @@ def fork_request(
         "code": code,
         "layers": layers,
         "module_folders": runtimes.python_folders(places.layers, launch.layer_python) if places.layers else [],
-        "runtime_dir": runtime_dir,
-        "reads": launch.node.roots if launch.node is not None else [],
         "tmp": os.path.realpath(seat.tmp_dir),
         "buckets": _buckets(version, settings, seat),
-        "masks": [os.path.realpath(path) for path in (settings.data_dir, settings.run_dir)],
         "uid": seat.uid,
-        "namespaces": namespaces,
         "limits": {
             "nofile": settings.max_files,
             "nproc": settings.max_processes,
             "fsize": settings.max_file_bytes,
+            "data": 0 if isolation.has_cgroup else version.memory_mb << 20,
         },
     }
 

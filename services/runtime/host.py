@@ -11,8 +11,10 @@ import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
+from services.runtime import sandbox_folder
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
+from services.runtime.cgroups import Cgroups
 from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
@@ -20,19 +22,21 @@ from services.runtime.layers import LayerStore
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
 from services.runtime.parentage import Parents
-from services.runtime.parents import PreparedParent
+from services.runtime.parents import PreparedParent, Surroundings
 from services.runtime.runtimes import Interpreter
-from services.runtime.sandbox import isolate, strays
+from services.runtime.sandbox import linux, strays
 from services.runtime.seats import Seats
 from services.runtime.service import RuntimeServicer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
+from services.runtime.tiers import Abilities, Isolation, choose
 from services.runtime.uids import UidBlock
 from services.shared.channels import Peer
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
 from services.shared.metrics import Metrics
 from services.shared.node import Node
+from services.shared.settings import SettingsError
 from services.shared.tracing import Tracer
 
 SERVICE_NAME = "evenflow.runtime.v1.RuntimeService"
@@ -58,49 +62,52 @@ class SandboxHost:
     ) -> None:
         self.settings = settings
         self.shares = shares
-        self.folder = Path(os.path.realpath(settings.data_dir)) / "runtime" / settings.node_id
+        self._data_dir = os.path.realpath(settings.data_dir)
+        self._hides = [self._data_dir, os.path.realpath(settings.run_dir)]
+        self.folder = Path(self._data_dir) / "runtime" / settings.node_id
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
         self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, clock)
-        self.tier = "0"
-        self.namespaces = ""
+        self.isolation: Isolation
         self._configuration = configuration
         self.runtimes = Runtimes(settings)
         self._packages = packages
         self._layers = LayerStore(self.folder / "layers", packages)
         self._clock = clock
         self._adopts_orphans = adopts_orphans
-        self._uids = UidBlock(settings.first_uid) if os.geteuid() == 0 and settings.isolation == "auto" else None
-        self._preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
+        wants_uids = os.geteuid() == 0 and settings.isolation != "0"
+        self._uids = UidBlock(settings.first_uid) if wants_uids else None
+        self._cgroups: Cgroups | None = None
         self._parents = Parents(self.runtimes.own, self._parent)
         self.dispatcher.telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
 
-    def _parent(self, interpreter: Interpreter, is_bare: bool) -> PreparedParent:
-        uids = self._uids
-        return PreparedParent(
-            f"{interpreter.line} {'bare' if is_bare else 'prepared'}",
-            interpreter,
-            () if is_bare else self._preload,
-            uids.first_uid if uids is not None else os.geteuid(),
-            self._parent_lost,
-            (uids.fd,) if uids is not None else (),
-        )
+    @property
+    def tier(self) -> str:
+        """Isolation tier in force; see services/runtime/tiers.py."""
+        return self.isolation.tier
 
     async def start(self) -> None:
-        """Prepare folders and the parent, see what this machine allows. OSError: it cannot."""
+        """Prepare folders and the parent, see what this machine allows. OSError, SettingsError: not as it should be."""
         if self._adopts_orphans:
-            isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         started = time.monotonic()
+        cgroups = Cgroups(self.settings.node_id, self.settings.cgroup)
+        self._cgroups = None if cgroups.missing else cgroups
+        self._surroundings = self._look_around()
+        await self._parents.own.ensure()
+        self.isolation = self._choose(cgroups.missing)
+        if not self.isolation.has_cgroup:
+            cgroups.close()
+            self._cgroups = None
+        for parent in self._parents.all():
+            parent.prepare(self._for_parents())
+        folder = sandbox_folder.prepare(self.folder, self.isolation)
+        self._packages.keep_in(folder / "packages")
+        self._layers.keep_in(folder / "layers")
         await asyncio.to_thread(self._packages.prepare)
         await asyncio.to_thread(self._layers.prepare)
-        await self._parents.own.ensure()
-        abilities = self._parents.own.abilities
-        by_setting = self.settings.isolation == "0"
-        self.namespaces = "" if by_setting else abilities.namespaces
-        has_uid = self._uids is not None and abilities.own_uid and bool(self.namespaces)
-        self.tier = "a" if has_uid else "0"
-        seats = Seats(self.folder / "tmp", self._uids.first_uid if has_uid and self._uids is not None else None)
-        await asyncio.to_thread(seats.prepare)
-        self._seats = seats
+        uids = self._uids if self.isolation.has_uid else None
+        self._seats = Seats(folder / "tmp", uids.first_uid if uids is not None else None)
+        await asyncio.to_thread(self._seats.prepare)
         dispatcher = self.dispatcher
         dispatcher.nursery = Nursery(
             self.settings,
@@ -109,21 +116,64 @@ class SandboxHost:
             self._layers,
             self.runtimes,
             self._parents,
-            seats,
+            self._seats,
+            self.isolation,
+            self._cgroups,
             dispatcher.telemetry,
             self._clock,
             lambda: self._configuration.view,
         )
+        dispatcher.nursery.start()
         dispatcher.start()
-        log.info(
-            "isolation tier %s (%s; %s), ready after %.0f ms",
-            self.tier,
-            "a uid for each sandbox" if has_uid else "the host's own uid",
-            {"root": "own mounts, IPC, host name", "user": "own mounts by a user namespace"}.get(
-                self.namespaces, "no namespaces"
-            ),
-            (time.monotonic() - started) * 1_000,
+        log.info("isolation %s; ready after %.0f ms", self.isolation.describe(), (time.monotonic() - started) * 1_000)
+
+    def _look_around(self) -> Surroundings:
+        uids = self._uids
+        group = self._cgroups.take() if self._cgroups is not None else None
+        surroundings = Surroundings(
+            probe_uid=uids.first_uid if uids is not None else os.geteuid(),
+            probe_cgroups=tuple(group.entrances) if group is not None else (),
+            folder=self._data_dir,
         )
+        if self._cgroups is not None and group is not None:
+            self._cgroups.give_back(group)
+        return surroundings
+
+    def _parent(self, interpreter: Interpreter, is_bare: bool, reads: tuple[str, ...]) -> PreparedParent:
+        preload = tuple(name.strip() for name in self.settings.preload.split(",") if name.strip())
+        parent = PreparedParent(
+            f"{interpreter.line} {'bare' if is_bare else 'prepared'}",
+            interpreter,
+            () if is_bare else preload,
+            reads,
+            self._surroundings,
+            self._parent_lost,
+            (self._uids.fd,) if self._uids is not None else (),
+        )
+        if hasattr(self, "isolation"):
+            parent.prepare(self._for_parents())
+        return parent
+
+    def _for_parents(self) -> Mapping[str, object]:
+        return {**self.isolation.for_parent(), "hides": self._hides, "folder": self._data_dir}
+
+    def _choose(self, cgroups_missing: str) -> Isolation:
+        found, settings = self._parents.own.found, self.settings
+        if not cgroups_missing and not found["cgroups"]:
+            cgroups_missing = "processes may not enter the groups that this host made"
+        abilities = Abilities(
+            namespaces=tuple(found["namespaces"]),
+            by_user_namespace=found["by_user_namespace"],
+            own_uid=found["own_uid"] and self._uids is not None,
+            reads_python=found["reads_python"],
+            landlock=found["landlock"],
+            has_seccomp=found["seccomp"],
+            cgroups_missing=cgroups_missing,
+        )
+        try:
+            return choose(abilities, settings.isolation, settings.required_tier, settings.network)
+        except ValueError as e:
+            raise SettingsError(str(e)) from None
 
     async def drain(self) -> None:
         """Let what runs come to its end; nothing new."""
@@ -135,6 +185,8 @@ class SandboxHost:
         if hasattr(self.dispatcher, "nursery"):
             await self.dispatcher.nursery.stop()
         await asyncio.gather(*(parent.stop() for parent in self._parents.all()))
+        if self._cgroups is not None:
+            self._cgroups.close()
         if hasattr(self, "_seats"):
             await self._seats.close()
         self.logs.close()
@@ -147,8 +199,10 @@ class SandboxHost:
 
     def states(self) -> Mapping[str, int]:
         """Sandboxes by state."""
-        counts = {"starting": 0, "idle": 0, "busy": 0, "ending": 0}
+        counts = {"blank": 0, "starting": 0, "idle": 0, "busy": 0, "ending": 0}
         nursery = getattr(self.dispatcher, "nursery", None)
+        if nursery is not None:
+            counts["blank"] = nursery.spare
         for sandbox in list(nursery.sandboxes.values()) if nursery is not None else []:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts

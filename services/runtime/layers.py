@@ -46,9 +46,15 @@ class LayerStore:
         self._packages = packages
         self._under_way: dict[str, asyncio.Task[Layers]] = {}
 
+    def keep_in(self, folder: Path) -> None:
+        """Use this folder; before `prepare`."""
+        self._folder = folder
+
     def prepare(self) -> None:
         """Make the folder; what a killed process left half way is removed."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        # As for packages: sandboxes pass through, nobody lists it.
+        self._folder.chmod(0o711)
         for left in self._folder.glob("*.new"):
             shutil.rmtree(left, ignore_errors=True)
 

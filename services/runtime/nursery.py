@@ -1,13 +1,16 @@
 """Makes sandboxes: package, prepared parent, seat, fork, handler loaded; and accounts for every one that lives."""
 
 import asyncio
+import itertools
+import json
 import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, refusals, runs
+from services.runtime import log_lines, refusals, runs, watch
+from services.runtime.cgroups import Cgroups, Limits
 from services.runtime.discovery import Runtimes, package_client
 from services.runtime.fork_requests import fork_request
 from services.runtime.functions import HostedFunction
@@ -20,12 +23,16 @@ from services.runtime.sandbox import frames
 from services.runtime.sandboxes import Sandbox
 from services.runtime.seats import Seats
 from services.runtime.settings import RuntimeSettings
+from services.runtime.spares import Spares
 from services.runtime.telemetry import Telemetry
+from services.runtime.tiers import Isolation
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 from services.shared.follower import ConfigView
 
 RETRY_AFTER_MS = 1_000
+# After these the function's next sandbox gets the same /tmp, as AWS does it; not after one that filled it.
+CRASHES = ("", "crashed", "timeout", "broke protocol", watch.MEMORY, watch.PROCESSES)
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +60,8 @@ class Nursery:
         runtimes: Runtimes,
         parents: Parents,
         seats: Seats,
+        isolation: Isolation,
+        cgroups: Cgroups | None,
         telemetry: Telemetry,
         clock: Clock,
         view: Callable[[], ConfigView],
@@ -73,6 +82,10 @@ class Nursery:
         self._stopping = False
         self._empty = asyncio.Event()
         self._failures: dict[int, event_pb2.Outcome] = {}
+        self._isolation = isolation
+        self._cgroups = cgroups
+        self._spares = Spares(self._make_blank, settings.spare_sandboxes)
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def count(self) -> int:
@@ -96,15 +109,20 @@ class Nursery:
         seat = function.kept_seats.pop() if function.kept_seats else self._seats.take()
         if seat is None:
             return False
-        self._last_number += 1
-        sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, function, seat)
+        sandbox: Sandbox | None = None
         try:
+            sandbox = self._spares.take(parent)
             request = fork_request(
-                self._settings, function, self._view().fleet, sandbox.sandbox_id, parent.abilities.namespaces, seat
+                self._settings, self._isolation, function, self._view().fleet, sandbox.sandbox_id, seat
             )
+            configuration = json.dumps(request).encode()
+            if self._cgroups is not None and sandbox.group is not None:
+                self._cgroups.limit(sandbox.group, self._limits_of(function))
             sandbox.init_started_ns = self._clock.wall_ns()
-            sandbox.start(request)
+            sandbox.assign(function, seat, configuration)
         except (OSError, ValueError) as e:
+            if sandbox is not None:
+                sandbox.end("stopped")
             self._seats.give_back(seat)
             self._keeper.on_code_unavailable(
                 function,
@@ -125,9 +143,25 @@ class Nursery:
         while function.kept_seats:
             self._seats.give_back(function.kept_seats.pop())
 
+    def start(self) -> None:
+        """Have blank sandboxes at hand, and look after those that run."""
+        for parent in self._parents.all():
+            if parent.is_up:
+                self._spares.prepare(parent)
+        self._watching = asyncio.create_task(self._watch(), name="watch sandboxes")
+
+    @property
+    def spare(self) -> int:
+        """Blank sandboxes at hand."""
+        return self._spares.count
+
     async def stop(self) -> None:
         """End every sandbox."""
         self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._spares.stop()
         for sandbox in list(self.sandboxes.values()):
             sandbox.end("stopped")
         if self.sandboxes:
@@ -150,6 +184,9 @@ class Nursery:
             failure.error_type.decode(errors="replace"),
             failure.error_message.decode(errors="replace"),
         )
+        if sandbox.function is None:
+            log.error("a sandbox cannot be made: %s", message)
+            return
         if kind == frames.INIT_ERROR:
             self._failures[sandbox.number] = runs.of_failure(
                 error_type, message, failure.payload, version="$LATEST", sandbox_id=sandbox.sandbox_id
@@ -172,13 +209,21 @@ class Nursery:
 
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """All of it is dead: its seat goes to its replacement after a crash, else back."""
-        function: HostedFunction = sandbox.function
+        function: HostedFunction | None = sandbox.function
+        ran_out = self._ran_out_of_memory(sandbox)
+        if self._cgroups is not None and sandbox.group is not None:
+            self._cgroups.give_back(sandbox.group)
+        if function is None:
+            self._spares.on_gone(sandbox)
+            return
+        if ran_out and sandbox.end_cause in ("", "crashed"):
+            sandbox.end_cause = watch.MEMORY
         was_ready = sandbox.init_ended_ns > 0
         failure = None if was_ready else self._failure_of(sandbox, status)
         if not was_ready:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
-        if sandbox.end_cause in ("crashed", "timeout", "broke protocol", "") and not self._stopping:
+        if sandbox.end_cause in CRASHES and not self._stopping:
             function.kept_seats.append(sandbox.seat)
         else:
             self._seats.give_back(sandbox.seat)
@@ -197,7 +242,7 @@ class Nursery:
         if sandbox.end_cause == "init timeout":
             error_type, text = "Sandbox.Timedout", log_lines.timed_out_text(self._settings.init_seconds)
         else:
-            error_type, text = "Runtime.ExitError", log_lines.exit_text(status)
+            error_type, text = "Runtime.ExitError", log_lines.exit_text(status, sandbox.end_cause)
         sandbox.function.log.append(f"{text}\n{error_type}\n".encode())
         return runs.of_failure(error_type, text, b"", version="$LATEST", sandbox_id=sandbox.sandbox_id)
 
@@ -207,6 +252,53 @@ class Nursery:
             sandbox.timer = None
         self.starting -= 1
         sandbox.function.starting -= 1
+        if not self.starting:
+            self._spares.refill_soon()
+
+    def _make_blank(self, parent: PreparedParent) -> Sandbox:
+        group = self._cgroups.take() if self._cgroups is not None else None
+        self._last_number += 1
+        sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, group)
+        try:
+            sandbox.start()
+        except OSError:
+            if self._cgroups is not None and group is not None:
+                self._cgroups.give_back(group)
+            raise
+        return sandbox
+
+    def _limits_of(self, function: HostedFunction) -> Limits:
+        settings = self._settings
+        return Limits(function.version.memory_mb, settings.max_processes, settings.cpu == "quota")
+
+    def _ran_out_of_memory(self, sandbox: Sandbox) -> bool:
+        group = sandbox.group
+        return self._cgroups is not None and group is not None and self._cgroups.was_out_of_memory(group)
+
+    # --- what no limit of the kernel bounds
+
+    async def _watch(self) -> None:
+        for round_number in itertools.count():
+            await asyncio.sleep(watch.WATCH_SECONDS)
+            looks_at_all = round_number % watch.IDLE_ROUNDS == 0
+            watched = [self._watched(s) for s in self.sandboxes.values() if looks_at_all or s.state != "idle"]
+            for number, cause in await asyncio.to_thread(watch.over, watched) if watched else ():
+                sandbox = self.sandboxes.get(number)
+                if sandbox is not None:
+                    sandbox.end(cause)
+
+    def _watched(self, sandbox: Sandbox) -> watch.Watched:
+        settings, isolation = self._settings, self._isolation
+        function: HostedFunction = sandbox.function
+        return watch.Watched(
+            number=sandbox.number,
+            pid=sandbox.pid,
+            tmp_dir=sandbox.seat.tmp_dir,
+            max_tmp_bytes=settings.tmp_mb << 20,
+            max_memory_bytes=0 if isolation.has_cgroup else function.version.memory_mb << 20,
+            max_processes=0 if isolation.has_cgroup or isolation.has_uid else settings.max_processes,
+            shared_bytes=watch.resident_bytes(sandbox.parent.pid),
+        )
 
     # --- before the fork
 
@@ -216,7 +308,7 @@ class Nursery:
             return None
         brings_own = package.top_names | function.layers.python_names(launch.layer_python)
         is_bare = not launch.is_forked or not brings_own.isdisjoint(BOTO3_PACKAGES)
-        return self._parents.of(launch.interpreter, is_bare=is_bare)
+        return self._parents.of(launch.interpreter, is_bare=is_bare, reads=launch.reads)
 
     async def _prepare(self, function: HostedFunction) -> None:
         try:
@@ -245,6 +337,8 @@ class Nursery:
         table = await self._runtimes.table(version.runtime)
         try:
             launch = table.launch(version.runtime, package_client(package.code_dir))
+            if not launch.is_forked and not self._isolation.has_loopback:
+                raise NotOffered("its network is isolated by seccomp alone, where no client reaches the Runtime API")
         except NotOffered as e:
             offered = (await self._runtimes.table()).names()
             raise refusals.unsupported(version.runtime, offered, str(e)) from None

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,12 +30,13 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ":
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Abilities:
-    """What the parent found that this machine allows; see sandbox/probe.py."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a parent is told of the host: user and cgroups to try, the folder that holds what functions bring."""
 
-    namespaces: str = ""
-    own_uid: bool = False
+    probe_uid: int
+    probe_cgroups: tuple[str, ...]
+    folder: str
 
 
 @dataclass(slots=True, eq=False)
@@ -48,10 +49,11 @@ class Fork:
 
 
 class PreparedParent:
-    """One parent process.
+    """One parent process, of this Python.
 
-    on_lost: it ended unasked or had to be killed; its sandboxes die with it, and what they had started is to be found
-    and ended by whoever adopts orphans here. keep_fds: stay open in it as long as anything of it lives.
+    reads: folders that its sandboxes see and read besides the Python's own. on_lost: it ended unasked or had to be
+    killed; its sandboxes die with it, and what they had started is to be found and ended by whoever adopts orphans
+    here. keep_fds: stay open in it as long as anything of it lives.
     """
 
     def __init__(
@@ -59,16 +61,21 @@ class PreparedParent:
         name: str,
         interpreter: Interpreter,
         preload: tuple[str, ...],
-        probe_uid: int,
+        reads: tuple[str, ...],
+        surroundings: Surroundings,
         on_lost: Callable[[], None],
         keep_fds: tuple[int, ...] = (),
     ) -> None:
         self.name = name
-        self.abilities = Abilities()
+        # What it found that this machine allows; see sandbox/probe.py.
+        self.found: dict[str, Any] = {}
+        # How it shuts sandboxes in; set before the first is asked for.
+        self.isolation: Mapping[str, Any] = {}
         self.pid = 0
         self._interpreter = interpreter
         self._preload = preload
-        self._probe_uid = probe_uid
+        self._reads = reads
+        self._surroundings = surroundings
         self._keep_fds = keep_fds
         self._on_lost = on_lost
         self._forks: dict[int, Fork] = {}
@@ -93,25 +100,27 @@ class PreparedParent:
             self._starting.add_done_callback(self._started)
         await asyncio.shield(self._starting)
 
-    def fork(
-        self, sandbox_id: int, request: dict[str, Any], channel: socket.socket, output_fd: int, fork: Fork
-    ) -> None:
+    def prepare(self, isolation: Mapping[str, Any]) -> None:
+        """Tell it how sandboxes are shut in, now and after every start. OSError: it is down."""
+        self.isolation = isolation
+        if self._control is not None:
+            self._control.send(json.dumps({"do": "prepare", "isolation": isolation}).encode())
+
+    def fork(self, sandbox_id: int, cgroups: Sequence[str], channel: socket.socket, output_fd: int, fork: Fork) -> None:
         """Ask for a sandbox; both descriptors are the child's ends, for the caller to close. OSError: it is down."""
-        packet = json.dumps({"do": "fork", "id": sandbox_id, **request}).encode()
         if self._control is None:
             raise ConnectionError("the prepared parent is down")
-        if len(packet) > parent_end.MAX_PACKET_BYTES:
-            raise ValueError(f"a sandbox's configuration has {len(packet)} bytes; at most 131,072 are possible")
+        packet = json.dumps({"do": "fork", "id": sandbox_id, "cgroups": cgroups}).encode()
         socket.send_fds(self._control, [packet], [channel.fileno(), output_fd])
         self._forks[sandbox_id] = fork
 
-    def kill(self, sandbox_id: int) -> None:
-        """Kill a sandbox and all it started; its on_exit follows."""
+    def signal(self, sandbox_id: int, signum: int) -> None:
+        """Signal a sandbox and all it started; after SIGKILL its on_exit follows."""
         if self._control is not None and sandbox_id in self._forks:
             try:
-                self._control.send(json.dumps({"do": "kill", "id": sandbox_id}).encode())
+                self._control.send(json.dumps({"do": "signal", "id": sandbox_id, "signal": signum}).encode())
             except BlockingIOError:
-                asyncio.get_running_loop().call_later(0.001, self.kill, sandbox_id)
+                asyncio.get_running_loop().call_later(0.001, self.signal, sandbox_id, signum)
             except OSError:
                 self._lost()
 
@@ -166,7 +175,7 @@ class PreparedParent:
 
     def _configuration(self) -> dict[str, Any]:
         spec = find_spec("boto3")
-        roots = set(self._interpreter.roots)
+        roots = {*self._interpreter.roots, *self._reads}
         packages_folder = ""
         if spec is not None and spec.origin is not None:
             packages_folder = str(Path(spec.origin).parent.parent)
@@ -178,7 +187,9 @@ class PreparedParent:
             "packages_folder": packages_folder,
             "packages": BOTO3_PACKAGES,
             "needed": [p for p in needed if p not in ("/", "/usr") and os.path.isdir(p)],
-            "probe_uid": self._probe_uid,
+            "probe_uid": self._surroundings.probe_uid,
+            "probe_cgroups": self._surroundings.probe_cgroups,
+            "folder": self._surroundings.folder,
         }
 
     def _readable(self) -> None:
@@ -197,14 +208,16 @@ class PreparedParent:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            found = message["ready"]
-            self.abilities = Abilities(found["namespaces"], found["own_uid"])
+            self.found = message["ready"]
             log.info(
                 "prepared parent %s is ready after %.0f ms with %s",
                 self.name,
                 message["seconds"] * 1_000,
                 ", ".join(message["loaded"]) or "nothing preloaded",
             )
+            if self.isolation:
+                # Before it counts as up, so that nobody asks for a sandbox first.
+                self.prepare(self.isolation)
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
         elif "forked" in message:

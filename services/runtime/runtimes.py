@@ -71,6 +71,12 @@ class Launch:
     node: NodeProgram | None = None
     client: NodeClient | None = None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Folders of the machine that the program needs, besides those of its system and of the interpreter."""
+        folders = self.node.roots if self.node is not None else ()
+        return (*folders, self.client.folder) if self.client is not None and self.client.folder else folders
+
 
 class NotOffered(LookupError):
     """This host cannot run such code; the text says what is missing."""

@@ -3,11 +3,14 @@
 import os
 import resource
 import signal
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 # Python ignores these; a program expects what exec(2) gives it.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _STATUS_BYTES = 4_096
+_TROUBLE_BYTES = 4_096
+_NOT_STARTED = "fork/exec"
 
 
 class NoEntrypoint(Exception):
@@ -15,21 +18,28 @@ class NoEntrypoint(Exception):
 
 
 class Command:
-    """One child in a process group of its own. NoEntrypoint: it does not start."""
+    """One child in a process group of its own. NoEntrypoint: it does not start. OSError: it cannot be shut in."""
 
-    def __init__(self, choices: "list[list[str]]", environment: "dict[str, str]") -> None:
-        """choices: program and arguments; the first whose program is there is started."""
+    def __init__(
+        self, choices: "list[list[str]]", environment: "dict[str, str]", enforce: "Callable[[], None]"
+    ) -> None:
+        """choices: program and arguments; the first whose program is there is started. enforce: its last bounds."""
         command = next((choice for choice in choices if os.path.lexists(choice[0])), None)
         if command is None:
             looked_at = " ".join(choice[0] for choice in choices)
             raise NoEntrypoint(f"Couldn't find valid bootstrap(s): [{looked_at}]")
-        try:
-            self.pid = os.posix_spawn(
-                command[0], command, environment, setpgroup=0, setsigdef=_DEFAULT_SIGNALS, setsigmask=()
-            )
-        except OSError as e:
-            # ENOEXEC, too: a script without a first line such as #!/bin/sh.
-            raise NoEntrypoint(f"fork/exec {command[0]}: {(e.strerror or str(e)).lower()}") from None
+        trouble_read, trouble_write = os.pipe2(os.O_CLOEXEC)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(command, environment, enforce, trouble_write)
+        os.close(trouble_write)
+        with open(trouble_read, "rb") as file:
+            # Empty when the program runs: exec closes the other end.
+            trouble = file.read(_TROUBLE_BYTES).decode(errors="replace")
+        if trouble.startswith(_NOT_STARTED):
+            raise NoEntrypoint(trouble)
+        if trouble:
+            raise OSError(trouble)
         self._status_fd = _open_status(self.pid)
 
     def max_rss_kb(self) -> int:
@@ -44,13 +54,31 @@ class Command:
         at = text.find(b"VmHWM:")
         return max(waited_for, int(text[at + 6 :].split(None, 1)[0])) if at >= 0 else waited_for
 
-    def terminate(self) -> None:
-        """Pass SIGTERM on to all of its group."""
+
+def _become(
+    command: "list[str]", environment: "dict[str, str]", enforce: "Callable[[], None]", trouble_fd: int
+) -> NoReturn:
+    trouble = ""
+    try:
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in _DEFAULT_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         try:
-            os.killpg(self.pid, signal.SIGTERM)
-        except (ProcessLookupError, PermissionError):
-            # It has just ended, or is somebody else by now.
-            pass
+            enforce()
+        except OSError as e:
+            trouble = f"it cannot be shut in: {e}"
+        else:
+            os.execve(command[0], command, environment)
+    except OSError as e:
+        # ENOEXEC, too: a script without a first line such as #!/bin/sh.
+        trouble = f"{_NOT_STARTED} {command[0]}: {(e.strerror or str(e)).lower()}"
+    finally:
+        try:
+            os.write(trouble_fd, trouble.encode())
+        finally:
+            os._exit(127)
 
 
 def _open_status(pid: int) -> int:
@@ -68,7 +96,7 @@ def end_like(status: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
-        # Still here: as the first process of a PID namespace it is safe from its own signals.
+        # Still here: the first process of a PID namespace is safe from its own signals.
         os._exit(128 + number)
     os._exit(os.waitstatus_to_exitcode(status))
 

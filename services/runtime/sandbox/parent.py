@@ -18,23 +18,36 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import isolate, strays
-from .child import become_sandbox
+from . import linux, namespaces, seccomp, strays
+from .child import Plan, become_sandbox
 from .probe import probe
 
 MAX_PACKET_BYTES = 131_072
 _POLL_MS = 1_000
 
 
+class Fork:
+    """A sandbox's process, and the init of its PID namespace where it has one (else 0); `living` are not reaped yet."""
+
+    def __init__(self, sandbox_id: int, pid: int, init_pid: int) -> None:
+        self.sandbox_id = sandbox_id
+        self.pid = pid
+        self.init_pid = init_pid
+        self.living = {pid, init_pid} - {0}
+        self.status = 0
+
+
 class Parent:
-    """Forks on request, reaps, kills; says so to the host."""
+    """Forks on request, reaps, signals; says so to the host."""
 
     def __init__(self, control: socket.socket, needed: "list[str]") -> None:
         self._control = control
         self._needed = needed
-        self._pid = os.getpid()
-        self._sandbox_of_pid: dict[int, int] = {}
-        self._pid_of_sandbox: dict[int, int] = {}
+        # By their own pids and by those of their inits; a process that is none of these was left by a dead one.
+        self._forks: dict[int, Fork] = {}
+        self._fork_of_sandbox: dict[int, Fork] = {}
+        self._plan = Plan({}, b"", os.getpid())
+        self._pid_namespaces: namespaces.PidNamespaces | None = None
 
     def run(self) -> None:
         """Serve until the host is gone."""
@@ -55,6 +68,27 @@ class Parent:
                     return
             self._reap()
 
+    def prepare(self, isolation: "dict[str, Any]") -> None:
+        """How every sandbox from now on is shut in; once.
+
+        "namespaces": list; "by_user_namespace", "has_uid", "has_seccomp", "has_network", "counts_memory": bool;
+        "landlock": version, 0 for none; "hides": the fleet's folders; "folder": what holds code, /tmp, buckets.
+        """
+        wanted = isolation["namespaces"]
+        if isolation["by_user_namespace"]:
+            namespaces.enter_user_namespace()
+        elif namespaces.PID in wanted:
+            self._pid_namespaces = namespaces.PidNamespaces()
+        program = b""
+        if isolation["has_seccomp"]:
+            unknown: tuple[str, ...] = () if isolation["counts_memory"] else seccomp.UNCOUNTED_MEMORY
+            if namespaces.IPC not in wanted:
+                unknown += seccomp.UNOWNED_IPC
+            has_network = isolation["has_network"] or namespaces.NETWORK in wanted
+            program = seccomp.program(linux.machine(), has_network, unknown)
+        self._plan = Plan({**isolation, "needed": self._needed}, program, os.getpid())
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
     def _serve_one(self) -> bool:
         data, ancillary, _, _ = self._control.recvmsg(MAX_PACKET_BYTES, socket.CMSG_SPACE(16))
         fds = array.array("i")
@@ -66,27 +100,43 @@ class Parent:
         request = json.loads(data)
         if request["do"] == "fork":
             self._fork(request, *fds)
-        elif request["do"] == "kill":
-            pid = self._pid_of_sandbox.get(request["id"])
-            if pid is not None:
-                # Not reaped yet, so the pid is still its.
-                os.kill(pid, signal.SIGKILL)
+        elif request["do"] == "signal":
+            self._signal(request["id"], request["signal"])
+        elif request["do"] == "prepare":
+            self.prepare(request["isolation"])
         return True
 
     def _fork(self, request: "dict[str, Any]", channel_fd: int, output_fd: int) -> None:
+        init_pid = 0
         try:
-            pid = os.fork()
+            if self._pid_namespaces is not None:
+                pid, init_pid = self._pid_namespaces.fork()
+            else:
+                pid = os.fork()
         except OSError as e:
             self._tell({"exited": request["id"], "status": -1, "error": str(e)})
             pid = -1
         if pid == 0:
-            become_sandbox(request, channel_fd, output_fd, self._pid, self._needed)
+            become_sandbox(self._plan, request["cgroups"], channel_fd, output_fd)
         os.close(channel_fd)
         os.close(output_fd)
         if pid > 0:
-            self._sandbox_of_pid[pid] = request["id"]
-            self._pid_of_sandbox[request["id"]] = pid
+            fork = self._fork_of_sandbox[request["id"]] = Fork(request["id"], pid, init_pid)
+            self._forks.update(dict.fromkeys(fork.living, fork))
             self._tell({"forked": request["id"], "pid": pid})
+
+    def _signal(self, sandbox_id: int, signum: int) -> None:
+        """SIGKILL for the sandbox, whose end takes the rest along; anything milder for all that it started, too."""
+        fork = self._fork_of_sandbox.get(sandbox_id)
+        if fork is None or fork.pid not in fork.living:
+            return
+        # Not reaped yet, so the pid is still its; those below it may end meanwhile.
+        below = [one for pid in fork.living for one in strays.descendants_of(pid)] if signum != signal.SIGKILL else []
+        for one in [*below, fork.pid]:
+            try:
+                os.kill(one, signum)
+            except ProcessLookupError:
+                continue
 
     def _reap(self) -> None:
         while True:
@@ -96,17 +146,24 @@ class Parent:
                 return
             if pid == 0:
                 return
-            sandbox_id = self._sandbox_of_pid.pop(pid, None)
-            if sandbox_id is None:
+            fork = self._forks.pop(pid, None)
+            if fork is None:
                 continue
-            del self._pid_of_sandbox[sandbox_id]
-            # Only when nothing of it is left may its uid and its /tmp be used again.
-            clean = strays.kill_all(self._sandbox_of_pid)
-            self._tell({"exited": sandbox_id, "status": status, "clean": clean})
+            fork.living.discard(pid)
+            if pid == fork.pid:
+                fork.status = status
+                if fork.living:
+                    # All that is left in its PID namespace dies with the init.
+                    os.kill(fork.init_pid, signal.SIGKILL)
+            if not fork.living:
+                del self._fork_of_sandbox[fork.sandbox_id]
+                # Only when nothing of it is left may its uid and its /tmp be used again.
+                clean = strays.kill_all(self._forks)
+                self._tell({"exited": fork.sandbox_id, "status": fork.status, "clean": clean})
 
     def kill_everything(self) -> None:
         """End every sandbox and whatever they started."""
-        for pid in self._sandbox_of_pid:
+        for pid in self._forks:
             os.kill(pid, signal.SIGKILL)
         strays.kill_all({})
 
@@ -139,18 +196,20 @@ def main() -> NoReturn:
     configuration = json.loads(control.recv(MAX_PACKET_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     site.setquit()
     sys.dont_write_bytecode = True
     if configuration["packages_folder"]:
         sys.meta_path.append(RuntimePackages(configuration["packages_folder"], configuration["packages"]))
     started = time.monotonic()
     loaded = [name for name in configuration["preload"] if _imports(name)]
-    found = probe(configuration["probe_uid"])
+    found = probe(
+        configuration["probe_uid"], configuration["needed"], configuration["folder"], configuration["probe_cgroups"]
+    )
     gc.disable()
     gc.collect()
     gc.freeze()
-    isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
     control.send(json.dumps({"ready": found, "loaded": loaded, "seconds": time.monotonic() - started}).encode())
     parent = Parent(control, configuration["needed"])
     try:

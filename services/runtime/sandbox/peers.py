@@ -12,25 +12,29 @@ MAX_PROCESSES_LOOKED_AT = 4_096
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
-def _network() -> str:
+def _namespace(kind: str) -> str:
     try:
-        return os.readlink("/proc/self/ns/net")
+        return os.readlink(f"/proc/self/ns/{kind}")
     except OSError:
         return ""
 
 
-# This module is loaded by the prepared parent: its network is the host's.
-_HOST_NETWORK = _network()
+# This module is loaded by the prepared parent: its namespaces are the host's.
+_OF_HOST = {kind: _namespace(kind) for kind in ("net", "pid")}
+
+
+def _has_own(kind: str) -> bool:
+    found = _namespace(kind)
+    return bool(found) and found != _OF_HOST[kind]
 
 
 def has_own_network() -> bool:
     """Whether this process is in another network than the host: then all that can connect is of this sandbox."""
-    network = _network()
-    return bool(network) and network != _HOST_NETWORK
+    return _has_own("net")
 
 
 def is_of_this_sandbox(connection: socket.socket, has_own_uid: bool) -> bool:
-    """Whether the other end is open in this process's descendants; with a uid of its own the uid says that already."""
+    """Whether the other end is open in a process of this sandbox; with a uid of its own the uid says that already."""
     try:
         entry = _entry_of(connection.getpeername(), connection.getsockname())
     except OSError:
@@ -40,7 +44,7 @@ def is_of_this_sandbox(connection: socket.socket, has_own_uid: bool) -> bool:
     uid, inode = entry
     if uid != os.getuid():
         return False
-    return has_own_uid or _has_open(f"socket:[{inode}]", os.getpid())
+    return has_own_uid or _has_open(f"socket:[{inode}]")
 
 
 def _entry_of(peer: "tuple[str, int]", own: "tuple[str, int]") -> "tuple[int, str] | None":
@@ -66,8 +70,13 @@ def _as_in_table(address: "tuple[str, int]") -> str:
     return f"{number:08X}:{address[1]:04X}"
 
 
-def _has_open(link: str, root_pid: int) -> bool:
-    left, looked_at = _children_of(root_pid), 0
+def _has_open(link: str) -> bool:
+    if _has_own("pid"):
+        # Orphans are the namespace's init's, but /proc shows this sandbox's processes and no others.
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return any(_process_has_open(link, pid) for pid in pids[:MAX_PROCESSES_LOOKED_AT])
+    # Orphans are this process's, a subreaper.
+    left, looked_at = _children_of(os.getpid()), 0
     while left and looked_at < MAX_PROCESSES_LOOKED_AT:
         pid = left.pop()
         looked_at += 1

@@ -11,9 +11,10 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import api_answers, api_rules, bootstrap, frames
+from . import api_answers, api_rules, bootstrap, frames, linux
 from .api_connections import MAX_CONNECTIONS, Connection, Connections
 from .api_rules import ASKING, FAILED, READY, RUNNING, STARTING, Call, Ending, Refusal
 from .command import Command, NoEntrypoint, end_like, leave_to_wakeup
@@ -162,13 +163,11 @@ class RuntimeApi:
             frames.pack_failure(frames.INIT_ERROR, error.error_type, error.error_message, error.payload)
         )
 
-    # --- signals
+    # --- the program's end
 
     def _take_signals(self) -> "int | None":
-        """Pass on what was sent, reap what ended; the status of the program when it has."""
-        for number in os.read(self._wakeup_fd, 4_096):
-            if number == signal.SIGTERM:
-                self._command.terminate()
+        """Reap what ended; the status of the program when it has."""
+        os.read(self._wakeup_fd, 4_096)
         found = None
         while True:
             try:
@@ -181,11 +180,11 @@ class RuntimeApi:
                 found = status
 
 
-def serve(request: "dict[str, Any]") -> NoReturn:
-    """Start the request's command and serve it until it or the host ends; never returns."""
+def serve(request: "dict[str, Any]", enforce: "Callable[[], None]") -> NoReturn:
+    """Start the request's command under what `enforce` enforces, serve it until it or the host ends; never returns."""
     channel = socket.socket(fileno=bootstrap.CHANNEL_FD)
     try:
-        status = _serve(channel, request)
+        status = _serve(channel, request, enforce)
     except NoEntrypoint as e:
         found = api_rules.plain_error("Runtime.InvalidEntrypoint", str(e))
         os.write(2, f"{e}\n{found.error_type}\n".encode())
@@ -198,16 +197,20 @@ def serve(request: "dict[str, Any]") -> NoReturn:
     end_like(status)
 
 
-def _serve(channel: socket.socket, request: "dict[str, Any]") -> int:
+def _serve(channel: socket.socket, request: "dict[str, Any]", enforce: "Callable[[], None]") -> int:
     gc.enable()
+    # The program has this process's uid: it must not look into it, nor use its descriptors.
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
     wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, leave_to_wakeup)
+    signal.signal(signal.SIGCHLD, leave_to_wakeup)
+    # It comes to the program, too; this process ends when that has.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(MAX_CONNECTIONS)
     listener.setblocking(False)
     port = listener.getsockname()[1]
-    command = Command(request["commands"], {**os.environ, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"})
+    environment = {**os.environ, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"}
+    command = Command(request["commands"], environment, enforce)
     return RuntimeApi(channel, listener, wakeup_read, command, request["uid"] is not None).run()

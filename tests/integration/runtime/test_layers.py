@@ -53,7 +53,7 @@ async def test_python_finds_layers_and_the_last_one_wins(run_dir: Path, isolatio
         assert (got["shared"], got["child"], got["versioned"]) == ("second", "second", "in its version")
         assert got["tool"] == "first tool"
         assert got["files"] == ["bin", "kept.txt", "python", "thing"] or isolation == "0"
-        if kit.host.namespaces:
+        if kit.host.isolation.has_mounts:
             assert got["root"] == "/opt" and got["written"] == "OSError"
             assert got["order"] == ["/var/task", f"/opt/python/lib/python{LINE}/site-packages", "/opt/python"]
         kit.deploy("turned", USES_LAYERS, layers=[second, first])
@@ -80,7 +80,7 @@ async def test_a_bootstrap_in_a_layer(run_dir: Path) -> None:
         kit.deploy("f", {"any.txt": ""}, layers=[layer], runtime="provided.al2023", handler="what ever")
         program, handler = await kit.call("f")
         assert program.endswith("/bootstrap") and handler == "what ever"
-        if kit.host.namespaces:
+        if kit.host.isolation.has_mounts:
             assert program == "/opt/bootstrap"
         kit.deploy("own", script("give(take()[0], 'own')\ntake()\n"), layers=[layer], runtime="provided.al2023")
         assert await kit.call("own") == "own"

@@ -14,6 +14,7 @@ import pytest
 from evenflow.common.v1 import event_pb2
 from evenflow.runtime.v1 import runtime_pb2
 
+from services.runtime.sandbox import strays
 from tests.integration.runtime.kit import HostKit
 from tests.integration.runtime.programs import BIG_BYTES, PROGRAMS, Program, script
 from tests.kit.waiting import eventually
@@ -49,7 +50,7 @@ async def test_success_and_warm_reuse(run_dir: Path, program: Program) -> None:
         assert got["trace"].startswith("Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=b7ad6b7169203331;Sampled=1")
         assert (got.get("client") or got)["custom"] == {"a": 1}
         assert first.init_duration_us > 0 and first.max_memory_mb >= 2 and first.executed_version == "$LATEST"
-        if kit.host.namespaces:
+        if kit.host.isolation.has_mounts:
             assert got["root"] == "/var/task"
         second = await kit.invoke("f", {"do": "look"}, client_context='{"custom": {"a": 1}}', trace=TRACE)
         assert json.loads(second.response_payload)["runs"] == 2
@@ -87,8 +88,8 @@ async def test_a_timeout_leaves_nothing(run_dir: Path, program: Program) -> None
     async with HostKit(run_dir) as kit:
         deploy(kit, program, timeout_ms=1_000)
         await kit.call("f", {"do": "echo"})
-        (server,) = kit.pids()
-        program_pids = children_of(server)
+        (sandbox_pid,) = kit.pids()
+        program_pids = strays.descendants_of(sandbox_pid)
         assert program_pids
         outcome = await kit.invoke("f", {"do": "sleep"}, request_id=b"\x04" * 16)
         assert outcome.error_type == "Sandbox.Timedout"
@@ -159,6 +160,61 @@ async def test_a_streamed_response_is_collected(run_dir: Path) -> None:
         assert (broken.error_type, broken.error_message) == ("RangeError", "broke off")
         assert json.loads(broken.response_payload)["errorType"] == "RangeError"
         assert await kit.call("f", {}) == {"part": 1, "rest": 2}
+
+
+async def test_in_a_network_of_its_own_the_api_is_there(run_dir: Path) -> None:
+    """With a network namespace; seccomp alone keeps clients from any connection, which is said before one starts."""
+    async with HostKit(run_dir, network="isolated") as kit:
+        if not kit.host.isolation.has_loopback:
+            pytest.skip("this machine gives no network namespaces")
+        deploy(kit, PROGRAMS["shell"]())
+        assert await kit.call("f", {"do": "echo"}) == {"do": "echo"}
+
+
+async def test_a_network_isolated_by_seccomp_alone_is_refused_with_the_reason(run_dir: Path) -> None:
+    """Tier 0 has no namespaces: forked handlers run, programs cannot reach the API."""
+    async with HostKit(run_dir, network="isolated", isolation="0") as kit:
+        assert not kit.host.isolation.has_loopback
+        deploy(kit, PROGRAMS["shell"]())
+        outcome = await kit.invoke("f", {"do": "echo"})
+        assert outcome.status == S.OUTCOME_STATUS_SYSTEM_ERROR
+        assert "its network is isolated by seccomp alone" in outcome.error_message
+        kit.deploy("forked", "def handler(event, context):\n    return 1\n")
+        assert await kit.call("forked") == 1
+
+
+async def test_the_program_is_shut_in_and_cannot_look_into_its_server(run_dir: Path) -> None:
+    """It has what forked handlers have: no new privileges, the filter, no capability; its server's memory is closed."""
+    package = script("""
+import ctypes
+def attempt(call):
+    try:
+        return str(call())[:40]
+    except OSError as e:
+        return type(e).__name__
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+server = f"/proc/{os.getppid()}"
+found = {
+    "privileges": status["NoNewPrivs"].strip(),
+    "filter": status["Seccomp"].strip(),
+    "capabilities": int(status["CapEff"], 16),
+    "fds": sorted(int(name) for name in os.listdir("/proc/self/fd"))[:4],
+    "memory": attempt(lambda: open(f"{server}/mem", "r+b")),
+    "environment": attempt(lambda: open(f"{server}/environ").read()),
+    "descriptors": attempt(lambda: os.listdir(f"{server}/fd")),
+    "unshare": ctypes.CDLL(None).unshare(0x10000000),
+}
+while True:
+    give(take()[0], found)
+""")
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", package, runtime="provided.al2023")
+        got = await kit.call("f")
+        assert (got["privileges"], got["capabilities"]) == ("1", 0)
+        assert got["memory"] == got["environment"] == got["descriptors"] == "PermissionError"
+        assert got["fds"][:3] == [0, 1, 2]
+        if kit.host.isolation.has_seccomp:
+            assert got["filter"] == "2" and got["unshare"] == -1
 
 
 # --- clients that do not keep to the order (attack 15)
@@ -261,8 +317,8 @@ async def test_a_package_that_cannot_be_started(run_dir: Path, files: dict[str, 
         kit.deploy("f", files, runtime="provided.al2023")
         outcome = await kit.invoke("f")
         assert outcome.error_type == "Runtime.InvalidEntrypoint"
-        root = "/var/task" if kit.host.namespaces else outcome.error_message.split("[")[-1].split("/bootstrap")[0]
-        assert outcome.error_message == text.format(root=root) or not kit.host.namespaces
+        if kit.host.isolation.has_mounts:
+            assert outcome.error_message == text.format(root="/var/task")
 
 
 async def test_a_program_that_ends_before_it_asks(run_dir: Path) -> None:
@@ -277,11 +333,12 @@ async def test_a_program_that_ends_before_it_asks(run_dir: Path) -> None:
 async def test_a_program_killed_while_it_waits_is_replaced(run_dir: Path) -> None:
     """The host hears of it without a run to fail; the next run gets a new sandbox."""
     async with HostKit(run_dir) as kit:
-        kit.deploy("f", script("while True:\n    give(take()[0], os.getpid())\n"), runtime="provided.al2023")
-        pid = await kit.call("f")
-        os.kill(pid, signal.SIGKILL)
+        kit.deploy("f", script("while True:\n    give(take()[0], 1)\n"), runtime="provided.al2023")
+        first = await kit.invoke("f")
+        os.kill(program_of(kit), signal.SIGKILL)
         await eventually(lambda: not kit.pids())
-        assert await kit.call("f") != pid
+        again = await kit.invoke("f")
+        assert again.status == S.OUTCOME_STATUS_SUCCEEDED and again.sandbox_id != first.sandbox_id
 
 
 async def test_sigterm_reaches_the_program(run_dir: Path) -> None:
@@ -298,8 +355,8 @@ while True:
     async with HostKit(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         await kit.call("f")
-        (server,) = kit.pids()
-        os.kill(server, signal.SIGTERM)
+        (sandbox,) = kit.host.dispatcher.nursery.sandboxes.values()
+        sandbox.end("stopped", grace_ms=5_000)
         await eventually(lambda: not kit.pids())
         assert "goodbye" in kit.log("f")
 
@@ -320,7 +377,7 @@ async def test_the_last_words_of_a_program_count(run_dir: Path) -> None:
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 request_id, _ = take()
-print("pid", os.getpid(), flush=True)
+print("taken", flush=True)
 signal.sigwait({signal.SIGUSR1})
 connection.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", b'"last"')
 os._exit(0)
@@ -328,8 +385,8 @@ os._exit(0)
     async with HostKit(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         ended = kit.begin(kit.invocation("f"))
-        await eventually(lambda: "pid " in kit.log("f"))
-        pid = int(kit.log("f").split("pid ")[1].split()[0])
+        await eventually(lambda: "taken" in kit.log("f"))
+        pid = program_of(kit)
         with paused(kit):
             os.kill(pid, signal.SIGUSR1)
             await eventually(lambda: ") Z" in Path(f"/proc/{pid}/stat").read_text())
@@ -341,7 +398,7 @@ async def test_a_client_that_gave_up_does_not_take_a_run_with_it(run_dir: Path) 
     package = script("""
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-give(take()[0], os.getpid())
+give(take()[0], "first")
 given_up = socket.create_connection(os.environ["AWS_LAMBDA_RUNTIME_API"].split(":"))
 given_up.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
 # Answers to these show that the server has been round its loop and has read the request above.
@@ -358,11 +415,11 @@ while True:
 """)
     async with HostKit(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
-        pid = await kit.call("f")
+        assert await kit.call("f") == "first"
         await eventually(lambda: "asked" in kit.log("f"))
         with paused(kit):
             ended = kit.begin(kit.invocation("f"))
-            os.kill(pid, signal.SIGUSR1)
+            os.kill(program_of(kit), signal.SIGUSR1)
             await eventually(lambda: "gave up" in kit.log("f"))
         assert (await ended).response_payload == b'"kept"'
 
@@ -448,7 +505,7 @@ while True:
 @contextlib.contextmanager
 def paused(kit: HostKit) -> Iterator[None]:
     """The only sandbox's server stands still meanwhile: what comes, it finds all at once."""
-    (server,) = kit.pids()
+    server = int(Path(f"/proc/{program_of(kit)}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(server, signal.SIGSTOP)
     try:
         yield
@@ -464,6 +521,9 @@ async def _read(client: socket.socket) -> bytes:
         return b""
 
 
-def children_of(pid: int) -> list[int]:
-    """Of its main thread."""
-    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def program_of(kit: HostKit) -> int:
+    """The program of the only sandbox, by the pid that it has here: in its own PID namespace it has another one."""
+    (sandbox_pid,) = kit.pids()
+    pid = strays.descendants_of(sandbox_pid)[-1]
+    assert b"/bootstrap" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return pid

@@ -74,7 +74,7 @@ async def test_a_package_may_bring_its_node_client(run_dir: Path) -> None:
         kit.deploy("own", zipped({**files, **brought}), runtime=node_runtime())
         program, version, left = await kit.call("own")
         assert program.endswith("/node_modules/aws-lambda-ric/index.mjs") and left == "right"
-        if kit.host.namespaces:
+        if kit.host.isolation.has_mounts:
             assert program.startswith("/var/task/")
         assert f"INIT_START Runtime Version: nodejs:{version.split('.')[0]}.v{version}" in kit.log("own")
 
