@@ -67,8 +67,8 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         try:
             enforce()
-        except OSError as e:
-            trouble = f"it cannot be shut in: {e}"
+        except Exception as e:
+            trouble = f"it cannot be shut in: {type(e).__name__}: {e}"
         else:
             os.execve(command[0], command, environment)
     except OSError as e:
