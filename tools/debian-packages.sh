@@ -2,6 +2,7 @@
 # Installs what some tests and benchmarks want of Debian and Python's packages do not bring:
 #   redis-server  the peer that `make bench` measures beside Evenflow
 #   iproute2      `ip`, for test hosts in network namespaces
+#   bubblewrap    whose cold starts `make bench` measures beside Evenflow's
 #   gcc           a C compiler and its headers, for the recorder of `make crash`
 #   cmake, g++    and make and xz, where Node.js is: AWS's runtime client for it is compiled when it is installed
 # It never fails: what needs a program that is missing here skips and says so.
@@ -10,6 +11,7 @@ set -uo pipefail
 wanted=()
 command -v redis-server >/dev/null || wanted+=(redis-server)
 command -v ip >/dev/null || wanted+=(iproute2)
+command -v bwrap >/dev/null || wanted+=(bubblewrap)
 command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || wanted+=(gcc libc6-dev)
 if command -v node >/dev/null; then
   for program in cmake make g++; do

@@ -23,7 +23,7 @@ from cli.manifest import (
 )
 from cli.output import print_json, print_line, size_of
 from cli.package import check_handler, check_size, read_package
-from services.policy.function_rules import RUNTIMES
+from services.policy.function_rules import NODE_RUNTIMES, PYTHON_RUNTIMES
 
 UPLOAD_CHUNK_BYTES = 1_048_576
 UPLOAD_SECONDS = 60.0
@@ -140,14 +140,17 @@ def deploy_functions(fleet: FleetConnection, specs: list[FunctionSpec]) -> list[
 
 def check_offered(fleet: FleetConnection, specs: list[FunctionSpec]) -> None:
     """Pass when every host that answers offers every runtime. CliError: one does not; it says what it offers."""
-    for host_id, host in fleet.hosts().items():
+    # These are everywhere, and control knows best which names there are: no host need look around for them.
+    specs = [spec for spec in specs if spec.runtime in (*PYTHON_RUNTIMES, *NODE_RUNTIMES)]
+    for host_id, host in fleet.hosts().items() if specs else ():
         try:
-            offered = list(fleet.ask(host.DescribeHost, runtime_pb2.DescribeHostRequest()).runtimes)
+            request = runtime_pb2.DescribeHostRequest(wants_runtimes=True)
+            offered = list(fleet.ask(host.DescribeHost, request).runtimes)
         except grpc.RpcError:
             # A host that is down now says no; events wait for it.
             continue
         for spec in specs:
-            if spec.runtime in RUNTIMES and spec.runtime not in offered:
+            if spec.runtime not in offered:
                 raise CliError(
                     f"{spec.name}: runtime {spec.runtime} is not offered by {host_id}: {', '.join(offered)} are "
                     "(--force deploys it all the same)"

@@ -46,6 +46,12 @@ class Runtimes:
         self._settings = settings
         self._looking: asyncio.Task[RuntimeTable] | None = None
 
+    def known(self) -> RuntimeTable:
+        """What is known by now, without a look at the machine."""
+        if self._looking is not None and self._looking.done() and not self._looking.cancelled():
+            return self._looking.result()
+        return RuntimeTable(self.own)
+
     async def table(self, runtime: str = "") -> RuntimeTable:
         """The whole table, or at least what this runtime needs: most need no look at the machine."""
         if runtime in ("python3", f"python{self.own.line}", *PROVIDED_RUNTIMES):

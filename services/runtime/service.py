@@ -179,9 +179,13 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
     ) -> runtime_pb2.DescribeHostResponse:
         """See runtime.proto."""
         host = self._host
-        names = (await host.runtimes.table()).names()
+        table = await host.runtimes.table() if request.wants_runtimes else host.runtimes.known()
         answer = runtime_pb2.DescribeHostResponse(
-            host_id=host.settings.node_id, isolation_tier=host.tier, load=load_of(host), runtimes=names
+            host_id=host.settings.node_id,
+            isolation_tier=host.tier,
+            isolation=host.isolation.describe(),
+            load=load_of(host),
+            runtimes=table.names(),
         )
         for sandbox in host.dispatcher.nursery.sandboxes.values():
             tenant_id, function_name = sandbox.function.key
