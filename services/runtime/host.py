@@ -56,7 +56,8 @@ class SandboxHost:
         self.shares = shares
         self.folder = Path(os.path.realpath(settings.data_dir)) / "runtime" / settings.node_id
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
-        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, clock)
+        self._telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
+        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, self._telemetry, clock)
         self.tier = "0"
         self.namespaces = ""
         self._configuration = configuration
@@ -66,7 +67,6 @@ class SandboxHost:
         self._uids = UidBlock(settings.first_uid) if os.geteuid() == 0 and settings.isolation == "auto" else None
         preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
         self._parents = {brings_own: self._parent(brings_own, preload) for brings_own in (False, True)}
-        self.dispatcher.telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
 
     def _parent(self, brings_own: bool, preload: tuple[str, ...]) -> PreparedParent:
         uids = self._uids
@@ -93,18 +93,17 @@ class SandboxHost:
         seats = Seats(self.folder / "tmp", self._uids.first_uid if has_uid and self._uids is not None else None)
         await asyncio.to_thread(seats.prepare)
         self._seats = seats
-        dispatcher = self.dispatcher
-        dispatcher.nursery = Nursery(
+        nursery = Nursery(
             self.settings,
-            dispatcher,
+            self.dispatcher,
             self._packages,
             self._parents,
             seats,
-            dispatcher.telemetry,
+            self._telemetry,
             self._clock,
             lambda: self._configuration.view,
         )
-        dispatcher.start()
+        self.dispatcher.start(nursery)
         log.info(
             "isolation tier %s (%s; %s), ready after %.0f ms",
             self.tier,
