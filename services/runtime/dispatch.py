@@ -1,7 +1,8 @@
 """Invocation -> sandbox: takes what arrives and what sandboxes tell, all of it in callbacks on the loop.
 
 waiting.py holds what waits, placing.py decides who is next, room.py bounds the sandboxes, sandbox_runs.py runs and
-settles. They call downwards only, in this order: dispatch, placing, room and sandbox_runs, waiting.
+settles, provisioning.py keeps some ready. They call downwards only, in this order: dispatch, provisioning, placing,
+room and sandbox_runs, waiting.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import LATEST, RUNTIMES, HostedFunction
 from services.runtime.nursery import Nursery
 from services.runtime.placing import Placing
+from services.runtime.provisioning import Provisioning
 from services.runtime.room import Room
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
@@ -41,18 +43,18 @@ class Dispatcher:
         logs: FunctionLogs,
         telemetry: Telemetry,
         clock: Clock,
+        memory_budget_mb: int,
     ) -> None:
         self._settings = settings
         self._shares = shares
         self._telemetry = telemetry
         self._clock = clock
-        self._book = FunctionBook(
-            configuration, logs, clock, on_replaced=lambda function: self._room.retire_idle(function, "replaced")
-        )
+        self._book = FunctionBook(configuration, logs, clock, on_replaced=self._on_replaced)
         self._waiting = WaitingRuns(settings, shares, telemetry, clock)
         self._runs = SandboxRuns(settings, shares, self._waiting, telemetry, clock, lambda: self._book.view)
-        self._room = Room(settings, clock, self._book.all)
+        self._room = Room(settings, clock, memory_budget_mb)
         self._placing = Placing(settings, shares, self._waiting, self._runs, self._room, clock)
+        self._provisioning = Provisioning(shares, self._book, self._room, self._placing, clock)
         self._quiet = asyncio.Event()
         self._ticks: asyncio.TimerHandle | None = None
 
@@ -76,6 +78,15 @@ class Dispatcher:
     def waiting(self) -> int:
         """Invocations that wait."""
         return self._waiting.count
+
+    def memory_mb(self) -> dict[str, int]:
+        """The memory budget of all sandboxes, and what is taken of it."""
+        nursery = getattr(self._room, "nursery", None)
+        return {
+            "budget": self._room.budget_mb,
+            "used": nursery.memory_mb if nursery is not None else 0,
+            "provisioned": nursery.provisioned_mb if nursery is not None else 0,
+        }
 
     def functions(self) -> list[HostedFunction]:
         """Every function that was invoked here of late."""
@@ -115,8 +126,8 @@ class Dispatcher:
             waiting.refuse(run, refusals.throttled(function))
         elif function.version.runtime not in RUNTIMES:
             waiting.refuse(run, refusals.unsupported(function.version.runtime))
-        elif function.idle and not function.waiting and self._shares.take(function.limit_key):
-            self._runs.begin(function, function.idle.pop(), run)
+        elif not function.waiting and (sandbox := self._placing.take_idle(function)) is not None:
+            self._runs.begin(function, sandbox, run)
         elif waiting.is_full:
             waiting.refuse(run, refusals.no_room())
         else:
@@ -132,6 +143,7 @@ class Dispatcher:
 
     def on_idle(self, sandbox: Sandbox) -> None:
         """A start succeeded."""
+        sandbox.function.start_failures = 0
         self._rest_or_retire(sandbox)
         self._placing.after(sandbox.function)
         self._look_quiet()
@@ -154,10 +166,21 @@ class Dispatcher:
         function: HostedFunction = sandbox.function
         if function.code_key != sandbox.code_key or self._waiting.is_draining:
             self._room.retire(sandbox, "replaced")
-        elif sandbox.invocations and self._placing.gives_way(function):
-            self._room.retire(sandbox, "evicted")
+        elif sandbox.is_provisioned:
+            self._rest_ready(function, sandbox)
+        elif sandbox.invocations and (cause := self._placing.gives_way(function)):
+            self._room.retire(sandbox, cause)
         else:
             self._room.rest(sandbox)
+
+    def _rest_ready(self, function: HostedFunction, sandbox: Sandbox) -> None:
+        if self._provisioning.has_enough(function):
+            self._room.retire(sandbox, "lowered")
+            self._provisioning.report(function)
+        else:
+            self._room.rest(sandbox)
+            if not sandbox.invocations:
+                self._provisioning.succeeded(function)
 
     def on_output(self, sandbox: Sandbox, data: bytes) -> None:
         """It wrote to stdout or stderr."""
@@ -166,22 +189,32 @@ class Dispatcher:
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """A sandbox that had been ready is dead; a run in it failed."""
         function: HostedFunction = sandbox.function
-        if sandbox in function.idle:
-            function.idle.remove(sandbox)
+        self._room.remove(sandbox)
         self._runs.died(sandbox, status)
+        if sandbox.is_provisioned:
+            self._provisioning.died(sandbox)
         self._telemetry.ended(sandbox.end_cause or "crashed")
         self._placing.after(function, made_room=True)
         self._look_quiet()
 
-    def on_start_lost(self, function: HostedFunction, outcome: event_pb2.Outcome) -> None:
-        """A start failed: whoever waited longest gets that as the outcome."""
-        if function.waiting:
+    def on_start_lost(self, sandbox: Sandbox, outcome: event_pb2.Outcome) -> None:
+        """A start failed: whoever waited longest gets that as the outcome, unless it was to be kept ready."""
+        function: HostedFunction = sandbox.function
+        if sandbox.is_provisioned:
+            self._provisioning.failed(function)
+        elif function.waiting:
             run = self._waiting.next(function)
             if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
                 function.log.append(running.start_failed(run, outcome, function.version.memory_mb))
             self._telemetry.settled(run, outcome, None)
             run.deliver(run, outcome)
-        self._placing.after(function)
+        self._placing.after(function, made_room=True)
+        self._look_quiet()
+
+    def on_start_unavailable(self, function: HostedFunction, error: EvenflowError) -> None:
+        """The machine, not the function, is why a start failed."""
+        self._placing.start_unavailable(function, error)
+        self._placing.after(function, made_room=True)
         self._look_quiet()
 
     def on_prepared(self, function: HostedFunction) -> None:
@@ -195,32 +228,42 @@ class Dispatcher:
 
     # --- configuration and time
 
+    def _on_replaced(self, function: HostedFunction) -> None:
+        self._room.retire_idle(function, "replaced")
+        self._provisioning.replaced(function)
+
     def configuration_changed(self) -> None:
         """Follow the view: new revisions retire what is idle, deleted functions end."""
         known = self._book.view.functions
         for function in self._book.all():
             found = known.get(function.key)
             if found is None:
-                self._room.retire_idle(function, "replaced")
+                self._on_replaced(function)
                 self.on_code_unavailable(function, refusals.not_found(f"function {function.key[1]!r} was deleted"))
                 # Sandboxes that are busy end after their run: their code is no longer the function's.
                 function.code_key = b"deleted"
+                function.provisioned.target = 0
                 self._book.forget(function)
             elif found is not function.function and found.revision >= function.function.revision:
                 old_key = function.limit_key
                 if function.take(found):
-                    self._room.retire_idle(function, "replaced")
+                    self._on_replaced(function)
                 self._placing.limit_changed(function, old_key)
+        self._provisioning.follow()
 
     def shares_changed(self) -> None:
         """A target rose or fell."""
         self._placing.shares_changed()
+        self._provisioning.follow()
 
     def _tick(self) -> None:
         now_ms = self._clock.monotonic_ms()
         idle_ms = self._settings.idle_seconds * 1_000
+        self._room.retire_expired(now_ms)
+        self._placing.tick(now_ms)
+        for function in self._provisioning.functions():
+            self._placing.pump(function)
         for function in self._book.all():
-            self._room.retire_expired(function, now_ms)
             if not function.sandboxes and now_ms - function.last_used_ms >= idle_ms:
                 self.nursery.drop_seats(function)
                 self._book.forget(function)
@@ -232,6 +275,7 @@ class Dispatcher:
     async def drain(self) -> None:
         """Refuse what waits and what comes, let what runs come to its end."""
         self._waiting.is_draining = True
+        self._provisioning.stop()
         for function in self._book.all():
             self._waiting.refuse_all(function, refusals.draining())
             self._room.retire_idle(function, "replaced")
@@ -242,10 +286,12 @@ class Dispatcher:
         """Stop deciding."""
         if self._ticks is not None:
             self._ticks.cancel()
+        self._provisioning.stop()
         await self._book.stop()
         for function in self._book.all():
-            if function.timer is not None:
-                function.timer.cancel()
+            for timer in (function.timer, function.start_retry):
+                if timer is not None:
+                    timer.cancel()
         self._quiet.set()
 
     def _look_quiet(self) -> None:

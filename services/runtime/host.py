@@ -4,17 +4,19 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
+from services.runtime import memory_budget
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
+from services.runtime.functions import HostedFunction
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
 from services.runtime.parents import PreparedParent
@@ -56,8 +58,23 @@ class SandboxHost:
         self.shares = shares
         self.folder = Path(os.path.realpath(settings.data_dir)) / "runtime" / settings.node_id
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
-        self._telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
-        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, self._telemetry, clock)
+        self.telemetry = Telemetry(
+            metrics,
+            tracer,
+            clock,
+            self._functions,
+            self.states,
+            self._memory_mb,
+        )
+        self.dispatcher = Dispatcher(
+            settings,
+            configuration,
+            shares,
+            self.logs,
+            self.telemetry,
+            clock,
+            memory_budget.of_this_machine(settings.memory_mb),
+        )
         self.tier = "0"
         self.namespaces = ""
         self._configuration = configuration
@@ -99,7 +116,7 @@ class SandboxHost:
             self._packages,
             self._parents,
             seats,
-            self._telemetry,
+            self.telemetry,
             self._clock,
             lambda: self._configuration.view,
         )
@@ -142,8 +159,13 @@ class SandboxHost:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts
 
-    def _busy(self) -> Iterable[tuple[int, Mapping[str, str]]]:
-        return [(f.busy, {"function": f.key[1], "tenant": f.key[0]}) for f in self.dispatcher.functions()]
+    # The metrics are made before the dispatcher, which writes them.
+
+    def _functions(self) -> list[HostedFunction]:
+        return self.dispatcher.functions()
+
+    def _memory_mb(self) -> Mapping[str, int]:
+        return self.dispatcher.memory_mb()
 
     def _parent_lost(self) -> None:
         if self._adopts_orphans and not strays.kill_all(self.parent_pids()):

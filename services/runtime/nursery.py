@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,10 @@ from services.shared.errors import EvenflowError, Reason
 from services.shared.follower import ConfigView
 
 RETRY_AFTER_MS = 1_000
+# /tmp folders kept after crashes, over all functions: each holds one of the host's seats.
+MAX_KEPT_SEATS = 256
+# AWS: a crash or a time-out resets the sandbox but keeps its /tmp.
+_KEEPS_TMP = ("crashed", "timeout", "init timeout", "broke protocol", "")
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +35,8 @@ class Keeper(Protocol):
     """Who gets the sandboxes that are ready; the dispatcher."""
 
     def on_idle(self, sandbox: Sandbox) -> None: ...
-    def on_start_lost(self, function: HostedFunction, outcome: event_pb2.Outcome) -> None: ...
+    def on_start_lost(self, sandbox: Sandbox, outcome: event_pb2.Outcome) -> None: ...
+    def on_start_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
     def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
     def on_result(self, sandbox: Sandbox, result: frames.Result) -> None: ...
     def on_output(self, sandbox: Sandbox, data: bytes) -> None: ...
@@ -54,6 +60,12 @@ class Nursery:
     ) -> None:
         self.sandboxes: dict[int, Sandbox] = {}
         self.starting = 0
+        # Of all sandboxes until they are gone; of those that were told to end; of those that are kept ready.
+        self.memory_mb = 0
+        self.ending = 0
+        self.ending_mb = 0
+        self.provisioned = 0
+        self.provisioned_mb = 0
         self._settings = settings
         self._keeper = keeper
         self._packages = packages
@@ -65,7 +77,11 @@ class Nursery:
         self._last_number = 0
         self._stopping = False
         self._empty = asyncio.Event()
+        # Of starts that failed and are not gone yet: the handler's fault, and the machine's.
         self._failures: dict[int, event_pb2.Outcome] = {}
+        self._faults: dict[int, EvenflowError] = {}
+        # By seat, the one that was kept longest first.
+        self._kept: OrderedDict[int, HostedFunction] = OrderedDict()
         self._masks = [os.path.realpath(path) for path in (settings.data_dir, settings.run_dir)]
 
     @property
@@ -73,40 +89,43 @@ class Nursery:
         """Sandboxes that exist, those on their way in or out included."""
         return len(self.sandboxes)
 
-    @property
-    def ending(self) -> int:
-        """Those that were told to end and are not gone yet."""
-        return sum(sandbox.state == "ending" for sandbox in self.sandboxes.values())
-
-    def begin(self, function: HostedFunction) -> bool:
-        """Begin a cold start, or what must come before the first; False: no seat is free."""
-        if self._stopping:
-            return False
+    def is_prepared(self, function: HostedFunction) -> bool:
+        """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
         parent = self._parent_of(function)
-        if function.package is None or parent is None or not parent.is_up:
-            if function.preparing is None:
-                function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
+        if function.package is not None and parent is not None and parent.is_up:
             return True
-        seat = function.kept_seats.pop() if function.kept_seats else self._seats.take()
+        if function.preparing is None and not self._stopping:
+            function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
+        return False
+
+    def begin(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
+        """Begin a cold start of a function that is prepared; False: no seat is free, or the host stops.
+
+        EvenflowError: UNAVAILABLE, another try may do; INVALID_PARAMETER, none will.
+        """
+        parent = self._parent_of(function)
+        if self._stopping or parent is None:
+            return False
+        seat = self._take_seat(function)
         if seat is None:
             return False
         self._last_number += 1
         sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, function, seat)
+        sandbox.is_provisioned = is_provisioned
         try:
             request = self._request(function, sandbox, parent, seat)
+            if is_provisioned:
+                request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
             sandbox.init_started_ns = self._clock.wall_ns()
             sandbox.start(request)
         except (OSError, ValueError) as e:
             self._seats.give_back(seat)
-            self._keeper.on_code_unavailable(
-                function,
-                EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, f"a sandbox cannot be started: {e}", RETRY_AFTER_MS),
-            )
-            return True
+            may_pass = isinstance(e, OSError)
+            reason = Reason.ERROR_REASON_UNAVAILABLE if may_pass else Reason.ERROR_REASON_INVALID_PARAMETER
+            raise EvenflowError(reason, f"a sandbox cannot be started: {e}", RETRY_AFTER_MS if may_pass else 0) from e
         self.sandboxes[sandbox.number] = sandbox
         self._empty.clear()
-        self.starting += 1
-        function.starting += 1
+        self._count(sandbox)
         self._telemetry.started(*function.key)
         function.log.append(log_lines.init_start(OWN_RUNTIME.replace("python", "python:"), "evenflow"))
         sandbox.timer = asyncio.get_running_loop().call_later(self._settings.init_seconds, sandbox.end, "init timeout")
@@ -115,7 +134,9 @@ class Nursery:
     def drop_seats(self, function: HostedFunction) -> None:
         """Nothing of this function crashed lately: forget the /tmp folders kept for it."""
         while function.kept_seats:
-            self._seats.give_back(function.kept_seats.pop())
+            seat = function.kept_seats.pop()
+            del self._kept[seat.number]
+            self._seats.give_back(seat)
 
     async def stop(self) -> None:
         """End every sandbox."""
@@ -148,8 +169,8 @@ class Nursery:
             )
         else:
             log.error("a sandbox cannot be made: %s", message, extra={"function_name": sandbox.function.key[1]})
-            self._failures[sandbox.number] = runs.refused(
-                EvenflowError(Reason.ERROR_REASON_INTERNAL, f"a sandbox cannot be made: {message}", RETRY_AFTER_MS)
+            self._faults[sandbox.number] = EvenflowError(
+                Reason.ERROR_REASON_INTERNAL, f"a sandbox cannot be made: {message}", RETRY_AFTER_MS
             )
         sandbox.end("start failed")
 
@@ -162,25 +183,41 @@ class Nursery:
         """See Keeper."""
         self._keeper.on_output(sandbox, data)
 
+    def on_ending(self, sandbox: Sandbox) -> None:
+        """Its room comes free in a moment."""
+        self.ending += 1
+        self.ending_mb += sandbox.memory_mb
+
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """All of it is dead: its seat goes to its replacement after a crash, else back."""
         function: HostedFunction = sandbox.function
         was_ready = sandbox.init_ended_ns > 0
-        failure = None if was_ready else self._failure_of(sandbox, status)
         if not was_ready:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
-        if sandbox.end_cause in ("crashed", "timeout", "broke protocol", "") and not self._stopping:
-            function.kept_seats.append(sandbox.seat)
+        self._count_gone(sandbox)
+        if sandbox.end_cause in _KEEPS_TMP and not self._stopping:
+            self._keep_seat(function, sandbox.seat)
         else:
             self._seats.give_back(sandbox.seat)
         if not self.sandboxes:
             self._empty.set()
-        if failure is not None:
-            if sandbox.end_cause != "stopped":
-                self._keeper.on_start_lost(function, failure)
-        else:
+        if was_ready:
             self._keeper.on_gone(sandbox, status)
+        elif sandbox.end_cause != "stopped":
+            fault = self._fault_of(sandbox, status)
+            if fault is not None:
+                self._keeper.on_start_unavailable(function, fault)
+            else:
+                self._keeper.on_start_lost(sandbox, self._failure_of(sandbox, status))
+
+    def _fault_of(self, sandbox: Sandbox, status: int) -> EvenflowError | None:
+        """Why the start failed when that says nothing about the function: another try may do."""
+        known = self._faults.pop(sandbox.number, None)
+        if known is not None or status >= 0 or sandbox.end_cause == "init timeout" or sandbox.number in self._failures:
+            return known
+        text = "a sandbox cannot be started: its parent could not fork, or ended"
+        return EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, text, RETRY_AFTER_MS)
 
     def _failure_of(self, sandbox: Sandbox, status: int) -> event_pb2.Outcome:
         known = self._failures.pop(sandbox.number, None)
@@ -198,7 +235,53 @@ class Nursery:
             sandbox.timer.cancel()
             sandbox.timer = None
         self.starting -= 1
-        sandbox.function.starting -= 1
+        if sandbox.is_provisioned:
+            sandbox.function.provisioned.starting -= 1
+        else:
+            sandbox.function.starting -= 1
+
+    def _count(self, sandbox: Sandbox) -> None:
+        self.starting += 1
+        self.memory_mb += sandbox.memory_mb
+        if sandbox.is_provisioned:
+            sandbox.function.provisioned.starting += 1
+            self.provisioned += 1
+            self.provisioned_mb += sandbox.memory_mb
+        else:
+            sandbox.function.starting += 1
+
+    def demote(self, sandbox: Sandbox) -> None:
+        """It is kept ready no more; it ends after its run."""
+        sandbox.is_provisioned = False
+        self.provisioned -= 1
+        self.provisioned_mb -= sandbox.memory_mb
+
+    def _count_gone(self, sandbox: Sandbox) -> None:
+        self.memory_mb -= sandbox.memory_mb
+        if sandbox.end_cause:
+            self.ending -= 1
+            self.ending_mb -= sandbox.memory_mb
+        if sandbox.is_provisioned:
+            self.provisioned -= 1
+            self.provisioned_mb -= sandbox.memory_mb
+
+    # --- seats
+
+    def _take_seat(self, function: HostedFunction) -> Seat | None:
+        if not function.kept_seats:
+            return self._seats.take()
+        seat = function.kept_seats.pop()
+        del self._kept[seat.number]
+        return seat
+
+    def _keep_seat(self, function: HostedFunction, seat: Seat) -> None:
+        function.kept_seats.append(seat)
+        self._kept[seat.number] = function
+        if len(self._kept) > MAX_KEPT_SEATS:
+            number, oldest = self._kept.popitem(last=False)
+            given_up = next(one for one in oldest.kept_seats if one.number == number)
+            oldest.kept_seats.remove(given_up)
+            self._seats.give_back(given_up)
 
     # --- before the fork
 
@@ -221,7 +304,7 @@ class Nursery:
         except EvenflowError as e:
             self._keeper.on_code_unavailable(function, e)
         except OSError as e:
-            self._keeper.on_code_unavailable(
+            self._keeper.on_start_unavailable(
                 function,
                 EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, f"sandboxes cannot be started: {e}", RETRY_AFTER_MS),
             )

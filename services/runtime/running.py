@@ -81,7 +81,7 @@ def died(
         sandbox_id=sandbox.sandbox_id,
         started_ns=started_ns,
         duration_us=duration_us,
-        init_us=0 if sandbox.invocations else sandbox.init_us,
+        init_us=sandbox.init_us if sandbox.is_cold else 0,
         max_rss_kb=sandbox.max_rss_kb,
     )
     return outcome, lines.encode()

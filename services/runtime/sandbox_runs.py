@@ -41,9 +41,13 @@ class SandboxRuns:
         self._view = view
 
     def begin(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
-        """Give an idle sandbox a run; the caller has taken its share."""
+        """Give an idle sandbox a run; the caller has taken its share, unless it is provisioned and counts by itself."""
         sandbox.state = "busy"
-        sandbox.limit_key = function.limit_key
+        if sandbox.is_provisioned:
+            sandbox.limit_key = function.provisioned_key
+            function.provisioned.busy += 1
+        else:
+            sandbox.limit_key = function.limit_key
         function.busy += 1
         self.busy += 1
         sandbox.send(self._frame(function, run, is_ahead=False))
@@ -60,7 +64,7 @@ class SandboxRuns:
             result,
             LATEST,
             sandbox.sandbox_id,
-            0 if sandbox.invocations else sandbox.init_us,
+            sandbox.init_us if sandbox.is_cold else 0,
             began_ns=run.received_ns,
             ended_ns=ended_ns,
         )
@@ -91,7 +95,9 @@ class SandboxRuns:
         """Fill the busy sandbox's channel with what waits; the caller knows that nobody else needs its place."""
         if not function.waiting or function.idle or self._waiting.is_draining:
             return
-        if function.code_key != sandbox.code_key or function.limit_key != sandbox.limit_key:
+        if function.code_key != sandbox.code_key:
+            return
+        if function.limit_key != sandbox.limit_key and not sandbox.is_provisioned:
             return
         room = pool.runs_ahead(function.service_ms) - len(sandbox.ahead)
         parts: list[bytes] = []
@@ -151,21 +157,27 @@ class SandboxRuns:
     def _settle(self, sandbox: Sandbox, run: Run, outcome: event_pb2.Outcome) -> None:
         """A run is over: its log lines, numbers and outcome."""
         function: HostedFunction = sandbox.function
-        init_span = None if sandbox.invocations else (sandbox.init_started_ns, sandbox.init_ended_ns)
+        init_span = (sandbox.init_started_ns, sandbox.init_ended_ns) if sandbox.is_cold else None
         sandbox.run = None
         sandbox.invocations += 1
+        sandbox.is_cold = False
         # The handler's own time: what the host adds under load is no reason for a further sandbox.
         function.service_ms = pool.smoothed(function.service_ms, outcome.duration_us / 1_000)
         function.last_end_ms = self._clock.monotonic_ms()
         function.log.append(running.finished(run, outcome, function.version.memory_mb))
         self._telemetry.settled(run, outcome, init_span)
+        if function.provisioned.target:
+            self._telemetry.provisioned(function.key, is_spillover=sandbox.limit_key != function.provisioned_key)
         run.deliver(run, outcome)
 
     def _is_free(self, function: HostedFunction, sandbox: Sandbox) -> None:
         """The sandbox runs nothing any more: its share goes back."""
         function.busy -= 1
         self.busy -= 1
-        self._shares.give_back(sandbox.limit_key)
+        if sandbox.limit_key != function.provisioned_key:
+            self._shares.give_back(sandbox.limit_key)
+        elif sandbox.is_provisioned:
+            function.provisioned.busy -= 1
 
 
 def _may_wait_ahead(run: Run) -> bool:

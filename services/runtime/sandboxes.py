@@ -37,6 +37,9 @@ class Owner(Protocol):
     def on_output(self, sandbox: "Sandbox", data: bytes) -> None:
         """The sandbox wrote to stdout or stderr."""
 
+    def on_ending(self, sandbox: "Sandbox") -> None:
+        """It was told to end, or ends by itself; once, before on_gone."""
+
     def on_gone(self, sandbox: "Sandbox", status: int) -> None:
         """Its process and all it started are dead; `status` as wait(2) gives it, -1 when it is not known."""
 
@@ -63,8 +66,11 @@ class Sandbox:
         "init_started_ns",
         "init_us",
         "invocations",
+        "is_cold",
+        "is_provisioned",
         "limit_key",
         "max_rss_kb",
+        "memory_mb",
         "number",
         "pid",
         "run",
@@ -82,6 +88,8 @@ class Sandbox:
         self.function = function
         self.code_key: bytes = function.code_key
         self.limit_key: str = function.limit_key
+        self.memory_mb: int = function.version.memory_mb
+        self.is_provisioned = False
         self.seat = seat
         self.idle_output_bytes = 0
         self.state = "starting"
@@ -91,6 +99,8 @@ class Sandbox:
         self.ahead: deque[Run] = deque()
         self.deadline_ms = 0.0
         self.invocations = 0
+        # Until it ran something, or was ready before anybody wanted it: the run that finds it so waited for its init.
+        self.is_cold = True
         self.init_started_ns = 0
         self.init_ended_ns = 0
         self.init_us = 0
@@ -149,6 +159,7 @@ class Sandbox:
         if not self.end_cause:
             self.end_cause = cause
             self.state = "ending"
+            self._owner.on_ending(self)
         self._parent.kill(self.number)
 
     def take_output(self) -> None:
