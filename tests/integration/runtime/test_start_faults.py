@@ -16,12 +16,12 @@ from tests.kit.waiting import eventually
 S = event_pb2.OutcomeStatus
 R = errors_pb2.ErrorReason
 SLOW_INIT = "import time\ntime.sleep(0.4)\ndef handler(event, context):\n    return 'ran'\n"
-CRASH_AT_INIT = """
-import os, pathlib
+ENDS_AT_INIT = """
+import os, pathlib, time
 mark = pathlib.Path(os.environ.get("TMPDIR", "/tmp"), "mark")
 if not mark.exists():
     mark.touch()
-    os._exit(3)
+    END
 def handler(event, context):
     return mark.exists()
 """
@@ -61,12 +61,18 @@ async def test_a_parent_that_does_not_come_back_is_given_up_after_some_tries(
         assert await kit.call("f") == "ran"
 
 
-async def test_a_crash_during_init_keeps_tmp_too(run_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "error_type", "text"),
+    [("os._exit(3)", "Runtime.ExitError", "exit status 3"), ("time.sleep(60)", "Sandbox.Timedout", "timed out after")],
+)
+async def test_a_crash_or_a_timeout_during_init_keeps_tmp_too(
+    run_dir: Path, end: str, error_type: str, text: str
+) -> None:
     """It counts as an attempt; the sandbox that replaces it finds its /tmp."""
-    async with HostKit(run_dir) as kit:
-        kit.deploy("f", CRASH_AT_INIT)
+    async with HostKit(run_dir, init_seconds=1.0) as kit:
+        kit.deploy("f", ENDS_AT_INIT.replace("END", end))
         outcome = await kit.invoke("f")
-        assert outcome.error_type == "Runtime.ExitError" and "exit status 3" in outcome.error_message
+        assert outcome.error_type == error_type and text in outcome.error_message
         assert await kit.call("f") is True
 
 
@@ -75,7 +81,7 @@ async def test_tmp_folders_kept_after_crashes_are_bounded(run_dir: Path, monkeyp
     monkeypatch.setattr(nursery, "MAX_KEPT_SEATS", 3)
     async with HostKit(run_dir) as kit:
         for number in range(5):
-            kit.deploy(f"f{number}", CRASH_AT_INIT)
+            kit.deploy(f"f{number}", ENDS_AT_INIT.replace("END", "os._exit(3)"))
             await kit.invoke(f"f{number}")
         kept = [len(f.kept_seats) for f in kit.host.dispatcher.functions()]
         assert kept == [0, 0, 1, 1, 1]
