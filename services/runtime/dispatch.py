@@ -84,8 +84,8 @@ class Dispatcher:
         nursery = getattr(self._room, "nursery", None)
         return {
             "budget": self._room.budget_mb,
-            "used": nursery.memory_mb if nursery is not None else 0,
-            "provisioned": nursery.provisioned_mb if nursery is not None else 0,
+            "used": nursery.census.memory_mb if nursery is not None else 0,
+            "provisioned": nursery.census.provisioned_mb if nursery is not None else 0,
         }
 
     def functions(self) -> list[HostedFunction]:
@@ -185,6 +185,10 @@ class Dispatcher:
     def on_output(self, sandbox: Sandbox, data: bytes) -> None:
         """It wrote to stdout or stderr."""
         self._runs.log_output(sandbox, data)
+
+    def on_ending(self, sandbox: Sandbox) -> None:
+        """It was told to end or ends by itself: if it was idle it is given no run any more."""
+        self._room.remove(sandbox)
 
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """A sandbox that had been ready is dead; a run in it failed."""

@@ -11,26 +11,29 @@ import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
-from services.runtime import memory_budget
+from services.runtime import memory_budget, sandbox_folder
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
+from services.runtime.cgroups import Cgroups
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import HostedFunction
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
-from services.runtime.parents import PreparedParent
-from services.runtime.sandbox import isolate, strays
+from services.runtime.parents import PreparedParent, Surroundings
+from services.runtime.sandbox import linux, strays
 from services.runtime.seats import Seats
 from services.runtime.service import RuntimeServicer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
+from services.runtime.tiers import Abilities, Isolation, choose
 from services.runtime.uids import UidBlock
 from services.shared.channels import Peer
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
 from services.shared.metrics import Metrics
 from services.shared.node import Node
+from services.shared.settings import SettingsError
 from services.shared.tracing import Tracer
 
 SERVICE_NAME = "evenflow.runtime.v1.RuntimeService"
@@ -56,80 +59,103 @@ class SandboxHost:
     ) -> None:
         self.settings = settings
         self.shares = shares
-        self.folder = Path(os.path.realpath(settings.data_dir)) / "runtime" / settings.node_id
+        self._data_dir = os.path.realpath(settings.data_dir)
+        self._hides = [self._data_dir, os.path.realpath(settings.run_dir)]
+        self.folder = Path(self._data_dir) / "runtime" / settings.node_id
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
-        self.telemetry = Telemetry(
-            metrics,
-            tracer,
-            clock,
-            self._functions,
-            self.states,
-            self._memory_mb,
-        )
-        self.dispatcher = Dispatcher(
-            settings,
-            configuration,
-            shares,
-            self.logs,
-            self.telemetry,
-            clock,
-            memory_budget.of_this_machine(settings.memory_mb),
-        )
-        self.tier = "0"
-        self.namespaces = ""
+        budget_mb = memory_budget.of_this_machine(settings.memory_mb)
+        self.telemetry = Telemetry(metrics, tracer, clock, self._functions, self.states, self._memory_mb)
+        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, self.telemetry, clock, budget_mb)
+        self.isolation: Isolation
         self._configuration = configuration
         self._packages = packages
         self._clock = clock
         self._adopts_orphans = adopts_orphans
-        self._uids = UidBlock(settings.first_uid) if os.geteuid() == 0 and settings.isolation == "auto" else None
-        preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
-        self._parents = {brings_own: self._parent(brings_own, preload) for brings_own in (False, True)}
+        wants_uids = os.geteuid() == 0 and settings.isolation != "0"
+        self._uids = UidBlock(settings.first_uid) if wants_uids else None
+        self._cgroups: Cgroups | None = None
+        self._parents: dict[bool, PreparedParent] = {}
 
-    def _parent(self, brings_own: bool, preload: tuple[str, ...]) -> PreparedParent:
-        uids = self._uids
-        return PreparedParent(
-            "bare" if brings_own else "prepared",
-            () if brings_own else preload,
-            uids.first_uid if uids is not None else os.geteuid(),
-            self._parent_lost,
-            (uids.fd,) if uids is not None else (),
-        )
+    @property
+    def tier(self) -> str:
+        """Isolation tier in force; see services/runtime/tiers.py."""
+        return self.isolation.tier
 
     async def start(self) -> None:
-        """Prepare folders and the parent, see what this machine allows. OSError: it cannot."""
+        """Prepare folders and the parent, see what this machine allows. OSError, SettingsError: not as it should be."""
         if self._adopts_orphans:
-            isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
+            linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         started = time.monotonic()
-        await asyncio.to_thread(self._packages.prepare)
+        cgroups = Cgroups(self.settings.node_id, self.settings.cgroup)
+        self._cgroups = None if cgroups.missing else cgroups
+        self._make_parents()
         await self._parents[False].ensure()
-        abilities = self._parents[False].abilities
-        by_setting = self.settings.isolation == "0"
-        self.namespaces = "" if by_setting else abilities.namespaces
-        has_uid = self._uids is not None and abilities.own_uid and bool(self.namespaces)
-        self.tier = "a" if has_uid else "0"
-        seats = Seats(self.folder / "tmp", self._uids.first_uid if has_uid and self._uids is not None else None)
-        await asyncio.to_thread(seats.prepare)
-        self._seats = seats
+        self.isolation = self._choose(cgroups.missing)
+        if not self.isolation.has_cgroup:
+            cgroups.close()
+            self._cgroups = None
+        for parent in self._parents.values():
+            parent.prepare({**self.isolation.for_parent(), "hides": self._hides, "folder": self._data_dir})
+        folder = sandbox_folder.prepare(self.folder, self.isolation)
+        self._packages.keep_in(folder / "packages")
+        await asyncio.to_thread(self._packages.prepare)
+        uids = self._uids if self.isolation.has_uid else None
+        self._seats = Seats(folder / "tmp", uids.first_uid if uids is not None else None)
+        await asyncio.to_thread(self._seats.prepare)
         nursery = Nursery(
             self.settings,
             self.dispatcher,
             self._packages,
             self._parents,
-            seats,
+            self._seats,
+            self.isolation,
+            self._cgroups,
             self.telemetry,
             self._clock,
             lambda: self._configuration.view,
         )
+        nursery.start()
         self.dispatcher.start(nursery)
-        log.info(
-            "isolation tier %s (%s; %s), ready after %.0f ms",
-            self.tier,
-            "a uid for each sandbox" if has_uid else "the host's own uid",
-            {"root": "own mounts, IPC, host name", "user": "own mounts by a user namespace"}.get(
-                self.namespaces, "no namespaces"
-            ),
-            (time.monotonic() - started) * 1_000,
+        log.info("isolation %s; ready after %.0f ms", self.isolation.describe(), (time.monotonic() - started) * 1_000)
+
+    def _make_parents(self) -> None:
+        uids, settings = self._uids, self.settings
+        preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
+        group = self._cgroups.take() if self._cgroups is not None else None
+        surroundings = Surroundings(
+            probe_uid=uids.first_uid if uids is not None else os.geteuid(),
+            probe_cgroups=tuple(group.entrances) if group is not None else (),
+            folder=self._data_dir,
         )
+        if self._cgroups is not None and group is not None:
+            self._cgroups.give_back(group)
+        keep_fds = (uids.fd,) if uids is not None else ()
+        for brings_own in (False, True):
+            self._parents[brings_own] = PreparedParent(
+                "bare" if brings_own else "prepared",
+                () if brings_own else preload,
+                surroundings,
+                self._parent_lost,
+                keep_fds,
+            )
+
+    def _choose(self, cgroups_missing: str) -> Isolation:
+        found, settings = self._parents[False].found, self.settings
+        if not cgroups_missing and not found["cgroups"]:
+            cgroups_missing = "processes may not enter the groups that this host made"
+        abilities = Abilities(
+            namespaces=tuple(found["namespaces"]),
+            by_user_namespace=found["by_user_namespace"],
+            own_uid=found["own_uid"] and self._uids is not None,
+            reads_python=found["reads_python"],
+            landlock=found["landlock"],
+            has_seccomp=found["seccomp"],
+            cgroups_missing=cgroups_missing,
+        )
+        try:
+            return choose(abilities, settings.isolation, settings.required_tier, settings.network)
+        except ValueError as e:
+            raise SettingsError(str(e)) from None
 
     async def drain(self) -> None:
         """Let what runs come to its end; nothing new."""
@@ -141,6 +167,8 @@ class SandboxHost:
         if hasattr(self.dispatcher, "nursery"):
             await self.dispatcher.nursery.stop()
         await asyncio.gather(*(parent.stop() for parent in self._parents.values()))
+        if self._cgroups is not None:
+            self._cgroups.close()
         if hasattr(self, "_seats"):
             await self._seats.close()
         self.logs.close()
@@ -153,8 +181,10 @@ class SandboxHost:
 
     def states(self) -> Mapping[str, int]:
         """Sandboxes by state."""
-        counts = {"starting": 0, "idle": 0, "busy": 0, "ending": 0}
+        counts = {"blank": 0, "starting": 0, "idle": 0, "busy": 0, "ending": 0}
         nursery = getattr(self.dispatcher, "nursery", None)
+        if nursery is not None:
+            counts["blank"] = nursery.spare
         for sandbox in list(nursery.sandboxes.values()) if nursery is not None else []:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts

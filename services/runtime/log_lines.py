@@ -48,8 +48,18 @@ def timed_out_text(seconds: float) -> str:
     return f"Task timed out after {seconds:.2f} seconds"
 
 
-def exit_text(status: int | None) -> str:
-    """AWS's words for a process that ended by itself; `status` as wait(2) gives it, None when it is not known."""
+def exit_text(status: int | None, cause: str = "") -> str:
+    """AWS's words for a process that ended by itself; `status` as wait(2) gives it, None when it is not known.
+
+    `cause` adds which bound it passed; AWS says nothing of that, or has no such bound.
+    """
+    return _exit_text(status) + {
+        "disk": " (its /tmp was over its size)",
+        "processes": " (it had too many processes)",
+    }.get(cause, "")
+
+
+def _exit_text(status: int | None) -> str:
     if status is None or status < 0:
         return "Runtime exited without providing a reason"
     if os.WIFSIGNALED(status):

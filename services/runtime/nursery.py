@@ -1,33 +1,37 @@
 """Makes sandboxes: package, prepared parent, seat, fork, handler loaded; and accounts for every one that lives."""
 
 import asyncio
+import itertools
+import json
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, runs
+from services.runtime import log_lines, runs, watch
+from services.runtime.census import Census
+from services.runtime.cgroups import Cgroups, Limits
 from services.runtime.functions import OWN_RUNTIME, HostedFunction, environment_of
+from services.runtime.kept_seats import KeptSeats
 from services.runtime.packages import PackageStore
 from services.runtime.parents import BOTO3_PACKAGES, PreparedParent
 from services.runtime.sandbox import frames
 from services.runtime.sandboxes import Sandbox
 from services.runtime.seats import Seat, Seats
 from services.runtime.settings import RuntimeSettings
+from services.runtime.spares import Spares
 from services.runtime.telemetry import Telemetry
+from services.runtime.tiers import Isolation
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 from services.shared.follower import ConfigView
 
 RETRY_AFTER_MS = 1_000
-# /tmp folders kept after crashes, over all functions: each holds one of the host's seats.
-MAX_KEPT_SEATS = 256
-# AWS: a crash or a time-out resets the sandbox but keeps its /tmp.
-_KEEPS_TMP = ("crashed", "timeout", "init timeout", "broke protocol", "")
+# After these the function's next sandbox gets the same /tmp, as AWS does it; not after one that filled it.
+CRASHES = ("", "crashed", "timeout", "init timeout", "broke protocol", watch.MEMORY, watch.PROCESSES)
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +44,7 @@ class Keeper(Protocol):
     def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
     def on_result(self, sandbox: Sandbox, result: frames.Result) -> None: ...
     def on_output(self, sandbox: Sandbox, data: bytes) -> None: ...
+    def on_ending(self, sandbox: Sandbox) -> None: ...
     def on_gone(self, sandbox: Sandbox, status: int) -> None: ...
     def on_prepared(self, function: HostedFunction) -> None: ...
 
@@ -54,23 +59,19 @@ class Nursery:
         packages: PackageStore,
         parents: dict[bool, PreparedParent],
         seats: Seats,
+        isolation: Isolation,
+        cgroups: Cgroups | None,
         telemetry: Telemetry,
         clock: Clock,
         view: Callable[[], ConfigView],
     ) -> None:
         self.sandboxes: dict[int, Sandbox] = {}
-        self.starting = 0
-        # Of all sandboxes until they are gone; of those that were told to end; of those that are kept ready.
-        self.memory_mb = 0
-        self.ending = 0
-        self.ending_mb = 0
-        self.provisioned = 0
-        self.provisioned_mb = 0
+        self.census = Census()
         self._settings = settings
         self._keeper = keeper
         self._packages = packages
         self._parents = parents
-        self._seats = seats
+        self._seats = KeptSeats(seats)
         self._telemetry = telemetry
         self._clock = clock
         self._view = view
@@ -80,14 +81,10 @@ class Nursery:
         # Of starts that failed and are not gone yet: the handler's fault, and the machine's.
         self._failures: dict[int, event_pb2.Outcome] = {}
         self._faults: dict[int, EvenflowError] = {}
-        # By seat, the one that was kept longest first.
-        self._kept: OrderedDict[int, HostedFunction] = OrderedDict()
-        self._masks = [os.path.realpath(path) for path in (settings.data_dir, settings.run_dir)]
-
-    @property
-    def count(self) -> int:
-        """Sandboxes that exist, those on their way in or out included."""
-        return len(self.sandboxes)
+        self._isolation = isolation
+        self._cgroups = cgroups
+        self._spares = Spares(self._make_blank, settings.spare_sandboxes)
+        self._watching: asyncio.Task[None] | None = None
 
     def is_prepared(self, function: HostedFunction) -> bool:
         """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
@@ -106,26 +103,31 @@ class Nursery:
         parent = self._parent_of(function)
         if self._stopping or parent is None:
             return False
-        seat = self._take_seat(function)
+        seat = self._seats.take(function)
         if seat is None:
             return False
-        self._last_number += 1
-        sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, function, seat)
-        sandbox.is_provisioned = is_provisioned
+        sandbox: Sandbox | None = None
         try:
-            request = self._request(function, sandbox, parent, seat)
+            sandbox = self._spares.take(parent)
+            request = self._request(function, sandbox, seat)
             if is_provisioned:
                 request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
+            configuration = json.dumps(request).encode()
+            if self._cgroups is not None and sandbox.group is not None:
+                self._cgroups.limit(sandbox.group, self._limits_of(function))
             sandbox.init_started_ns = self._clock.wall_ns()
-            sandbox.start(request)
+            sandbox.assign(function, seat, configuration)
         except (OSError, ValueError) as e:
+            if sandbox is not None:
+                sandbox.end("stopped")
             self._seats.give_back(seat)
             may_pass = isinstance(e, OSError)
             reason = Reason.ERROR_REASON_UNAVAILABLE if may_pass else Reason.ERROR_REASON_INVALID_PARAMETER
             raise EvenflowError(reason, f"a sandbox cannot be started: {e}", RETRY_AFTER_MS if may_pass else 0) from e
         self.sandboxes[sandbox.number] = sandbox
         self._empty.clear()
-        self._count(sandbox)
+        sandbox.is_provisioned = is_provisioned
+        self.census.begun(sandbox)
         self._telemetry.started(*function.key)
         function.log.append(log_lines.init_start(OWN_RUNTIME.replace("python", "python:"), "evenflow"))
         sandbox.timer = asyncio.get_running_loop().call_later(self._settings.init_seconds, sandbox.end, "init timeout")
@@ -133,14 +135,27 @@ class Nursery:
 
     def drop_seats(self, function: HostedFunction) -> None:
         """Nothing of this function crashed lately: forget the /tmp folders kept for it."""
-        while function.kept_seats:
-            seat = function.kept_seats.pop()
-            del self._kept[seat.number]
-            self._seats.give_back(seat)
+        self._seats.drop(function)
+
+    def start(self) -> None:
+        """Have blank sandboxes at hand, and look after those that run."""
+        for parent in self._parents.values():
+            if parent.is_up:
+                self._spares.prepare(parent)
+        self._watching = asyncio.create_task(self._watch(), name="watch sandboxes")
+
+    @property
+    def spare(self) -> int:
+        """Blank sandboxes at hand."""
+        return self._spares.count
 
     async def stop(self) -> None:
         """End every sandbox."""
         self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._spares.stop()
         for sandbox in list(self.sandboxes.values()):
             sandbox.end("stopped")
         if self.sandboxes:
@@ -163,6 +178,9 @@ class Nursery:
             failure.error_type.decode(errors="replace"),
             failure.error_message.decode(errors="replace"),
         )
+        if sandbox.function is None:
+            log.error("a sandbox cannot be made: %s", message)
+            return
         if kind == frames.INIT_ERROR:
             self._failures[sandbox.number] = runs.of_failure(
                 error_type, message, failure.payload, version="$LATEST", sandbox_id=sandbox.sandbox_id
@@ -184,20 +202,29 @@ class Nursery:
         self._keeper.on_output(sandbox, data)
 
     def on_ending(self, sandbox: Sandbox) -> None:
-        """Its room comes free in a moment."""
-        self.ending += 1
-        self.ending_mb += sandbox.memory_mb
+        """No further run: its room comes free in a moment."""
+        if sandbox.number in self.sandboxes:
+            self.census.ends(sandbox)
+            self._keeper.on_ending(sandbox)
 
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """All of it is dead: its seat goes to its replacement after a crash, else back."""
-        function: HostedFunction = sandbox.function
+        function: HostedFunction | None = sandbox.function
+        ran_out = self._ran_out_of_memory(sandbox)
+        if self._cgroups is not None and sandbox.group is not None:
+            self._cgroups.give_back(sandbox.group)
+        if function is None:
+            self._spares.on_gone(sandbox)
+            return
+        if ran_out and sandbox.end_cause in ("", "crashed"):
+            sandbox.end_cause = watch.MEMORY
         was_ready = sandbox.init_ended_ns > 0
         if not was_ready:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
-        self._count_gone(sandbox)
-        if sandbox.end_cause in _KEEPS_TMP and not self._stopping:
-            self._keep_seat(function, sandbox.seat)
+        self.census.gone(sandbox)
+        if sandbox.end_cause in CRASHES and not self._stopping:
+            self._seats.keep(function, sandbox.seat)
         else:
             self._seats.give_back(sandbox.seat)
         if not self.sandboxes:
@@ -226,7 +253,7 @@ class Nursery:
         if sandbox.end_cause == "init timeout":
             error_type, text = "Sandbox.Timedout", log_lines.timed_out_text(self._settings.init_seconds)
         else:
-            error_type, text = "Runtime.ExitError", log_lines.exit_text(status)
+            error_type, text = "Runtime.ExitError", log_lines.exit_text(status, sandbox.end_cause)
         sandbox.function.log.append(f"{text}\n{error_type}\n".encode())
         return runs.of_failure(error_type, text, b"", version="$LATEST", sandbox_id=sandbox.sandbox_id)
 
@@ -234,54 +261,54 @@ class Nursery:
         if sandbox.timer is not None:
             sandbox.timer.cancel()
             sandbox.timer = None
-        self.starting -= 1
-        if sandbox.is_provisioned:
-            sandbox.function.provisioned.starting -= 1
-        else:
-            sandbox.function.starting -= 1
+        self.census.started(sandbox)
+        if not self.census.starting:
+            self._spares.refill_soon()
 
-    def _count(self, sandbox: Sandbox) -> None:
-        self.starting += 1
-        self.memory_mb += sandbox.memory_mb
-        if sandbox.is_provisioned:
-            sandbox.function.provisioned.starting += 1
-            self.provisioned += 1
-            self.provisioned_mb += sandbox.memory_mb
-        else:
-            sandbox.function.starting += 1
+    def _make_blank(self, parent: PreparedParent) -> Sandbox:
+        group = self._cgroups.take() if self._cgroups is not None else None
+        self._last_number += 1
+        sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, group)
+        try:
+            sandbox.start()
+        except OSError:
+            if self._cgroups is not None and group is not None:
+                self._cgroups.give_back(group)
+            raise
+        return sandbox
 
-    def demote(self, sandbox: Sandbox) -> None:
-        """It is kept ready no more; it ends after its run."""
-        sandbox.is_provisioned = False
-        self.provisioned -= 1
-        self.provisioned_mb -= sandbox.memory_mb
+    def _limits_of(self, function: HostedFunction) -> Limits:
+        settings = self._settings
+        return Limits(function.version.memory_mb, settings.max_processes, settings.cpu == "quota")
 
-    def _count_gone(self, sandbox: Sandbox) -> None:
-        self.memory_mb -= sandbox.memory_mb
-        if sandbox.end_cause:
-            self.ending -= 1
-            self.ending_mb -= sandbox.memory_mb
-        if sandbox.is_provisioned:
-            self.provisioned -= 1
-            self.provisioned_mb -= sandbox.memory_mb
+    def _ran_out_of_memory(self, sandbox: Sandbox) -> bool:
+        group = sandbox.group
+        return self._cgroups is not None and group is not None and self._cgroups.was_out_of_memory(group)
 
-    # --- seats
+    # --- what no limit of the kernel bounds
 
-    def _take_seat(self, function: HostedFunction) -> Seat | None:
-        if not function.kept_seats:
-            return self._seats.take()
-        seat = function.kept_seats.pop()
-        del self._kept[seat.number]
-        return seat
+    async def _watch(self) -> None:
+        for round_number in itertools.count():
+            await asyncio.sleep(watch.WATCH_SECONDS)
+            looks_at_all = round_number % watch.IDLE_ROUNDS == 0
+            watched = [self._watched(s) for s in self.sandboxes.values() if looks_at_all or s.state != "idle"]
+            for number, cause in await asyncio.to_thread(watch.over, watched) if watched else ():
+                sandbox = self.sandboxes.get(number)
+                if sandbox is not None:
+                    sandbox.end(cause)
 
-    def _keep_seat(self, function: HostedFunction, seat: Seat) -> None:
-        function.kept_seats.append(seat)
-        self._kept[seat.number] = function
-        if len(self._kept) > MAX_KEPT_SEATS:
-            number, oldest = self._kept.popitem(last=False)
-            given_up = next(one for one in oldest.kept_seats if one.number == number)
-            oldest.kept_seats.remove(given_up)
-            self._seats.give_back(given_up)
+    def _watched(self, sandbox: Sandbox) -> watch.Watched:
+        settings, isolation = self._settings, self._isolation
+        function: HostedFunction = sandbox.function
+        return watch.Watched(
+            number=sandbox.number,
+            pid=sandbox.pid,
+            tmp_dir=sandbox.seat.tmp_dir,
+            max_tmp_bytes=settings.tmp_mb << 20,
+            max_memory_bytes=0 if isolation.has_cgroup else function.version.memory_mb << 20,
+            max_processes=0 if isolation.has_cgroup or isolation.has_uid else settings.max_processes,
+            shared_bytes=watch.resident_bytes(sandbox.parent.pid),
+        )
 
     # --- before the fork
 
@@ -311,12 +338,9 @@ class Nursery:
         else:
             self._keeper.on_prepared(function)
 
-    def _request(
-        self, function: HostedFunction, sandbox: Sandbox, parent: PreparedParent, seat: Seat
-    ) -> dict[str, Any]:
+    def _request(self, function: HostedFunction, sandbox: Sandbox, seat: Seat) -> dict[str, Any]:
         assert function.package is not None
         settings = self._settings
-        by_itself = settings.isolation == "0"
         buckets = []
         for grant in function.version.buckets:
             path = Path(os.path.realpath(settings.data_dir)) / "buckets" / grant.bucket
@@ -328,13 +352,13 @@ class Nursery:
             "code": os.path.realpath(function.package.code_dir),
             "tmp": os.path.realpath(seat.tmp_dir),
             "buckets": buckets,
-            "masks": self._masks,
+            "layers": "",
             "uid": seat.uid,
-            "namespaces": "" if by_itself else parent.abilities.namespaces,
             "limits": {
                 "nofile": settings.max_files,
                 "nproc": settings.max_processes,
                 "fsize": settings.max_file_bytes,
+                "data": 0 if self._isolation.has_cgroup else function.version.memory_mb << 20,
             },
         }
 

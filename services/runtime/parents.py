@@ -1,6 +1,7 @@
 """The host's end of a prepared parent: started, asked to fork and to kill, replaced when it ends."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,12 +32,13 @@ _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ":
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Abilities:
-    """What the parent found that this machine allows; see sandbox/probe.py."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a parent is told of the host: user and cgroups to try, the folder that holds what functions bring."""
 
-    namespaces: str = ""
-    own_uid: bool = False
+    probe_uid: int
+    probe_cgroups: tuple[str, ...]
+    folder: str
 
 
 @dataclass(slots=True, eq=False)
@@ -59,15 +61,18 @@ class PreparedParent:
         self,
         name: str,
         preload: tuple[str, ...],
-        probe_uid: int,
+        surroundings: Surroundings,
         on_lost: Callable[[], None],
         keep_fds: tuple[int, ...] = (),
     ) -> None:
         self.name = name
-        self.abilities = Abilities()
+        # What it found that this machine allows; see sandbox/probe.py.
+        self.found: dict[str, Any] = {}
+        # How it shuts sandboxes in; set before the first is asked for.
+        self.isolation: Mapping[str, Any] = {}
         self.pid = 0
         self._preload = preload
-        self._probe_uid = probe_uid
+        self._surroundings = surroundings
         self._keep_fds = keep_fds
         self._on_lost = on_lost
         self._forks: dict[int, Fork] = {}
@@ -92,25 +97,27 @@ class PreparedParent:
             self._starting.add_done_callback(self._started)
         await asyncio.shield(self._starting)
 
-    def fork(
-        self, sandbox_id: int, request: dict[str, Any], channel: socket.socket, output_fd: int, fork: Fork
-    ) -> None:
+    def prepare(self, isolation: Mapping[str, Any]) -> None:
+        """Tell it how sandboxes are shut in, now and after every start. OSError: it is down."""
+        self.isolation = isolation
+        if self._control is not None:
+            self._control.send(json.dumps({"do": "prepare", "isolation": isolation}).encode())
+
+    def fork(self, sandbox_id: int, cgroups: Sequence[str], channel: socket.socket, output_fd: int, fork: Fork) -> None:
         """Ask for a sandbox; both descriptors are the child's ends, for the caller to close. OSError: it is down."""
-        packet = json.dumps({"do": "fork", "id": sandbox_id, **request}).encode()
         if self._control is None:
             raise ConnectionError("the prepared parent is down")
-        if len(packet) > parent_end.MAX_PACKET_BYTES:
-            raise ValueError(f"a sandbox's configuration has {len(packet)} bytes; at most 131,072 are possible")
+        packet = json.dumps({"do": "fork", "id": sandbox_id, "cgroups": cgroups}).encode()
         socket.send_fds(self._control, [packet], [channel.fileno(), output_fd])
         self._forks[sandbox_id] = fork
 
-    def kill(self, sandbox_id: int) -> None:
-        """Kill a sandbox and all it started; its on_exit follows."""
+    def signal(self, sandbox_id: int, signum: int) -> None:
+        """Signal a sandbox and all it started; after SIGKILL its on_exit follows."""
         if self._control is not None and sandbox_id in self._forks:
             try:
-                self._control.send(json.dumps({"do": "kill", "id": sandbox_id}).encode())
+                self._control.send(json.dumps({"do": "signal", "id": sandbox_id, "signal": signum}).encode())
             except BlockingIOError:
-                asyncio.get_running_loop().call_later(0.001, self.kill, sandbox_id)
+                asyncio.get_running_loop().call_later(0.001, self.signal, sandbox_id, signum)
             except OSError:
                 self._lost()
 
@@ -178,7 +185,9 @@ class PreparedParent:
             "packages_folder": packages_folder,
             "packages": BOTO3_PACKAGES,
             "needed": [p for p in needed if p not in ("/", "/usr") and os.path.isdir(p)],
-            "probe_uid": self._probe_uid,
+            "probe_uid": self._surroundings.probe_uid,
+            "probe_cgroups": self._surroundings.probe_cgroups,
+            "folder": self._surroundings.folder,
         }
 
     def _readable(self) -> None:
@@ -197,14 +206,17 @@ class PreparedParent:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            found = message["ready"]
-            self.abilities = Abilities(found["namespaces"], found["own_uid"])
+            self.found = message["ready"]
             log.info(
                 "prepared parent %s is ready after %.0f ms with %s",
                 self.name,
                 message["seconds"] * 1_000,
                 ", ".join(message["loaded"]) or "nothing preloaded",
             )
+            if self.isolation:
+                # Before anybody can ask for a fork: that is as soon as it counts as ready.
+                with contextlib.suppress(OSError):
+                    self.prepare(self.isolation)
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
         elif "forked" in message:

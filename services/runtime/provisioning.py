@@ -65,7 +65,7 @@ class Provisioning:
         if provisioned.busy:
             for sandbox in self._room.nursery.sandboxes.values():
                 if sandbox.function is function and sandbox.is_provisioned and sandbox.state == "busy":
-                    self._room.nursery.demote(sandbox)
+                    self._room.nursery.census.demoted(sandbox)
             provisioned.busy = 0
         self.report(function)
 

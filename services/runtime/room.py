@@ -35,39 +35,39 @@ class Room:
 
     def too_large(self, function: HostedFunction) -> EvenflowError | None:
         """Why no further sandbox of the function fits whatever is ended for it; None: one does."""
-        nursery = self.nursery
-        kept_mb = nursery.provisioned_mb
+        census = self.nursery.census
+        kept_mb = census.provisioned_mb
         has_memory = function.version.memory_mb <= self.budget_mb - kept_mb
-        if has_memory and nursery.provisioned < self._settings.max_sandboxes:
+        if has_memory and census.provisioned < self._settings.max_sandboxes:
             return None
         return refusals.too_large(function, self.budget_mb, kept_mb)
 
     def eviction_cause(self, function: HostedFunction) -> str:
         """Why one more is to be ended for a start of this function beside those that end already; empty: none is."""
         need = self._need(function)
-        nursery = self.nursery
-        if need.memory_mb > nursery.ending_mb:
+        census = self.nursery.census
+        if need.memory_mb > census.ending_mb:
             return "memory"
-        return "evicted" if need.sandboxes > nursery.ending else ""
+        return "evicted" if need.sandboxes > census.ending else ""
 
     def _need(self, function: HostedFunction) -> Need:
-        nursery = self.nursery
-        memory_mb = function.version.memory_mb + nursery.memory_mb - self.budget_mb
-        return Need(memory_mb, nursery.count + 1 - self._settings.max_sandboxes)
+        census = self.nursery.census
+        memory_mb = function.version.memory_mb + census.memory_mb - self.budget_mb
+        return Need(memory_mb, census.count + 1 - self._settings.max_sandboxes)
 
     def start(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
         """Begin a cold start; False: not now. Idle sandboxes of others are ended if that makes room.
 
         EvenflowError: the machine cannot, or the configuration does not allow it; see Nursery.begin.
         """
-        nursery = self.nursery
-        if nursery.starting >= self._settings.max_parallel_starts:
+        census = self.nursery.census
+        if census.starting >= self._settings.max_parallel_starts:
             return False
         need = self._need(function)
         if need.is_met:
-            return nursery.begin(function, is_provisioned=is_provisioned)
+            return self.nursery.begin(function, is_provisioned=is_provisioned)
         # Room that is on its way is not made a second time.
-        lacking = Need(need.memory_mb - nursery.ending_mb, need.sandboxes - nursery.ending)
+        lacking = Need(need.memory_mb - census.ending_mb, need.sandboxes - census.ending)
         if not lacking.is_met:
             idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
             cause = "memory" if lacking.memory_mb > 0 else "evicted"

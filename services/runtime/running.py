@@ -68,7 +68,7 @@ def died(
         text, error_type = log_lines.timed_out_text(timeout_ms / 1_000), TIMED_OUT
         duration_us = timeout_ms * 1_000
     else:
-        text, error_type = log_lines.exit_text(status), EXITED
+        text, error_type = log_lines.exit_text(status, sandbox.end_cause), EXITED
     message = f"RequestId: {run.request_id} Error: {text}"
     lines = f"{message}\n{error_type}\n"
     if error_type == TIMED_OUT:

@@ -150,7 +150,7 @@ class SandboxRuns:
             return
         left_ms = sandbox.deadline_ms - self._clock.monotonic_ms()
         if left_ms <= 0:
-            sandbox.end("timeout")
+            sandbox.end("timeout", self._settings.term_grace_ms)
         else:
             sandbox.timer = asyncio.get_running_loop().call_later(left_ms / 1_000, self._on_deadline, sandbox)
 

@@ -1,15 +1,20 @@
-"""The host's end of one sandbox: its process, its channel, its output. What comes out of it is not trusted."""
+"""The host's end of one sandbox: its process, its channel, its output. What comes out of it is not trusted.
+
+It begins blank: shut in, without a function. `assign` gives it one; from then on it belongs to that function alone.
+"""
 
 import asyncio
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import termios
 from collections import deque
 from typing import Any, Protocol
 
+from services.runtime.cgroups import Group
 from services.runtime.parents import Fork, PreparedParent
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
@@ -19,6 +24,8 @@ MAX_OUTPUT_READS = 16
 OUTPUT_READ_BYTES = 65_536
 RECEIVE_BYTES = 262_144
 TAIL_BYTES = 4_096
+# From the end of the channel to the end of the process; a kill in between would hide how it ended.
+EXIT_GRACE_SECONDS = 0.1
 MAX_RUNS_LOOKED_AT = 64
 
 
@@ -29,7 +36,7 @@ class Owner(Protocol):
         """The handler is loaded."""
 
     def on_start_failed(self, sandbox: "Sandbox", kind: int, failure: frames.Failure) -> None:
-        """The handler cannot be loaded (INIT_ERROR), or the sandbox cannot be made (FAULT); its end follows."""
+        """The handler cannot be loaded (INIT_ERROR), or the sandbox cannot be made (FAULT, a blank one, too)."""
 
     def on_result(self, sandbox: "Sandbox", result: frames.Result) -> None:
         """The run under way ended."""
@@ -54,12 +61,12 @@ class Sandbox:
         "_outbox",
         "_output_fd",
         "_owner",
-        "_parent",
         "ahead",
         "code_key",
         "deadline_ms",
         "end_cause",
         "function",
+        "group",
         "idle_output_bytes",
         "idle_since_ms",
         "init_ended_ns",
@@ -72,6 +79,7 @@ class Sandbox:
         "max_rss_kb",
         "memory_mb",
         "number",
+        "parent",
         "pid",
         "run",
         "sandbox_id",
@@ -80,19 +88,18 @@ class Sandbox:
         "timer",
     )
 
-    def __init__(
-        self, number: int, host_id: str, owner: Owner, parent: PreparedParent, function: Any, seat: Any
-    ) -> None:
+    def __init__(self, number: int, host_id: str, owner: Owner, parent: PreparedParent, group: Group | None) -> None:
         self.number = number
         self.sandbox_id = f"{host_id}/{number}"
-        self.function = function
-        self.code_key: bytes = function.code_key
-        self.limit_key: str = function.limit_key
-        self.memory_mb: int = function.version.memory_mb
+        self.group = group
+        self.function: Any = None
+        self.code_key = b""
+        self.limit_key = ""
+        self.memory_mb = 0
         self.is_provisioned = False
-        self.seat = seat
+        self.seat: Any = None
         self.idle_output_bytes = 0
-        self.state = "starting"
+        self.state = "blank"
         self.pid = 0
         self.run: Run | None = None
         # Sent already, to be run after `run`; each becomes the run when the one before it has ended.
@@ -109,19 +116,20 @@ class Sandbox:
         self.end_cause = ""
         self.timer: asyncio.TimerHandle | None = None
         self._owner = owner
-        self._parent = parent
+        self.parent = parent
         self._loop = asyncio.get_running_loop()
         self._assembler = frames.Assembler()
         self._outbox = bytearray()
         self._channel: socket.socket | None = None
         self._output_fd = -1
 
-    def start(self, request: dict[str, Any]) -> None:
-        """Have the parent fork it. OSError, ValueError: it cannot be."""
+    def start(self) -> None:
+        """Have the parent fork it, blank. OSError: it cannot be."""
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe2(os.O_CLOEXEC)
         try:
-            self._parent.fork(self.number, request, theirs, output_write, Fork(self._on_pid, self._on_exit))
+            entrances = self.group.entrances if self.group is not None else []
+            self.parent.fork(self.number, entrances, theirs, output_write, Fork(self._on_pid, self._on_exit))
         except BaseException:
             ours.close()
             os.close(output_read)
@@ -134,6 +142,15 @@ class Sandbox:
         self._channel, self._output_fd = ours, output_read
         self._loop.add_reader(ours, self._readable)
         self._loop.add_reader(output_read, self._output_readable)
+
+    def assign(self, function: Any, seat: Any, configuration: bytes) -> None:
+        """Make it the function's; the configuration is what sandbox/child.py wants. ValueError: that is too large."""
+        frame = frames.pack_configure(configuration)
+        self.function, self.seat = function, seat
+        self.code_key, self.limit_key = function.code_key, function.limit_key
+        self.memory_mb = function.version.memory_mb
+        self.state = "starting"
+        self.send(frame)
 
     def send(self, frame: bytes) -> None:
         """Hand it a run, or several."""
@@ -154,13 +171,32 @@ class Sandbox:
             self._outbox += frame[sent:]
             self._loop.add_writer(channel, self._writable)
 
-    def end(self, cause: str) -> None:
-        """Kill it and all it started; on_gone follows. The first cause stays."""
+    def end(self, cause: str, grace_ms: float = 0.0) -> None:
+        """Kill it and all it started; on_gone follows. The first cause stays.
+
+        grace_ms: it is asked to end by SIGTERM, and killed when it has not after this time.
+        """
         if not self.end_cause:
             self.end_cause = cause
             self.state = "ending"
             self._owner.on_ending(self)
-        self._parent.kill(self.number)
+            if grace_ms > 0:
+                self.parent.signal(self.number, signal.SIGTERM)
+                self._loop.call_later(grace_ms / 1_000, self._kill)
+                return
+        self._kill()
+
+    def _end_by_itself(self) -> None:
+        """Its channel closed: it is ending, and how it ended is told in a moment, unless it only closed the channel."""
+        if not self.end_cause:
+            self.end_cause = "crashed"
+            self.state = "ending"
+            self._owner.on_ending(self)
+            self._loop.call_later(EXIT_GRACE_SECONDS, self._kill)
+
+    def _kill(self) -> None:
+        if self.state != "gone":
+            self.parent.signal(self.number, signal.SIGKILL)
 
     def take_output(self) -> None:
         """Read what it wrote until now."""
@@ -213,7 +249,7 @@ class Sandbox:
             data = b""
         if not data:
             self._close_channel()
-            self.end("crashed")
+            self._end_by_itself()
             return False
         try:
             for frame in self._assembler.feed(data):
@@ -232,7 +268,9 @@ class Sandbox:
             self._owner.on_result(self, result)
         elif kind == frames.READY and self.state == "starting":
             self._owner.on_ready(self, frames.parse_ready(frame))
-        elif kind in (frames.INIT_ERROR, frames.FAULT) and self.state == "starting":
+        elif (kind == frames.INIT_ERROR and self.state == "starting") or (
+            kind == frames.FAULT and self.state in ("blank", "starting")
+        ):
             failure = frames.parse_failure(frame)
             self._owner.on_start_failed(self, kind, failure)
         elif self.state != "ending":

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from services.runtime.tiers import AUTO, HOST_NETWORK, ISOLATED_NETWORK, TIERS
 from services.shared.settings import NodeSettings, setting
 
 
@@ -69,11 +70,47 @@ class RuntimeSettings(NodeSettings):
         maximum=1 << 30,
         help="Output kept of one invocation; the rest is dropped with a word in the log.",
     )
+    spare_sandboxes: int = setting(
+        "runtime.spare_sandboxes",
+        2,
+        minimum=0,
+        maximum=64,
+        help="Blank sandboxes kept at hand, so that a cold start need only load the handler.",
+    )
     isolation: str = setting(
         "sandbox.isolation",
-        "auto",
-        choices=("auto", "0"),
-        help="auto: the strongest this machine offers; 0: same user, no namespaces.",
+        AUTO,
+        choices=(AUTO, *TIERS),
+        help="auto: the strongest this machine offers; a tier: exactly that one, or the host does not start.",
+    )
+    required_tier: str = setting(
+        "sandbox.require",
+        "",
+        choices=("", *TIERS),
+        help="The weakest tier to run functions in: the host does not start with less.",
+    )
+    network: str = setting(
+        "sandbox.network",
+        HOST_NETWORK,
+        choices=(HOST_NETWORK, ISOLATED_NETWORK),
+        help="host: a function reaches what the host reaches; isolated: nothing.",
+    )
+    cgroup: str = setting(
+        "sandbox.cgroup", "", help="Folder of a cgroup (version 2) delegated to this user; empty: the host's own."
+    )
+    cpu: str = setting(
+        "sandbox.cpu",
+        "weight",
+        choices=("weight", "quota"),
+        help="A function's part of a processor (1,769 MB: one) as a weight among others, or as AWS's hard quota.",
+    )
+    tmp_mb: int = setting("sandbox.tmp_mb", 512, minimum=1, maximum=10_240, help="Mebibytes that a /tmp may hold.")
+    term_grace_ms: int = setting(
+        "sandbox.term_grace_ms",
+        200,
+        minimum=0,
+        maximum=10_000,
+        help="Between SIGTERM and SIGKILL for a sandbox that timed out.",
     )
     first_uid: int = setting(
         "sandbox.first_uid",

@@ -1,23 +1,34 @@
-"""From a fresh fork of the parent to a sandbox that serves."""
+"""From a fresh fork of the parent to a sandbox that serves: shut in first, then told what it shall be."""
 
+import json
 import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from . import bootstrap, frames, isolate
+from . import bootstrap, frames, identity, landlock, linux, namespaces, view
 
 _SETUP_FAILED = 70
+_STATUS_FD = bootstrap.CHANNEL_FD + 1
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def become_sandbox(
-    request: "dict[str, Any]", channel_fd: int, output_fd: int, parent_pid: int, needed: "list[str]"
-) -> NoReturn:
-    """Shut this process in and serve the function of the request; never returns."""
+def become_sandbox(plan: "Plan", sandbox_id: int, cgroups: "list[str]", channel_fd: int, output_fd: int) -> NoReturn:
+    """Shut this process in, wait for a function, serve it; never returns. cgroups: the files to enter by."""
     try:
-        _take_descriptors(channel_fd, output_fd)
-        _shut_in(request, parent_pid, needed)
+        status_fd = _take_descriptors(channel_fd, output_fd, plan.status_fd)
+        blank = Blank(plan)
+        blank.shut_in(cgroups)
+        if namespaces.PID in plan.isolation["namespaces"]:
+            namespaces.leave_init_behind(status_fd, sandbox_id)
+        os.close(status_fd)
+        with socket.socket(fileno=os.dup(bootstrap.CHANNEL_FD)) as channel:
+            configuration = frames.read_configure(channel.recv)
+        if not configuration:
+            os._exit(0)
+        request = json.loads(configuration)
+        blank.settle(request)
     except BaseException as e:
         text = f"{type(e).__name__}: {e}"
         try:
@@ -29,51 +40,121 @@ def become_sandbox(
     bootstrap.serve(request["handler"])
 
 
-def _take_descriptors(channel_fd: int, output_fd: int) -> None:
-    # Both may stand where another one belongs: move them out of the way first.
-    channel_fd, output_fd = os.dup(channel_fd), os.dup(output_fd)
-    while min(channel_fd, output_fd) <= bootstrap.CHANNEL_FD:
-        channel_fd, output_fd = os.dup(channel_fd), os.dup(output_fd)
+class Plan(NamedTuple):
+    """What is the same for all sandboxes of a parent: isolation as in `Parent.prepare`, filter, pid, status pipe."""
+
+    isolation: "dict[str, Any]"
+    filter_program: bytes
+    parent_pid: int
+    status_fd: int
+
+
+class Blank:
+    """A sandbox without a function: `shut_in` does what is the same for all, `settle` the rest. OSError: refused."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._isolation = plan.isolation
+        self._filter_program = plan.filter_program
+        self._parent_pid = plan.parent_pid
+        self._namespaces: list[str] = plan.isolation["namespaces"]
+        self._view: view.View | None = None
+        self._rules: landlock.Ruleset | None = None
+
+    def shut_in(self, cgroups: "list[str]") -> None:
+        """Everything that needs no knowledge of the function."""
+        os.setsid()
+        identity.signal_defaults(_SIGNALS)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        for path in cgroups:
+            with open(path, "w") as file:
+                file.write("0")
+        if self._isolation["by_user_namespace"] and namespaces.PID in self._namespaces:
+            namespaces.enter_pid_namespace_in_a_fork()
+        # After the cgroups: the cgroup namespace begins where the process is.
+        namespaces.enter(self._namespaces)
+        isolation = self._isolation
+        if namespaces.MOUNT in self._namespaces:
+            self._view = view.View(
+                isolation["hides"], isolation["needed"], isolation["folder"], others_need=isolation["has_uid"]
+            )
+            self._view.build(has_own_proc=namespaces.PID in self._namespaces)
+        if isolation["landlock"]:
+            self._rules = self._rules_of_all(isolation["landlock"])
+
+    def settle(self, request: "dict[str, Any]") -> None:
+        """Take a function's code, /tmp, buckets, user and environment, and give up every privilege."""
+        uid: int | None = request["uid"]
+        environment: dict[str, str] = dict(request["environment"])
+        code, tmp, layers = request["code"], request["tmp"], request["layers"]
+        buckets = [(name, path, writable) for name, path, writable in request["buckets"]]
+        if self._view is not None:
+            self._view.add_function(request)
+            code, tmp, layers = view.TASK_ROOT, "/tmp", view.LAYERS_ROOT if layers else ""
+            buckets = [(name, f"{view.MOUNT_ROOT}/{name}", writable) for name, _, writable in buckets]
+        else:
+            environment["TMPDIR"] = tmp
+        for name, path, _ in buckets:
+            environment[bucket_variable(name)] = path
+        environment["LAMBDA_TASK_ROOT"] = code
+        own_uid = uid is not None
+        identity.limit(request["limits"], own_uid, is_command=bool(request.get("command")))
+        # What one sandbox writes into a bucket, another with another uid must be able to replace.
+        os.umask(0 if own_uid else 0o022)
+        if uid is not None:
+            identity.become(uid)
+        linux.drop_capabilities()
+        own_pids = namespaces.PID in self._namespaces
+        identity.bind_to_parent(self._parent_pid, own_pids, own_uid)
+        os.chdir(code)
+        self._enforce([code, layers], [tmp], buckets)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path.insert(0, code)
+        sys.argv[:] = ["bootstrap", request["handler"]]
+        sys.dont_write_bytecode = True
+
+    def _rules_of_all(self, version: int) -> landlock.Ruleset:
+        rules = landlock.Ruleset(version)
+        rules.allow_system()
+        for path in self._isolation["needed"]:
+            rules.allow(path, landlock.READ_AND_RUN)
+        if self._view is not None:
+            rules.allow("/dev/shm", landlock.EVERYTHING)
+            for path in view.OWN_ROOTS:
+                rules.allow(path, landlock.READ)
+        if namespaces.PID in self._namespaces:
+            rules.allow("/proc", landlock.READ)
+        return rules
+
+    def _enforce(self, readable: "list[str]", writable: "list[str]", buckets: "list[tuple[str, str, bool]]") -> None:
+        rules = self._rules
+        if rules is not None:
+            for path in readable:
+                rules.allow(path, landlock.READ_AND_RUN)
+            for path in writable:
+                rules.allow(path, landlock.EVERYTHING)
+            for _, path, is_writable in buckets:
+                rules.allow(path, landlock.EVERYTHING if is_writable else landlock.READ)
+            rules.allow("/proc/self", landlock.READ)
+            rules.enforce()
+        if self._filter_program:
+            linux.load_seccomp_filter(self._filter_program)
+
+
+def _take_descriptors(channel_fd: int, output_fd: int, status_fd: int) -> int:
+    """Put them where they belong and close all others; returns where the status pipe is now."""
+    # Each may stand where another one belongs: move them out of the way first.
+    fds = [channel_fd, output_fd, status_fd]
+    while min(fds) <= _STATUS_FD:
+        fds = [os.dup(fd) for fd in fds]
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.dup2(output_fd, 1)
-    os.dup2(output_fd, 2)
-    os.dup2(channel_fd, bootstrap.CHANNEL_FD, inheritable=False)
-    os.closerange(bootstrap.CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def _shut_in(request: "dict[str, Any]", parent_pid: int, needed: "list[str]") -> None:
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_DFL)
-    uid: int | None = request["uid"]
-    namespaces: str = request["namespaces"]
-    environment: dict[str, str] = dict(request["environment"])
-    code = request["code"]
-    if namespaces:
-        isolate.enter_namespaces(namespaces)
-        isolate.build_view(request, needed)
-        code = isolate.TASK_ROOT
-    else:
-        environment["TMPDIR"] = request["tmp"]
-    for name, path, _ in request["buckets"]:
-        environment[bucket_variable(name)] = f"{isolate.MOUNT_ROOT}/{name}" if namespaces else path
-    environment["LAMBDA_TASK_ROOT"] = code
-    isolate.limit(request["limits"], own_uid=uid is not None)
-    # What one sandbox writes into a bucket, another with another uid must be able to replace.
-    os.umask(0 if uid is not None else 0o022)
-    if uid is not None:
-        isolate.become(uid)
-    elif namespaces == "user":
-        isolate.drop_capabilities()
-    isolate.bind_to_parent(parent_pid, own_uid=uid is not None)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(code)
-    sys.path.insert(0, code)
-    sys.argv[:] = ["bootstrap", request["handler"]]
-    sys.dont_write_bytecode = True
+    os.dup2(fds[1], 1)
+    os.dup2(fds[1], 2)
+    os.dup2(fds[0], bootstrap.CHANNEL_FD, inheritable=False)
+    os.dup2(fds[2], _STATUS_FD, inheritable=False)
+    os.closerange(_STATUS_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    return _STATUS_FD
 
 
 def bucket_variable(name: str) -> str:

@@ -6,6 +6,7 @@ refuse whatever does not fit.
 """
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 INVOKE = 1
@@ -14,15 +15,18 @@ INIT_ERROR = 3
 FAULT = 4
 RESULT = 5
 GO = 6
+CONFIGURE = 7
 
 # AWS's limit of a response, and room for the error text and the fixed fields on top.
 MAX_RESPONSE_BYTES = 6_291_556
 MAX_FRAME_BYTES = MAX_RESPONSE_BYTES + 65_536
+MAX_CONFIGURATION_BYTES = 131_072
 MAX_ERROR_TYPE_BYTES = 256
 MAX_ERROR_MESSAGE_BYTES = 1_024
 
 LENGTH = struct.Struct("!I")
 _INVOKE = struct.Struct("!IB16sBIHHHI")
+_CONFIGURE = struct.Struct("!IB")
 _GO_FRAME = struct.pack("!IB", 1, GO)
 _READY = struct.Struct("!IBQI")
 _ERROR = struct.Struct("!IBHHI")
@@ -95,6 +99,31 @@ def pack_invoke(
     length = _INVOKE.size - 4 + sum(sizes)
     head = _INVOKE.pack(length, INVOKE, request_id, is_ahead, timeout_ms, *sizes)
     return b"".join((head, arn, trace_header, client_context, payload))
+
+
+def pack_configure(configuration: bytes) -> bytes:
+    """The first frame to a sandbox: what it shall be, as JSON. ValueError: over its bound."""
+    if len(configuration) > MAX_CONFIGURATION_BYTES:
+        size = f"{len(configuration):,} bytes; at most {MAX_CONFIGURATION_BYTES:,} are possible"
+        raise ValueError(f"a sandbox's configuration has {size}")
+    return _CONFIGURE.pack(1 + len(configuration), CONFIGURE) + configuration
+
+
+def read_configure(receive: "Callable[[int], bytes]") -> bytes:
+    """The first frame's JSON, taken from the socket to its last byte and no further; empty: the host closed it."""
+    frame = bytearray()
+    wanted = _CONFIGURE.size
+    while len(frame) < wanted:
+        data = receive(wanted - len(frame))
+        if not data:
+            return b""
+        frame += data
+        if len(frame) == _CONFIGURE.size:
+            length, kind = _CONFIGURE.unpack_from(frame)
+            if kind != CONFIGURE or length > MAX_CONFIGURATION_BYTES + 1:
+                raise ValueError("the first frame is no configuration")
+            wanted = 4 + length
+    return bytes(frame[_CONFIGURE.size :])
 
 
 def pack_go() -> bytes:

@@ -18,8 +18,8 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import isolate, strays
-from .child import become_sandbox
+from . import linux, namespaces, seccomp, strays
+from .child import Plan, become_sandbox
 from .probe import probe
 
 MAX_PACKET_BYTES = 131_072
@@ -27,14 +27,17 @@ _POLL_MS = 1_000
 
 
 class Parent:
-    """Forks on request, reaps, kills; says so to the host."""
+    """Forks on request, reaps, signals; says so to the host."""
 
     def __init__(self, control: socket.socket, needed: "list[str]") -> None:
         self._control = control
         self._needed = needed
-        self._pid = os.getpid()
         self._sandbox_of_pid: dict[int, int] = {}
         self._pid_of_sandbox: dict[int, int] = {}
+        self._status_read, self._status_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._plan = Plan({}, b"", os.getpid(), self._status_write)
+        self._statuses: dict[int, int] = {}
+        self._pid_namespaces: namespaces.PidNamespaces | None = None
 
     def run(self) -> None:
         """Serve until the host is gone."""
@@ -55,6 +58,27 @@ class Parent:
                     return
             self._reap()
 
+    def prepare(self, isolation: "dict[str, Any]") -> None:
+        """How every sandbox from now on is shut in; once.
+
+        "namespaces": list; "by_user_namespace", "has_uid", "has_seccomp", "has_network", "counts_memory": bool;
+        "landlock": version, 0 for none; "hides": the fleet's folders; "folder": what holds code, /tmp, buckets.
+        """
+        wanted = isolation["namespaces"]
+        if isolation["by_user_namespace"]:
+            namespaces.enter_user_namespace()
+        elif namespaces.PID in wanted:
+            self._pid_namespaces = namespaces.PidNamespaces()
+        program = b""
+        if isolation["has_seccomp"]:
+            unknown: tuple[str, ...] = () if isolation["counts_memory"] else seccomp.UNCOUNTED_MEMORY
+            if namespaces.IPC not in wanted:
+                unknown += seccomp.UNOWNED_IPC
+            has_network = isolation["has_network"] or namespaces.NETWORK in wanted
+            program = seccomp.program(linux.machine(), has_network, unknown)
+        self._plan = Plan({**isolation, "needed": self._needed}, program, os.getpid(), self._status_write)
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
     def _serve_one(self) -> bool:
         data, ancillary, _, _ = self._control.recvmsg(MAX_PACKET_BYTES, socket.CMSG_SPACE(16))
         fds = array.array("i")
@@ -66,27 +90,39 @@ class Parent:
         request = json.loads(data)
         if request["do"] == "fork":
             self._fork(request, *fds)
-        elif request["do"] == "kill":
-            pid = self._pid_of_sandbox.get(request["id"])
-            if pid is not None:
-                # Not reaped yet, so the pid is still its.
-                os.kill(pid, signal.SIGKILL)
+        elif request["do"] == "signal":
+            self._signal(request["id"], request["signal"])
+        elif request["do"] == "prepare":
+            self.prepare(request["isolation"])
         return True
 
     def _fork(self, request: "dict[str, Any]", channel_fd: int, output_fd: int) -> None:
         try:
-            pid = os.fork()
+            pid = self._pid_namespaces.fork() if self._pid_namespaces is not None else os.fork()
         except OSError as e:
             self._tell({"exited": request["id"], "status": -1, "error": str(e)})
             pid = -1
         if pid == 0:
-            become_sandbox(request, channel_fd, output_fd, self._pid, self._needed)
+            become_sandbox(self._plan, request["id"], request["cgroups"], channel_fd, output_fd)
         os.close(channel_fd)
         os.close(output_fd)
         if pid > 0:
             self._sandbox_of_pid[pid] = request["id"]
             self._pid_of_sandbox[request["id"]] = pid
             self._tell({"forked": request["id"], "pid": pid})
+
+    def _signal(self, sandbox_id: int, signum: int) -> None:
+        """SIGKILL for the sandbox, whose end takes the rest along; anything milder for all that it started, too."""
+        pid = self._pid_of_sandbox.get(sandbox_id)
+        if pid is None:
+            return
+        # Not reaped yet, so the pid is still its.
+        below = strays.descendants_of(pid) if signum != signal.SIGKILL else []
+        for one in [*below, pid]:
+            try:
+                os.kill(one, signum)
+            except ProcessLookupError:
+                continue
 
     def _reap(self) -> None:
         while True:
@@ -102,7 +138,17 @@ class Parent:
             del self._pid_of_sandbox[sandbox_id]
             # Only when nothing of it is left may its uid and its /tmp be used again.
             clean = strays.kill_all(self._sandbox_of_pid)
+            self._read_statuses()
+            status = self._statuses.pop(sandbox_id, status)
             self._tell({"exited": sandbox_id, "status": status, "clean": clean})
+
+    def _read_statuses(self) -> None:
+        """What the inits of PID namespaces told; each before it ended."""
+        try:
+            data = os.read(self._status_read, MAX_PACKET_BYTES)
+        except BlockingIOError:
+            return
+        self._statuses.update(namespaces.STATUS.iter_unpack(data))
 
     def kill_everything(self) -> None:
         """End every sandbox and whatever they started."""
@@ -139,18 +185,20 @@ def main() -> NoReturn:
     configuration = json.loads(control.recv(MAX_PACKET_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    isolate.prctl(isolate.PR_SET_CHILD_SUBREAPER, 1)
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     site.setquit()
     sys.dont_write_bytecode = True
     if configuration["packages_folder"]:
         sys.meta_path.append(RuntimePackages(configuration["packages_folder"], configuration["packages"]))
     started = time.monotonic()
     loaded = [name for name in configuration["preload"] if _imports(name)]
-    found = probe(configuration["probe_uid"])
+    found = probe(
+        configuration["probe_uid"], configuration["needed"], configuration["folder"], configuration["probe_cgroups"]
+    )
     gc.disable()
     gc.collect()
     gc.freeze()
-    isolate.prctl(isolate.PR_SET_DUMPABLE, 0)
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
     control.send(json.dumps({"ready": found, "loaded": loaded, "seconds": time.monotonic() - started}).encode())
     parent = Parent(control, configuration["needed"])
     try:

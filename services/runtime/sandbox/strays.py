@@ -10,6 +10,7 @@ import time
 from collections.abc import Container
 
 MAX_ROUNDS = 2_000
+MAX_DESCENDANTS = 10_000
 _ROUND_SECONDS = 0.0005
 
 
@@ -20,6 +21,16 @@ def children_of(pid: int) -> "list[int]":
             return [int(text) for text in file.read().split()]
     except FileNotFoundError:
         return [other for other in _all_pids() if _parent_of(other) == pid]
+
+
+def descendants_of(pid: int) -> "list[int]":
+    """Pids below it, nearest first; at most MAX_DESCENDANTS. They may be gone when this returns."""
+    found = [pid]
+    for one in found:
+        if len(found) > MAX_DESCENDANTS:
+            break
+        found += children_of(one)
+    return found[1 : MAX_DESCENDANTS + 1]
 
 
 def kill_all(known: "Container[int]") -> bool:

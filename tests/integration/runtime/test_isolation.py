@@ -52,7 +52,7 @@ async def test_no_secrets_and_no_descriptors(run_dir: Path) -> None:
         if isinstance(got["fds"], list):
             assert got["fds"][:4] == [0, 1, 2, 3] and len(got["fds"]) <= 5
         assert got["privs"] == "1"
-        if is_root or kit.host.namespaces:
+        if is_root or kit.host.isolation.namespaces:
             assert int(got["caps"], 16) == 0
 
 
@@ -60,9 +60,9 @@ async def test_no_secrets_and_no_descriptors(run_dir: Path) -> None:
 async def test_a_sandbox_of_a_root_host_is_somebody_else(run_dir: Path) -> None:
     """Own uid, read-only code at /var/task, private /tmp, the fleet's folders empty."""
     async with HostKit(run_dir) as kit:
-        if kit.host.namespaces != "root":
+        if not kit.host.isolation.has_mounts:
             pytest.skip("this root may not mount")
-        assert kit.host.tier == "a"
+        assert kit.host.tier in ("a", "b", "c")
         kit.deploy("look", LOOK)
         kit.deploy("other", LOOK)
         code_dir = Path(kit.settings.data_dir, "runtime/runtime-0/packages")
@@ -85,7 +85,7 @@ async def test_a_sandbox_of_a_root_host_is_somebody_else(run_dir: Path) -> None:
         assert got["uid"] >= 20_000 and got["file"] == "/var/task/app.py" and got["write"] == "OSError"
         assert set(got["tmp"]) <= shown_in_tmp() and got["wrote"] == 1 and got["mnt"] == []
         assert got["token"] == "FileNotFoundError" and got["data"] == got["packages"] == "FileNotFoundError"
-        assert got["kill"] == "PermissionError" and got["remount"] != 0
+        assert got["kill"] in ("PermissionError", "ProcessLookupError") and got["remount"] != 0
         got = await kit.call("other", {"tmp": "os.listdir('/tmp')", "uid": "os.getuid()"})
         assert set(got["tmp"]) <= shown_in_tmp() and got["uid"] >= 20_000
 
@@ -126,7 +126,7 @@ def handler(event, context):
             kit.deploy(name, source, buckets=grants)
             where, denied, names_other, sees_other = await kit.call(name, name)
             assert not names_other and not sees_other
-            if kit.host.namespaces:
+            if kit.host.isolation.has_mounts:
                 assert where == "/mnt/in-put" and denied
             assert (buckets / "out" / "b.txt").read_text() == f"from a {name}"
 

@@ -29,8 +29,8 @@ async def watch(nursery: Nursery, seen: list[int]) -> None:
     """Note what is taken of the budget, again and again."""
     while True:
         alive = list(nursery.sandboxes.values())
-        assert sum(s.memory_mb for s in alive) == nursery.memory_mb
-        seen.append(nursery.memory_mb)
+        assert sum(s.memory_mb for s in alive) == nursery.census.memory_mb
+        seen.append(nursery.census.memory_mb)
         await asyncio.sleep(0.001)
 
 

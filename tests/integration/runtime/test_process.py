@@ -61,7 +61,7 @@ async def test_invoke_describe_and_logs(process: HostProcess) -> None:
     assert refused.refusal.reason == errors_pb2.ERROR_REASON_INVALID_PARAMETER
     await eventually(lambda: process.credits == granted)
     described = await process.stub.DescribeHost(runtime_pb2.DescribeHostRequest(), metadata=process.peer.metadata)
-    assert described.host_id == "runtime-0" and described.isolation_tier in ("0", "a")
+    assert described.host_id == "runtime-0" and described.isolation_tier in ("0", "a", "b", "c")
     assert described.sandboxes[0].function_name == "f" and described.sandboxes[0].state == "idle"
     assert [(s.limit_key, s.share, s.in_use) for s in described.shares] == [("account", 50, 0)]
     assert "python3" in described.runtimes

@@ -157,7 +157,7 @@ async def test_a_handler_that_does_not_load_is_tried_again_later(run_dir: Path) 
         source = f"import os\nif not os.path.exists(os.environ['EVENFLOW_BUCKET_B'] + '/{flag.name}'): 1 / 0\n" + TELL
         kit.deploy("f", source, buckets=[resources_pb2.BucketGrant(bucket="b", writable=True)])
         target(kit, 1)
-        function = await eventually(lambda: next(iter(kit.host.dispatcher.functions()), None))
+        (function,) = await eventually(kit.host.dispatcher.functions)
         await eventually(lambda: function.provisioned.failures == 1)
         assert kit.reported[-1] == (KEY, 0) and not kit.pids()
         outcome = await kit.invoke("f")

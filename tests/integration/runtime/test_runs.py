@@ -1,6 +1,7 @@
 """How runs end: every outcome that a handler can produce, with real forks."""
 
 import json
+import secrets
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,17 @@ from tests.kit.waiting import eventually
 
 S = event_pb2.OutcomeStatus
 ECHO = "def handler(event, context):\n    return {'got': event, 'id': context.aws_request_id}\n"
+
+
+def is_running(argument: str) -> bool:
+    """Whether some process was started with this argument."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if argument.encode() in path.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
 
 
 async def test_returns_the_result_and_reuses_the_sandbox_while_warm(run_dir: Path) -> None:
@@ -125,15 +137,19 @@ def handler(event, context):
         os.setsid()
         if os.fork() == 0:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            os.write(write, str(os.getpid()).encode())
-            time.sleep(100)
+            os.write(write, b"is there")
+            os.execvp("sleep", ["sleep", event])
         os._exit(0)
     print("child", os.read(read, 20).decode(), flush=True)
     time.sleep(100)
 """
+    # Seen from outside its PID namespace, the child is known by what it was told to sleep.
+    seconds = f"100.{secrets.randbelow(10**9):09}"
     async with HostKit(run_dir) as kit:
         kit.deploy("slow", source, timeout_ms=300)
-        outcome = await kit.invoke("slow", wants_log_tail=True, request_id=b"\x04" * 16)
+        run = kit.begin(kit.invocation("slow", seconds, wants_log_tail=True, request_id=b"\x04" * 16))
+        await eventually(lambda: is_running(seconds))
+        outcome = await run
         assert outcome.error_type == "Sandbox.Timedout"
         assert outcome.error_message == (
             "RequestId: 04040404-0404-0404-0404-040404040404 Error: Task timed out after 0.30 seconds"
@@ -141,9 +157,26 @@ def handler(event, context):
         assert outcome.duration_us == 300_000
         log = kit.log("slow")
         assert "Task timed out after 0.30 seconds" in log and "Status: timeout" in log
-        child = int(log.split("child ")[1].split()[0])
-        assert not Path(f"/proc/{child}").exists()
-        assert b"child" in outcome.log_tail
+        assert not is_running(seconds)
+        assert b"child is there" in outcome.log_tail
+
+
+async def test_a_timeout_asks_before_it_kills(run_dir: Path) -> None:
+    """SIGTERM reaches the handler and what it started; who does not end in time is killed."""
+    source = """
+import os, signal, subprocess, time
+def handler(event, context):
+    script = "trap 'echo child asked; exit 0' TERM; while :; do sleep 0.01; done"
+    child = subprocess.Popen(["sh", "-c", script])
+    signal.signal(signal.SIGTERM, lambda *_: (print("handler asked", flush=True), child.wait(), os._exit(0)))
+    time.sleep(100)
+"""
+    async with HostKit(run_dir, term_grace_ms=5_000) as kit:
+        kit.deploy("polite", source, timeout_ms=500)
+        outcome = await kit.invoke("polite")
+        assert outcome.error_type == "Sandbox.Timedout" and outcome.duration_us == 500_000
+        log = kit.log("polite")
+        assert "handler asked" in log and "child asked" in log
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from evenflow.common.v1 import errors_pb2, event_pb2
 
-from services.runtime import nursery, placing
+from services.runtime import kept_seats, placing
 from tests.integration.runtime.kit import HostKit
 from tests.kit.waiting import eventually
 
@@ -78,7 +78,7 @@ async def test_a_crash_or_a_timeout_during_init_keeps_tmp_too(
 
 async def test_tmp_folders_kept_after_crashes_are_bounded(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all functions: each holds one of the host's seats, and the oldest goes first."""
-    monkeypatch.setattr(nursery, "MAX_KEPT_SEATS", 3)
+    monkeypatch.setattr(kept_seats, "MAX_KEPT_SEATS", 3)
     async with HostKit(run_dir) as kit:
         for number in range(5):
             kit.deploy(f"f{number}", ENDS_AT_INIT.replace("END", "os._exit(3)"))

@@ -1,0 +1,85 @@
+"""Looks at what no limit of the kernel bounds: the size of /tmp; without a cgroup also memory and processes."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.runtime.sandbox import strays
+
+WATCH_SECONDS = 0.2
+# Idle sandboxes can only be at it through what a handler left running: every so many rounds.
+IDLE_ROUNDS = 25
+# More files than that are too many, whatever their size; also the most that one look reads.
+MAX_TMP_ENTRIES = 131_072
+DISK, MEMORY, PROCESSES = "disk", "out of memory", "processes"
+_BLOCK_BYTES = 512
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One sandbox and its bounds; max_memory_bytes and max_processes are 0 where a cgroup sees to it.
+
+    shared_bytes: memory that every process below the parent has in common with it.
+    """
+
+    number: int
+    pid: int
+    tmp_dir: str
+    max_tmp_bytes: int
+    max_memory_bytes: int
+    max_processes: int
+    shared_bytes: int
+
+
+def over(all_watched: Iterable[Watched]) -> list[tuple[int, str]]:
+    """Numbers of those that are over a bound, each with DISK, MEMORY or PROCESSES."""
+    found: list[tuple[int, str]] = []
+    for watched in all_watched:
+        cause = _bound_passed(watched)
+        if cause:
+            found.append((watched.number, cause))
+    return found
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in RAM; 0: it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0
+
+
+def _bound_passed(watched: Watched) -> str:
+    if _is_too_large(watched.tmp_dir, watched.max_tmp_bytes):
+        return DISK
+    if not watched.max_memory_bytes and not watched.max_processes:
+        return ""
+    pids = [watched.pid, *strays.descendants_of(watched.pid)]
+    if watched.max_processes and len(pids) > watched.max_processes:
+        return PROCESSES
+    used = sum(max(0, resident_bytes(pid) - watched.shared_bytes) for pid in pids)
+    return MEMORY if watched.max_memory_bytes and used > watched.max_memory_bytes else ""
+
+
+def _is_too_large(folder: str, max_bytes: int) -> bool:
+    """Whether its files take more of the disk, or are more than anybody needs. What cannot be read does not count."""
+    used = entries = 0
+    folders = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as found:
+                for entry in found:
+                    entries += 1
+                    if entries > MAX_TMP_ENTRIES:
+                        return True
+                    used += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+                    if used > max_bytes:
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+        except OSError:
+            # Removed meanwhile, or closed: root, who looks where that matters, is not kept out.
+            continue
+    return False
