@@ -10,6 +10,7 @@ from collections.abc import Set
 
 from evenflow.common.v1 import event_pb2
 
+from services.policy.prices import request_units
 from services.runtime import refusals, running
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration, FunctionBook
@@ -25,6 +26,7 @@ from services.runtime.sandbox_runs import SandboxRuns
 from services.runtime.sandboxes import Sandbox
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
+from services.runtime.usage import UsageLedger
 from services.runtime.waiting import WaitingRuns
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
@@ -42,16 +44,18 @@ class Dispatcher:
         shares: Shares,
         logs: FunctionLogs,
         telemetry: Telemetry,
+        usage: UsageLedger,
         clock: Clock,
         memory_budget_mb: int,
     ) -> None:
         self._settings = settings
         self._shares = shares
         self._telemetry = telemetry
+        self._usage = usage
         self._clock = clock
         self._book = FunctionBook(configuration, logs, clock, on_replaced=self._on_replaced)
         self._waiting = WaitingRuns(settings, shares, telemetry, clock)
-        self._runs = SandboxRuns(settings, shares, self._waiting, telemetry, clock, lambda: self._book.view)
+        self._runs = SandboxRuns(settings, shares, self._waiting, telemetry, usage, clock, lambda: self._book.view)
         self._room = Room(settings, clock, memory_budget_mb)
         self._placing = Placing(settings, shares, self._waiting, self._runs, self._room, clock)
         self._provisioning = Provisioning(shares, self._book, self._room, self._placing, clock)
@@ -144,6 +148,7 @@ class Dispatcher:
     def on_idle(self, sandbox: Sandbox) -> None:
         """A start succeeded."""
         sandbox.function.start_failures = 0
+        self._usage.initialised(sandbox.function.key, sandbox.init_started_ns, -(-sandbox.init_us // 1_000))
         self._rest_or_retire(sandbox)
         self._placing.after(sandbox.function)
         self._look_quiet()
@@ -210,6 +215,8 @@ class Dispatcher:
             run = self._waiting.next(function)
             if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
                 function.log.append(running.start_failed(run, outcome, function.version.memory_mb))
+                units = request_units(run.payload_bytes, is_sync=run.is_sync)
+                self._usage.ran(function.key, self._clock.wall_ns(), sandbox.memory_mb, 0, units, is_error=True)
             self._telemetry.settled(run, outcome, None)
             run.deliver(run, outcome)
         self._placing.after(function, made_room=True)

@@ -28,6 +28,8 @@ from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
 from services.runtime.tiers import Abilities, Isolation, choose
 from services.runtime.uids import UidBlock
+from services.runtime.usage import UsageLedger
+from services.runtime.usage_files import UsageFiles
 from services.shared.channels import Peer
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
@@ -65,7 +67,11 @@ class SandboxHost:
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
         budget_mb = memory_budget.of_this_machine(settings.memory_mb)
         self.telemetry = Telemetry(metrics, tracer, clock, self._functions, self.states, self._memory_mb)
-        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, self.telemetry, clock, budget_mb)
+        self.usage = UsageLedger()
+        self._usage_files = UsageFiles(self.usage, self.folder / "usage")
+        self.dispatcher = Dispatcher(
+            settings, configuration, shares, self.logs, self.telemetry, self.usage, clock, budget_mb
+        )
         self.isolation: Isolation
         self._configuration = configuration
         self._packages = packages
@@ -102,6 +108,8 @@ class SandboxHost:
         uids = self._uids if self.isolation.has_uid else None
         self._seats = Seats(folder / "tmp", uids.first_uid if uids is not None else None)
         await asyncio.to_thread(self._seats.prepare)
+        await asyncio.to_thread(self._usage_files.load)
+        self._usage_files.start()
         nursery = Nursery(
             self.settings,
             self.dispatcher,
@@ -172,6 +180,7 @@ class SandboxHost:
         if hasattr(self, "_seats"):
             await self._seats.close()
         self.logs.close()
+        await self._usage_files.stop()
         if self._uids is not None:
             self._uids.close()
 

@@ -38,7 +38,7 @@ def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
     lines = log_lines.end_and_report(
         run.request_id,
         outcome.duration_us,
-        log_lines.billed_ms_of(outcome.duration_us),
+        outcome.billed_duration_ms,
         memory_mb,
         outcome.max_memory_mb,
         outcome.init_duration_us,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from evenflow.common.v1 import event_pb2
 
+from services.policy.prices import request_units
 from services.runtime import log_lines, pool, running, runs
 from services.runtime.admission import Shares
 from services.runtime.functions import LATEST, HostedFunction, arn_of
@@ -13,6 +14,7 @@ from services.runtime.sandbox import frames
 from services.runtime.sandboxes import TAIL_BYTES, Sandbox
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
+from services.runtime.usage import UsageLedger
 from services.runtime.waiting import WaitingRuns
 from services.shared.clock import Clock
 from services.shared.follower import ConfigView
@@ -29,6 +31,7 @@ class SandboxRuns:
         shares: Shares,
         waiting: WaitingRuns,
         telemetry: Telemetry,
+        usage: UsageLedger,
         clock: Clock,
         view: Callable[[], ConfigView],
     ) -> None:
@@ -37,6 +40,7 @@ class SandboxRuns:
         self._shares = shares
         self._waiting = waiting
         self._telemetry = telemetry
+        self._usage = usage
         self._clock = clock
         self._view = view
 
@@ -166,6 +170,14 @@ class SandboxRuns:
         function.last_end_ms = self._clock.monotonic_ms()
         function.log.append(running.finished(run, outcome, function.version.memory_mb))
         self._telemetry.settled(run, outcome, init_span)
+        self._usage.ran(
+            function.key,
+            outcome.started_at_unix_nano,
+            sandbox.memory_mb,
+            outcome.billed_duration_ms,
+            request_units(run.payload_bytes, is_sync=run.is_sync),
+            is_error=outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED,
+        )
         if function.provisioned.target:
             self._telemetry.provisioned(function.key, is_spillover=sandbox.limit_key != function.provisioned_key)
         run.deliver(run, outcome)
@@ -182,4 +194,4 @@ class SandboxRuns:
 
 def _may_wait_ahead(run: Run) -> bool:
     """Somebody who waits synchronously gets a sandbox of his own; a large payload would fill the channel."""
-    return not run.is_sync and len(run.invocation.payload) <= MAX_AHEAD_PAYLOAD_BYTES
+    return not run.is_sync and run.payload_bytes <= MAX_AHEAD_PAYLOAD_BYTES
