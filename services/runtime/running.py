@@ -45,7 +45,8 @@ def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
         note,
     )
     if run.tail is not None:
-        outcome.log_tail = (log_lines.start(run.request_id, LATEST) + bytes(run.tail) + lines)[-TAIL_BYTES:]
+        start = log_lines.start(run.request_id, LATEST)
+        outcome.log_tail = log_lines.tail_of(start, bytes(run.tail), lines, TAIL_BYTES)
     return lines
 
 

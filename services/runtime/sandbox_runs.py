@@ -119,7 +119,7 @@ class SandboxRuns:
         if run is None:
             sandbox.idle_output_bytes += len(data)
             if sandbox.idle_output_bytes <= self._settings.output_bytes:
-                function.log.append(data)
+                function.log.append_output(data)
             return
         room = self._settings.output_bytes - run.output_bytes
         run.output_bytes += len(data)
@@ -128,9 +128,9 @@ class SandboxRuns:
             del run.tail[:-TAIL_BYTES]
         if room <= 0:
             return
-        function.log.append(data[:room])
+        function.log.append_output(data[:room])
         if len(data) > room:
-            text = f"\n[evenflow] output of this invocation beyond {self._settings.output_bytes} bytes is dropped\n"
+            text = f"[evenflow] output of this invocation beyond {self._settings.output_bytes} bytes is dropped\n"
             function.log.append(text.encode())
 
     def _frame(self, function: HostedFunction, run: Run, *, is_ahead: bool) -> bytes:

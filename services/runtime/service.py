@@ -247,9 +247,6 @@ async def _whole_lines(log: FunctionLog, position: tuple[int, int]) -> AsyncIter
 
 
 def _parts(data: bytes) -> list[runtime_pb2.ReadLogsResponse]:
-    # Replacement characters can triple the length.
-    step = MAX_LOG_PART_BYTES // 3
-    return [
-        runtime_pb2.ReadLogsResponse(text=data[at : at + step].decode(errors="replace"))
-        for at in range(0, len(data), step)
-    ]
+    # Cut between characters, each of which has four bytes at most.
+    text, step = data.decode(errors="replace"), MAX_LOG_PART_BYTES // 4
+    return [runtime_pb2.ReadLogsResponse(text=text[at : at + step]) for at in range(0, len(text), step)]
