@@ -2,6 +2,7 @@
 # Installs what some tests and benchmarks want of Debian and Python's packages do not bring:
 #   redis-server  the peer that `make bench` measures beside Evenflow
 #   iproute2      `ip`, for test hosts in network namespaces
+#   bubblewrap    whose cold starts `make bench` measures beside Evenflow's
 #   gcc           a C compiler and its headers, for the recorder of `make crash`
 # It never fails: what needs a program that is missing here skips and says so.
 set -uo pipefail
@@ -9,6 +10,7 @@ set -uo pipefail
 wanted=()
 command -v redis-server >/dev/null || wanted+=(redis-server)
 command -v ip >/dev/null || wanted+=(iproute2)
+command -v bwrap >/dev/null || wanted+=(bubblewrap)
 command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || wanted+=(gcc libc6-dev)
 [ ${#wanted[@]} -gt 0 ] || exit 0
 

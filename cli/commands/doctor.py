@@ -1,5 +1,6 @@
 """`evenflow doctor`: what this machine offers, and what stands in a fleet's way."""
 
+import json
 import os
 import resource
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,16 +36,9 @@ SLOW_FSYNC_MS = 20.0
 MIN_FREE_BYTES = 1 << 30
 MIN_WATCHES = 8_192
 MIN_OPEN_FILES = 4_096
-PROBE_SECONDS = 5.0
+LOOK_SECONDS = 30.0
+STRONGEST_TIER = "c"
 _COLOURS = {"ok": "green", "note": "yellow", "bad": "red"}
-# Run in a process of its own: what it unshares goes with it.
-_PROBE = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-NEWNS, NEWIPC, NEWUTS, NEWUSER = 0x20000, 0x8000000, 0x4000000, 0x10000000
-flags = NEWNS | NEWIPC | NEWUTS
-print("root" if libc.unshare(flags) == 0 else "user" if libc.unshare(flags | NEWUSER) == 0 else "none")
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +104,35 @@ def _sqlite() -> Finding:
 
 
 def _isolation(data: Path | None) -> Finding:
-    """The tier in force on the running fleet; else what this machine would give."""
+    """What is in force on the running fleet; else what this machine would give."""
     try:
         with FleetConnection(data) as fleet:
-            tiers = {
-                node_id: fleet.ask(host.DescribeHost, runtime_pb2.DescribeHostRequest()).isolation_tier
+            hosts = {
+                node_id: fleet.ask(host.DescribeHost, runtime_pb2.DescribeHostRequest())
                 for node_id, host in fleet.hosts().items()
             }
-        words = ", ".join(f"{node_id}: tier {tier}" for node_id, tier in tiers.items())
-        level = "ok" if all(tier != "0" for tier in tiers.values()) else "note"
-        return Finding("isolation", level, f"{words} in force; run code that you trust")
+        words = ", ".join(f"{node_id}: {host.isolation}" for node_id, host in hosts.items())
+        return Finding("isolation", _level_of([host.isolation_tier for host in hosts.values()]), words)
     except (CliError, grpc.RpcError):
-        namespaces = _namespaces()
-        if os.geteuid() == 0 and namespaces == "root":
-            return Finding("isolation", "ok", "tier a: namespaces and a user for each sandbox; run code that you trust")
-        words = "own mounts by a user namespace" if namespaces == "user" else "no namespaces"
-        return Finding("isolation", "note", f"tier 0: the same user, {words}; run code that you trust")
+        pass
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "services.runtime.look"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=LOOK_SECONDS,
+        )
+        found = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return Finding("isolation", "bad", "no sandbox can be started here")
+    lacking = next(iter(found["missing"].items()), None)
+    why = f"; for tier {lacking[0]}: {'; '.join(lacking[1])}" if lacking is not None else ""
+    return Finding("isolation", _level_of([found["tier"]]), found["isolation"] + why)
+
+
+def _level_of(tiers: Sequence[str]) -> str:
+    return "ok" if all(tier == STRONGEST_TIER for tier in tiers) else "note"
 
 
 def _shards(data: Path | None) -> Finding:
@@ -138,20 +145,6 @@ def _shards(data: Path | None) -> Finding:
     lost = [f"shard {row['shard_id']} is {row['state']}" for row in rows if row["state"] not in FINE_STATES]
     lost += [f"{node_id} does not answer" for node_id in silent]
     return Finding("shards", "bad" if lost else "ok", "; ".join(lost) or f"{len(rows)} served")
-
-
-def _namespaces() -> str:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _PROBE],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "none"
-    return done.stdout.strip() or "none"
 
 
 def _door(data: Path | None, name: str, port: int, option: str) -> Finding:

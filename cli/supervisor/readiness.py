@@ -32,6 +32,8 @@ class Readiness:
         }
         self._serving: set[str] = set()
         self._able: set[str] = set()
+        # In words, by runtime host that may run something.
+        self.isolation: dict[str, str] = {}
         self._shards: dict[str, list[int]] = {}
         self._reachable_shards: set[int] = set()
 
@@ -95,6 +97,7 @@ class Readiness:
         if not any(share.limit_key == ACCOUNT_LIMIT and share.share for share in host.shares):
             return False
         self._able.add(node_id)
+        self.isolation[node_id] = host.isolation
         return True
 
     async def _shards_open(self, node_id: str) -> bool:

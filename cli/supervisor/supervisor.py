@@ -145,6 +145,9 @@ class Supervisor:
         data = os.path.relpath(self._options.data)
         shown = data if not data.startswith("..") else str(self._options.data)
         took = time.monotonic() - self._started
+        assert self._readiness is not None
+        for words in sorted(set(self._readiness.isolation.values())):
+            _say(f"sandboxes: {words}")
         _say(f"ready {fleet.http} grpc {fleet.grpc} data {shown} ({took:.1f} s)", sys.stdout)
         if self._on_ready is not None:
             self._on_ready(fleet)

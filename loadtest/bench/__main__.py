@@ -15,7 +15,7 @@ import grpc
 import uvloop
 
 from cli.failures import CliError
-from loadtest.bench import evenflow_load, faces, machine, report, starts
+from loadtest.bench import cold_starts, evenflow_load, faces, machine, report, starts
 from loadtest.bench.bystanders import Bystanders
 from loadtest.bench.evenflow_fleet import UNTRACED, EvenflowFleet
 from loadtest.bench.options import Options, parse
@@ -93,7 +93,8 @@ async def measure(options: Options, folder: Path, results: Results) -> None:
                 rounds.note(f"{measure}_{name}", EVENFLOW, rate)
     say("the runtime host by itself")
     await starts.measure_host(sizes, results)
-    await starts.measure_fresh_start(results)
+    say("cold starts side by side")
+    await cold_starts.measure(sizes, results)
 
 
 def publish(options: Options, folder: Path, results: Results, seconds: float) -> None:

@@ -23,6 +23,7 @@ class Sizes:
     end_to_end_peer: int
     idle_samples: int
     cold_functions: int
+    warm_sandboxes: int
     warm_invokes: int
     host_events: int
     node_events: int
@@ -39,6 +40,7 @@ FULL_SIZES = Sizes(
     end_to_end_peer=5_000,
     idle_samples=60,
     cold_functions=40,
+    warm_sandboxes=500,
     warm_invokes=1_000,
     host_events=20_000,
     node_events=100_000,
@@ -54,6 +56,7 @@ QUICK_SIZES = Sizes(
     end_to_end_peer=3_000,
     idle_samples=40,
     cold_functions=12,
+    warm_sandboxes=100,
     warm_invokes=400,
     host_events=8_000,
     node_events=50_000,

@@ -1,10 +1,7 @@
 """What is measured once, beside the rounds: cold and warm starts, memory, the host by itself."""
 
 import asyncio
-import shutil
-import sys
 import time
-from pathlib import Path
 
 from loadtest import runtime_bench
 from loadtest.bench import stats
@@ -19,9 +16,6 @@ from loadtest.bench.rows import EVENFLOW
 # How long the first sandbox stays busy, so that the second invoke needs a further one.
 _BUSY_SECONDS = 0.3
 _BUSY_AFTER_SECONDS = 0.15
-_FRESH_STARTS = 10
-_FRESH_SECONDS = 30.0
-_FRESH_CODE = "import boto3"
 
 
 async def measure_idle_fleet(fleet: EvenflowFleet, sizes: Sizes, results: Results) -> None:
@@ -73,49 +67,8 @@ async def measure_host(sizes: Sizes, results: Results) -> None:
     found = await runtime_bench.run(sizes.warm_invokes, sizes.cold_functions, sizes.host_events)
     results.add("host_overhead_p50", EVENFLOW, found["warm_overhead_us"])
     results.add("host_cpu_us", EVENFLOW, found["host_cpu_us_per_invocation"])
-    results.add("host_cold_p50", EVENFLOW, found["cold_invoke_ms"]["p50"])
-    results.add("host_cold_p99", EVENFLOW, found["cold_invoke_ms"]["p99"])
     trip_us, stream_us = found["warm_round_trip_us"]["p50"], found["stream_round_trip_us"]["p50"]
     results.notes.append(
         f"runtime host by itself: isolation tier {found['isolation_tier']}, round trip p50 {trip_us:.0f} us, of which "
         f"{stream_us:.0f} us are the gRPC stream; {found['noop_per_second']:,} runs/s"
     )
-
-
-async def measure_fresh_start(results: Results) -> None:
-    """What a start without prepared parents costs: a new Python that imports boto3, inside bubblewrap if it is here."""
-    command = [sys.executable, "-c", _FRESH_CODE]
-    bubblewrap = shutil.which("bwrap")
-    if bubblewrap is not None:
-        wrapped = [bubblewrap, "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all", *command]
-        if await _run(wrapped) == 0:
-            command = wrapped
-        else:
-            bubblewrap = None
-    milliseconds = []
-    for _ in range(_FRESH_STARTS):
-        began = time.perf_counter()
-        if await _run(command) != 0:
-            results.notes.append("a fresh python + boto3 could not be started: no ratio for cold starts")
-            return
-        milliseconds.append((time.perf_counter() - began) * 1e3)
-    fresh_ms = stats.quantile(milliseconds, P50)
-    cold = results.find("host_cold_p50", EVENFLOW)
-    if cold is not None:
-        results.add("cold_times_faster", EVENFLOW, fresh_ms / cold.summary.median)
-    how = "bubblewrap + python" if bubblewrap else "python (no working bubblewrap here, so without isolation)"
-    results.notes.append(f"fresh start compared with: {how} + boto3, p50 {fresh_ms:.0f} ms")
-
-
-async def _run(command: list[str]) -> int:
-    quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=quiet, stdout=quiet, stderr=quiet, cwd=Path(sys.prefix), start_new_session=True
-    )
-    try:
-        async with asyncio.timeout(_FRESH_SECONDS):
-            return await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()

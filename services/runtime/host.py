@@ -26,7 +26,7 @@ from services.runtime.seats import Seats
 from services.runtime.service import RuntimeServicer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
-from services.runtime.tiers import Abilities, Isolation, choose
+from services.runtime.tiers import Isolation, abilities_of, choose
 from services.runtime.uids import UidBlock
 from services.runtime.usage import UsageLedger
 from services.runtime.usage_files import UsageFiles
@@ -148,18 +148,8 @@ class SandboxHost:
             )
 
     def _choose(self, cgroups_missing: str) -> Isolation:
-        found, settings = self._parents[False].found, self.settings
-        if not cgroups_missing and not found["cgroups"]:
-            cgroups_missing = "processes may not enter the groups that this host made"
-        abilities = Abilities(
-            namespaces=tuple(found["namespaces"]),
-            by_user_namespace=found["by_user_namespace"],
-            own_uid=found["own_uid"] and self._uids is not None,
-            reads_python=found["reads_python"],
-            landlock=found["landlock"],
-            has_seccomp=found["seccomp"],
-            cgroups_missing=cgroups_missing,
-        )
+        settings = self.settings
+        abilities = abilities_of(self._parents[False].found, self._uids is not None, cgroups_missing)
         try:
             return choose(abilities, settings.isolation, settings.required_tier, settings.network)
         except ValueError as e:

@@ -1,7 +1,6 @@
 """The host's end of a prepared parent: started, asked to fork and to kill, replaced when it ends."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -214,9 +213,8 @@ class PreparedParent:
                 ", ".join(message["loaded"]) or "nothing preloaded",
             )
             if self.isolation:
-                # Before anybody can ask for a fork: that is as soon as it counts as ready.
-                with contextlib.suppress(OSError):
-                    self.prepare(self.isolation)
+                # Before it counts as up, so that nobody asks for a sandbox first.
+                self.prepare(self.isolation)
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
         elif "forked" in message:

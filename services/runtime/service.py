@@ -197,7 +197,11 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
         """See runtime.proto."""
         host = self._host
         answer = runtime_pb2.DescribeHostResponse(
-            host_id=host.settings.node_id, isolation_tier=host.tier, load=load_of(host), runtimes=RUNTIMES
+            host_id=host.settings.node_id,
+            isolation_tier=host.tier,
+            isolation=host.isolation.describe(),
+            load=load_of(host),
+            runtimes=RUNTIMES,
         )
         for sandbox in host.dispatcher.nursery.sandboxes.values():
             tenant_id, function_name = sandbox.function.key

@@ -3,6 +3,7 @@
 import dataclasses
 
 from services.runtime.tiers import AUTO, HOST_NETWORK, ISOLATED_NETWORK, TIERS
+from services.runtime.uids import FIRST_UID
 from services.shared.settings import NodeSettings, setting
 
 
@@ -114,7 +115,7 @@ class RuntimeSettings(NodeSettings):
     )
     first_uid: int = setting(
         "sandbox.first_uid",
-        20_000,
+        FIRST_UID,
         minimum=1_000,
         maximum=4_000_000_000,
         help="Sandboxes run as uids from here on, in blocks of 1,024 a host, when the host runs as root.",

@@ -72,6 +72,26 @@ class Isolation:
         }
 
 
+def abilities_of(found: Mapping[str, Any], has_uids: bool, cgroups_missing: str) -> Abilities:
+    """What a parent found, with what only the host knows: that it has uids to give, why there are no cgroups."""
+    if not cgroups_missing and not found["cgroups"]:
+        cgroups_missing = "processes may not enter the groups that this host made"
+    return Abilities(
+        namespaces=tuple(found["namespaces"]),
+        by_user_namespace=found["by_user_namespace"],
+        own_uid=found["own_uid"] and has_uids,
+        reads_python=found["reads_python"],
+        landlock=found["landlock"],
+        has_seccomp=found["seccomp"],
+        cgroups_missing=cgroups_missing,
+    )
+
+
+def missing_for(abilities: Abilities, tier: str, network: str) -> list[str]:
+    """What this machine lacks for a tier, in words; empty: nothing."""
+    return _missing(abilities, tier, network, AUTO)
+
+
 def choose(abilities: Abilities, wanted: str, required: str, network: str) -> Isolation:
     """The isolation to use. ValueError: what is wanted or required is not to be had here, and what is missing.
 

@@ -2,6 +2,7 @@
 
 import socket
 
+FIRST_UID = 20_000
 BLOCK_UIDS = 1_024
 MAX_BLOCKS = 40
 

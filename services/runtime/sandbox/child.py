@@ -10,19 +10,15 @@ from typing import Any, NamedTuple, NoReturn
 from . import bootstrap, frames, identity, landlock, linux, namespaces, view
 
 _SETUP_FAILED = 70
-_STATUS_FD = bootstrap.CHANNEL_FD + 1
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def become_sandbox(plan: "Plan", sandbox_id: int, cgroups: "list[str]", channel_fd: int, output_fd: int) -> NoReturn:
+def become_sandbox(plan: "Plan", cgroups: "list[str]", channel_fd: int, output_fd: int) -> NoReturn:
     """Shut this process in, wait for a function, serve it; never returns. cgroups: the files to enter by."""
     try:
-        status_fd = _take_descriptors(channel_fd, output_fd, plan.status_fd)
+        _take_descriptors(channel_fd, output_fd)
         blank = Blank(plan)
         blank.shut_in(cgroups)
-        if namespaces.PID in plan.isolation["namespaces"]:
-            namespaces.leave_init_behind(status_fd, sandbox_id)
-        os.close(status_fd)
         with socket.socket(fileno=os.dup(bootstrap.CHANNEL_FD)) as channel:
             configuration = frames.read_configure(channel.recv)
         if not configuration:
@@ -41,16 +37,15 @@ def become_sandbox(plan: "Plan", sandbox_id: int, cgroups: "list[str]", channel_
 
 
 class Plan(NamedTuple):
-    """What is the same for all sandboxes of a parent: isolation as in `Parent.prepare`, filter, pid, status pipe."""
+    """What is the same for all sandboxes of a parent: isolation as in `Parent.prepare`, its filter, its pid."""
 
     isolation: "dict[str, Any]"
     filter_program: bytes
     parent_pid: int
-    status_fd: int
 
 
 class Blank:
-    """A sandbox without a function: `shut_in` does what is the same for all, `settle` the rest. OSError: refused."""
+    """A sandbox without a function: what is the same for all comes first, `settle` is the rest. OSError: refused."""
 
     def __init__(self, plan: Plan) -> None:
         self._isolation = plan.isolation
@@ -62,7 +57,6 @@ class Blank:
 
     def shut_in(self, cgroups: "list[str]") -> None:
         """Everything that needs no knowledge of the function."""
-        os.setsid()
         identity.signal_defaults(_SIGNALS)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         for path in cgroups:
@@ -70,6 +64,7 @@ class Blank:
                 file.write("0")
         if self._isolation["by_user_namespace"] and namespaces.PID in self._namespaces:
             namespaces.enter_pid_namespace_in_a_fork()
+        os.setsid()
         # After the cgroups: the cgroup namespace begins where the process is.
         namespaces.enter(self._namespaces)
         isolation = self._isolation
@@ -78,6 +73,7 @@ class Blank:
                 isolation["hides"], isolation["needed"], isolation["folder"], others_need=isolation["has_uid"]
             )
             self._view.build(has_own_proc=namespaces.PID in self._namespaces)
+        linux.bar_capabilities()
         if isolation["landlock"]:
             self._rules = self._rules_of_all(isolation["landlock"])
 
@@ -141,20 +137,17 @@ class Blank:
             linux.load_seccomp_filter(self._filter_program)
 
 
-def _take_descriptors(channel_fd: int, output_fd: int, status_fd: int) -> int:
-    """Put them where they belong and close all others; returns where the status pipe is now."""
-    # Each may stand where another one belongs: move them out of the way first.
-    fds = [channel_fd, output_fd, status_fd]
-    while min(fds) <= _STATUS_FD:
-        fds = [os.dup(fd) for fd in fds]
+def _take_descriptors(channel_fd: int, output_fd: int) -> None:
+    # Both may stand where another one belongs: move them out of the way first.
+    channel_fd, output_fd = os.dup(channel_fd), os.dup(output_fd)
+    while min(channel_fd, output_fd) <= bootstrap.CHANNEL_FD:
+        channel_fd, output_fd = os.dup(channel_fd), os.dup(output_fd)
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.dup2(fds[1], 1)
-    os.dup2(fds[1], 2)
-    os.dup2(fds[0], bootstrap.CHANNEL_FD, inheritable=False)
-    os.dup2(fds[2], _STATUS_FD, inheritable=False)
-    os.closerange(_STATUS_FD + 1, os.sysconf("SC_OPEN_MAX"))
-    return _STATUS_FD
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    os.dup2(channel_fd, bootstrap.CHANNEL_FD, inheritable=False)
+    os.closerange(bootstrap.CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def bucket_variable(name: str) -> str:

@@ -83,14 +83,18 @@ def set_host_name(name: str) -> None:
     _check(_libc.sethostname(name.encode(), len(name.encode())), "sethostname")
 
 
-def drop_capabilities() -> None:
-    """Give up all, those that an exec could bring included."""
+def bar_capabilities() -> None:
+    """No exec will ever bring one; those of this process stay."""
     for capability in range(LAST_CAPABILITY + 1):
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:
-            # The last one that this kernel knows was before it; or none may be dropped, as there is none.
+            # The last one that this kernel knows was before it; or none may be barred, as there is none.
             break
+
+
+def drop_capabilities() -> None:
+    """Give up all. OSError: refused."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
 

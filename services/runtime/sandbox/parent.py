@@ -26,17 +26,27 @@ MAX_PACKET_BYTES = 131_072
 _POLL_MS = 1_000
 
 
+class Fork:
+    """A sandbox's process, and the init of its PID namespace where it has one (else 0); `living` are not reaped yet."""
+
+    def __init__(self, sandbox_id: int, pid: int, init_pid: int) -> None:
+        self.sandbox_id = sandbox_id
+        self.pid = pid
+        self.init_pid = init_pid
+        self.living = {pid, init_pid} - {0}
+        self.status = 0
+
+
 class Parent:
     """Forks on request, reaps, signals; says so to the host."""
 
     def __init__(self, control: socket.socket, needed: "list[str]") -> None:
         self._control = control
         self._needed = needed
-        self._sandbox_of_pid: dict[int, int] = {}
-        self._pid_of_sandbox: dict[int, int] = {}
-        self._status_read, self._status_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._plan = Plan({}, b"", os.getpid(), self._status_write)
-        self._statuses: dict[int, int] = {}
+        # By their own pids and by those of their inits; a process that is none of these was left by a dead one.
+        self._forks: dict[int, Fork] = {}
+        self._fork_of_sandbox: dict[int, Fork] = {}
+        self._plan = Plan({}, b"", os.getpid())
         self._pid_namespaces: namespaces.PidNamespaces | None = None
 
     def run(self) -> None:
@@ -76,7 +86,7 @@ class Parent:
                 unknown += seccomp.UNOWNED_IPC
             has_network = isolation["has_network"] or namespaces.NETWORK in wanted
             program = seccomp.program(linux.machine(), has_network, unknown)
-        self._plan = Plan({**isolation, "needed": self._needed}, program, os.getpid(), self._status_write)
+        self._plan = Plan({**isolation, "needed": self._needed}, program, os.getpid())
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
     def _serve_one(self) -> bool:
@@ -97,28 +107,32 @@ class Parent:
         return True
 
     def _fork(self, request: "dict[str, Any]", channel_fd: int, output_fd: int) -> None:
+        init_pid = 0
         try:
-            pid = self._pid_namespaces.fork() if self._pid_namespaces is not None else os.fork()
+            if self._pid_namespaces is not None:
+                pid, init_pid = self._pid_namespaces.fork()
+            else:
+                pid = os.fork()
         except OSError as e:
             self._tell({"exited": request["id"], "status": -1, "error": str(e)})
             pid = -1
         if pid == 0:
-            become_sandbox(self._plan, request["id"], request["cgroups"], channel_fd, output_fd)
+            become_sandbox(self._plan, request["cgroups"], channel_fd, output_fd)
         os.close(channel_fd)
         os.close(output_fd)
         if pid > 0:
-            self._sandbox_of_pid[pid] = request["id"]
-            self._pid_of_sandbox[request["id"]] = pid
+            fork = self._fork_of_sandbox[request["id"]] = Fork(request["id"], pid, init_pid)
+            self._forks.update(dict.fromkeys(fork.living, fork))
             self._tell({"forked": request["id"], "pid": pid})
 
     def _signal(self, sandbox_id: int, signum: int) -> None:
         """SIGKILL for the sandbox, whose end takes the rest along; anything milder for all that it started, too."""
-        pid = self._pid_of_sandbox.get(sandbox_id)
-        if pid is None:
+        fork = self._fork_of_sandbox.get(sandbox_id)
+        if fork is None or fork.pid not in fork.living:
             return
-        # Not reaped yet, so the pid is still its.
-        below = strays.descendants_of(pid) if signum != signal.SIGKILL else []
-        for one in [*below, pid]:
+        # Not reaped yet, so the pid is still its; those below it may end meanwhile.
+        below = [one for pid in fork.living for one in strays.descendants_of(pid)] if signum != signal.SIGKILL else []
+        for one in [*below, fork.pid]:
             try:
                 os.kill(one, signum)
             except ProcessLookupError:
@@ -132,27 +146,24 @@ class Parent:
                 return
             if pid == 0:
                 return
-            sandbox_id = self._sandbox_of_pid.pop(pid, None)
-            if sandbox_id is None:
+            fork = self._forks.pop(pid, None)
+            if fork is None:
                 continue
-            del self._pid_of_sandbox[sandbox_id]
-            # Only when nothing of it is left may its uid and its /tmp be used again.
-            clean = strays.kill_all(self._sandbox_of_pid)
-            self._read_statuses()
-            status = self._statuses.pop(sandbox_id, status)
-            self._tell({"exited": sandbox_id, "status": status, "clean": clean})
-
-    def _read_statuses(self) -> None:
-        """What the inits of PID namespaces told; each before it ended."""
-        try:
-            data = os.read(self._status_read, MAX_PACKET_BYTES)
-        except BlockingIOError:
-            return
-        self._statuses.update(namespaces.STATUS.iter_unpack(data))
+            fork.living.discard(pid)
+            if pid == fork.pid:
+                fork.status = status
+                if fork.living:
+                    # All that is left in its PID namespace dies with the init.
+                    os.kill(fork.init_pid, signal.SIGKILL)
+            if not fork.living:
+                del self._fork_of_sandbox[fork.sandbox_id]
+                # Only when nothing of it is left may its uid and its /tmp be used again.
+                clean = strays.kill_all(self._forks)
+                self._tell({"exited": fork.sandbox_id, "status": fork.status, "clean": clean})
 
     def kill_everything(self) -> None:
         """End every sandbox and whatever they started."""
-        for pid in self._sandbox_of_pid:
+        for pid in self._forks:
             os.kill(pid, signal.SIGKILL)
         strays.kill_all({})
 

@@ -55,11 +55,11 @@ def _try_view(wanted: "list[str]", folder: str, by_user: bool) -> None:
         "landlock": 0,
     }
     has_pids = namespaces.PID in wanted and not by_user
-    pid = namespaces.PidNamespaces().fork() if has_pids else os.fork()
+    pid = namespaces.PidNamespaces().fork()[0] if has_pids else os.fork()
     if pid == 0:
         status = 1
         try:
-            child.Blank(child.Plan(isolation, b"", os.getppid(), 0)).shut_in([])
+            child.Blank(child.Plan(isolation, b"", os.getppid())).shut_in([])
             status = 0
         finally:
             os._exit(status)
