@@ -4,22 +4,27 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
-from services.runtime import sandbox_folder
+from services.runtime import memory_budget, sandbox_folder
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
 from services.runtime.cgroups import Cgroups
+from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
+from services.runtime.functions import HostedFunction
+from services.runtime.layers import LayerStore
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
+from services.runtime.parentage import Parents
 from services.runtime.parents import PreparedParent, Surroundings
+from services.runtime.runtimes import Interpreter
 from services.runtime.sandbox import linux, strays
 from services.runtime.seats import Seats
 from services.runtime.service import RuntimeServicer
@@ -27,6 +32,8 @@ from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
 from services.runtime.tiers import Isolation, abilities_of, choose
 from services.runtime.uids import UidBlock
+from services.runtime.usage import UsageLedger
+from services.runtime.usage_files import UsageFiles
 from services.shared.channels import Peer
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
@@ -62,17 +69,24 @@ class SandboxHost:
         self._hides = [self._data_dir, os.path.realpath(settings.run_dir)]
         self.folder = Path(self._data_dir) / "runtime" / settings.node_id
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
-        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, clock)
+        budget_mb = memory_budget.of_this_machine(settings.memory_mb)
+        self.telemetry = Telemetry(metrics, tracer, clock, self._functions, self.states, self._memory_mb)
+        self.usage = UsageLedger()
+        self._usage_files = UsageFiles(self.usage, self.folder / "usage")
+        self.dispatcher = Dispatcher(
+            settings, configuration, shares, self.logs, self.telemetry, self.usage, clock, budget_mb
+        )
         self.isolation: Isolation
         self._configuration = configuration
+        self.runtimes = Runtimes(settings)
         self._packages = packages
+        self._layers = LayerStore(self.folder / "layers", packages)
         self._clock = clock
         self._adopts_orphans = adopts_orphans
         wants_uids = os.geteuid() == 0 and settings.isolation != "0"
         self._uids = UidBlock(settings.first_uid) if wants_uids else None
         self._cgroups: Cgroups | None = None
-        self._parents: dict[bool, PreparedParent] = {}
-        self.dispatcher.telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
+        self._parents = Parents(self.runtimes.own, self._parent)
 
     @property
     def tier(self) -> str:
@@ -86,40 +100,44 @@ class SandboxHost:
         started = time.monotonic()
         cgroups = Cgroups(self.settings.node_id, self.settings.cgroup)
         self._cgroups = None if cgroups.missing else cgroups
-        self._make_parents()
-        await self._parents[False].ensure()
+        self._surroundings = self._look_around()
+        await self._parents.own.ensure()
         self.isolation = self._choose(cgroups.missing)
         if not self.isolation.has_cgroup:
             cgroups.close()
             self._cgroups = None
-        for parent in self._parents.values():
-            parent.prepare({**self.isolation.for_parent(), "hides": self._hides, "folder": self._data_dir})
+        for parent in self._parents.all():
+            parent.prepare(self._for_parents())
         folder = sandbox_folder.prepare(self.folder, self.isolation)
         self._packages.keep_in(folder / "packages")
+        self._layers.keep_in(folder / "layers")
         await asyncio.to_thread(self._packages.prepare)
+        await asyncio.to_thread(self._layers.prepare)
         uids = self._uids if self.isolation.has_uid else None
         self._seats = Seats(folder / "tmp", uids.first_uid if uids is not None else None)
         await asyncio.to_thread(self._seats.prepare)
-        dispatcher = self.dispatcher
-        dispatcher.nursery = Nursery(
+        await asyncio.to_thread(self._usage_files.load)
+        self._usage_files.start()
+        nursery = Nursery(
             self.settings,
-            dispatcher,
+            self.dispatcher,
             self._packages,
+            self._layers,
+            self.runtimes,
             self._parents,
             self._seats,
             self.isolation,
             self._cgroups,
-            dispatcher.telemetry,
+            self.telemetry,
             self._clock,
             lambda: self._configuration.view,
         )
-        dispatcher.nursery.start()
-        dispatcher.start()
+        nursery.start()
+        self.dispatcher.start(nursery)
         log.info("isolation %s; ready after %.0f ms", self.isolation.describe(), (time.monotonic() - started) * 1_000)
 
-    def _make_parents(self) -> None:
-        uids, settings = self._uids, self.settings
-        preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
+    def _look_around(self) -> Surroundings:
+        uids = self._uids
         group = self._cgroups.take() if self._cgroups is not None else None
         surroundings = Surroundings(
             probe_uid=uids.first_uid if uids is not None else os.geteuid(),
@@ -128,19 +146,29 @@ class SandboxHost:
         )
         if self._cgroups is not None and group is not None:
             self._cgroups.give_back(group)
-        keep_fds = (uids.fd,) if uids is not None else ()
-        for brings_own in (False, True):
-            self._parents[brings_own] = PreparedParent(
-                "bare" if brings_own else "prepared",
-                () if brings_own else preload,
-                surroundings,
-                self._parent_lost,
-                keep_fds,
-            )
+        return surroundings
+
+    def _parent(self, interpreter: Interpreter, is_bare: bool, reads: tuple[str, ...]) -> PreparedParent:
+        preload = tuple(name.strip() for name in self.settings.preload.split(",") if name.strip())
+        parent = PreparedParent(
+            f"{interpreter.line} {'bare' if is_bare else 'prepared'}",
+            interpreter,
+            () if is_bare else preload,
+            reads,
+            self._surroundings,
+            self._parent_lost,
+            (self._uids.fd,) if self._uids is not None else (),
+        )
+        if hasattr(self, "isolation"):
+            parent.prepare(self._for_parents())
+        return parent
+
+    def _for_parents(self) -> Mapping[str, object]:
+        return {**self.isolation.for_parent(), "hides": self._hides, "folder": self._data_dir}
 
     def _choose(self, cgroups_missing: str) -> Isolation:
         settings = self.settings
-        abilities = abilities_of(self._parents[False].found, self._uids is not None, cgroups_missing)
+        abilities = abilities_of(self._parents.own.found, self._uids is not None, cgroups_missing)
         try:
             return choose(abilities, settings.isolation, settings.required_tier, settings.network)
         except ValueError as e:
@@ -155,18 +183,19 @@ class SandboxHost:
         await self.dispatcher.stop()
         if hasattr(self.dispatcher, "nursery"):
             await self.dispatcher.nursery.stop()
-        await asyncio.gather(*(parent.stop() for parent in self._parents.values()))
+        await asyncio.gather(*(parent.stop() for parent in self._parents.all()))
         if self._cgroups is not None:
             self._cgroups.close()
         if hasattr(self, "_seats"):
             await self._seats.close()
         self.logs.close()
+        await self._usage_files.stop()
         if self._uids is not None:
             self._uids.close()
 
     def parent_pids(self) -> set[int]:
         """Processes of the prepared parents that were started."""
-        return {parent.pid for parent in self._parents.values() if parent.pid}
+        return {parent.pid for parent in self._parents.all() if parent.pid}
 
     def states(self) -> Mapping[str, int]:
         """Sandboxes by state."""
@@ -178,8 +207,13 @@ class SandboxHost:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts
 
-    def _busy(self) -> Iterable[tuple[int, Mapping[str, str]]]:
-        return [(f.busy, {"function": f.key[1], "tenant": f.key[0]}) for f in self.dispatcher.functions()]
+    # The metrics are made before the dispatcher, which writes them.
+
+    def _functions(self) -> list[HostedFunction]:
+        return self.dispatcher.functions()
+
+    def _memory_mb(self) -> Mapping[str, int]:
+        return self.dispatcher.memory_mb()
 
     def _parent_lost(self) -> None:
         if self._adopts_orphans and not strays.kill_all(self.parent_pids()):

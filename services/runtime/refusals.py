@@ -1,5 +1,7 @@
 """Why an invocation is not run here, each with what the caller may do about it."""
 
+from collections.abc import Sequence
+
 from services.runtime.functions import RUNTIMES, HostedFunction
 from services.shared.errors import EvenflowError, Reason
 
@@ -22,6 +24,17 @@ def no_room() -> EvenflowError:
     return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
 
 
+def too_large(function: HostedFunction, budget_mb: int, kept_mb: int) -> EvenflowError:
+    """Its memory is more than all sandboxes of this host may have together, less what is kept ready."""
+    kept = f", of which {kept_mb} MB are kept for provisioned concurrency" if kept_mb else ""
+    text = (
+        f"function {function.key[1]!r} needs {function.version.memory_mb} MB and this host gives {budget_mb} MB to "
+        f"sandboxes in all{kept}: lower its memory_mb, or raise runtime.memory_mb (EVENFLOW_RUNTIME_MEMORY_MB) or "
+        "runtime.max_sandboxes"
+    )
+    return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
+
+
 def throttled(function: HostedFunction) -> EvenflowError:
     """The function's limit is used up."""
     if function.is_reserved:
@@ -31,7 +44,8 @@ def throttled(function: HostedFunction) -> EvenflowError:
     return EvenflowError(reason, f"Rate Exceeded. ({text} is in use)", RETRY_AFTER_MS)
 
 
-def unsupported(runtime: str) -> EvenflowError:
+def unsupported(runtime: str, offered: Sequence[str] = RUNTIMES, why: str = "") -> EvenflowError:
     """This host cannot run such code."""
-    text = f"runtime {runtime!r} is not offered by this host: {', '.join(RUNTIMES)} are"
+    because = f" ({why})" if why else ""
+    text = f"runtime {runtime!r} is not offered by this host{because}: {', '.join(offered)} are"
     return EvenflowError(Reason.ERROR_REASON_RUNTIME_UNSUPPORTED, text)

@@ -14,6 +14,13 @@ class RuntimeSettings(NodeSettings):
     max_sandboxes: int = setting(
         "runtime.max_sandboxes", 64, minimum=1, maximum=500, help="Sandboxes at once; also the slots told to control."
     )
+    memory_mb: int = setting(
+        "runtime.memory_mb",
+        0,
+        minimum=0,
+        maximum=1 << 30,
+        help="Memory sizes of all sandboxes together, MiB; 0: three quarters of the machine's memory or cgroup limit.",
+    )
     max_parallel_starts: int = setting(
         "runtime.max_parallel_starts", 4, minimum=1, maximum=64, help="Cold starts under way at once."
     )
@@ -49,6 +56,17 @@ class RuntimeSettings(NodeSettings):
     )
     preload: str = setting(
         "runtime.preload", "boto3", help="Modules the prepared parent imports, separated by commas; empty: none."
+    )
+    pythons: str = setting(
+        "runtime.pythons", "", help="Further Pythons to offer, as paths separated by commas; PATH is looked into, too."
+    )
+    node: str = setting(
+        "runtime.node", "", help="Node.js programs to offer, as paths separated by commas; empty: PATH."
+    )
+    node_client: str = setting(
+        "runtime.node_client",
+        "",
+        help="Folder node_modules with aws-lambda-ric, for packages that do not bring it; empty: that of `make node`.",
     )
     log_bytes: int = setting(
         "runtime.log_bytes",
