@@ -7,7 +7,7 @@ from pathlib import Path
 from services.runtime.sandbox.strays import children_of
 from services.runtime.uids import BLOCK_UIDS, MAX_BLOCKS
 from tests.attacks.host import AttackHost
-from tests.kit.waiting import eventually
+from tests.kit.waiting import until
 
 QUIET_SECONDS = 6.0
 # Two for each blank sandbox that is at hand now and was not before, one for each log that was opened.
@@ -81,7 +81,7 @@ class Aftermath:
             return not found
 
         try:
-            await eventually(is_clean, QUIET_SECONDS)
+            await until(is_clean, QUIET_SECONDS)
         except AssertionError:
             return found
         return []

@@ -60,7 +60,9 @@ ATTACKS: tuple[Attack, ...] = (
     _attack(3, "take processes over", "a03_ptrace", "attach; process_vm_readv; mem; pidfd_getfd"),
     _attack(4, "signal others", "a04_signals", "named; scanned; queued; bounds; kill"),
     _attack(5, "fork bomb", "a05_forks", "plain; double; vfork; in a namespace", drives.each),
-    _attack(6, "memory bomb", "a06_memory", "heap; shared; tree; /dev/shm; memfd; System V; socket buffers", drives.each),
+    _attack(
+        6, "memory bomb", "a06_memory", "heap; shared; tree; /dev/shm; memfd; System V; socket buffers", drives.each
+    ),
     _attack(
         7,
         "disk bomb",
@@ -69,7 +71,9 @@ ATTACKS: tuple[Attack, ...] = (
         drives.disk,
         "the harness looks at what is left of it after the sandbox's end",
     ),
-    _attack(8, "use up descriptors and threads", "a08_descriptors", "open files; stashed; inotify; threads", drives.each),
+    _attack(
+        8, "use up descriptors and threads", "a08_descriptors", "open files; stashed; inotify; threads", drives.each
+    ),
     _attack(
         9,
         "talk to the fleet",
@@ -88,7 +92,8 @@ ATTACKS: tuple[Attack, ...] = (
         12,
         "leave /tmp and buckets by links",
         "a12_links",
-        "symbolic link; symbolic link in a bucket; hard link; dots; bucket granted for reading; packages under extraction",
+        "symbolic link; symbolic link in a bucket; hard link; dots; bucket granted for reading; "
+        "packages under extraction",
         drives.links,
         "the hostile packages are the control of their own: an ordinary extractor would follow them",
     ),
@@ -111,7 +116,8 @@ ATTACKS: tuple[Attack, ...] = (
         15,
         "answer for another invocation",
         "a15_answers",
-        "!own first; !twice; !other id; !guessed ids; !ready; !init error; !unknown kind; !oversize; !garbage; !endless; !late",
+        "!own first; !twice; !other id; !guessed ids; !ready; !init error; !unknown kind; !oversize; !garbage; "
+        "!endless; !late",
         drives.answers,
         "the frames are the host's own; that they reach it, 'own first' shows",
     ),
@@ -119,14 +125,16 @@ ATTACKS: tuple[Attack, ...] = (
         16,
         "speak as another sandbox",
         "a16_channels",
-        "pidfd_getfd; through /proc; !own channel",
-        no_control="a plain process has no channel",
+        "pidfd_getfd; through /proc; !own channel; !Runtime API",
+        drives.channels,
+        "a plain process has no channel; that the Runtime API answers its own sandbox, the invocation beside it shows",
     ),
     _attack(
         17,
         "poison who comes after",
         "a17_poison",
-        "!another tenant; !another function; !another version; !another version after a crash; !another version, deployed before a crash; !whoever gets the seat",
+        "!another tenant; !another function; !another version; !another version after a crash; "
+        "!another version, deployed before a crash; !whoever gets the seat",
         drives.poison,
         "the program tells what it left; that it is found, it shows in the same process",
     ),

@@ -12,7 +12,7 @@ from tests.attacks.package import package, sources
 from tests.attacks.place import MEMORY_MB, Place
 
 # Enough for whatever is being exhausted: an attack that is merely slow has not been stopped.
-BOMB_MS = 60_000
+BOMB_MS = 120_000
 KEY: Key = (ATTACKER, "attack")
 GRANTS = [{"bucket": "shared", "writable": True}, {"bucket": "reading"}]
 

@@ -1,6 +1,6 @@
-"""`python -m tests.attacks.column NAME FOLDER [--quick] [NUMBER...]`: attacks on one host, as the user that calls; prints JSON.
+"""Attacks on one host, as the user that calls: `python -m tests.attacks.column NAME FOLDER [--quick] [NUMBER...]`.
 
-It is a process of its own, so that an attack that gets through hits this and not the suite.
+Prints JSON. It is a process of its own, so that an attack that gets through hits this and not the suite.
 """
 
 import json
@@ -26,6 +26,7 @@ from tests.kit.waiting import eventually
 NEIGHBOUR, LEFT, HOST, FAILED = "neighbours notice", "something is left", "the host is lost", "not carried out"
 REASON_LINES = 3
 QUICK = "--quick"
+CONTROL_FILES = 10_000
 
 
 def settings_of(column: Column) -> dict[str, str]:
@@ -145,6 +146,8 @@ async def _controls(place: Place, attack: Attack) -> Findings:
         only_named_pids=True,
         is_control=True,
         token=place.token,
+        # Nothing bounds it: fewer show the same.
+        files=CONTROL_FILES,
     )
     inherited = place.paths["shard"] if attack.program == "a11_inherited" else ""
     return await control_run.control(place, attack.program, event, inherited)

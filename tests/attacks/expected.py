@@ -40,13 +40,15 @@ GAPS: tuple[Gap, ...] = (
         6,
         ("socket buffers",),
         _on("0", "0n", "a"),
-        "without a cgroup nobody counts the memory that the kernel holds for a process; the number of descriptors bounds it",
+        "without a cgroup nobody counts the memory that the kernel holds for a process; the number of descriptors "
+        "bounds it",
     ),
     Gap(
         7,
         ("for a moment",),
         _on(*_ALL),
-        "the size of /tmp is looked at every 0.2 s while the function runs: what is more and gone by then, the disk must bear",
+        "the size of /tmp is looked at every 0.2 s while the function runs: what is more and gone by then, the disk "
+        "must bear",
     ),
     Gap(
         8,
@@ -64,8 +66,8 @@ GAPS: tuple[Gap, ...] = (
         9,
         ("path socket", "metrics"),
         _on("0"),
-        "no mounts hide the folder and the user is the host's own; Landlock does not stop a connect to a socket with a path. "
-        "The gRPC sockets ask for the fleet's token, that of the metrics does not",
+        "no mounts hide the folder and the user is the host's own; Landlock does not stop a connect to a socket with a "
+        "path. The gRPC sockets ask for the fleet's token, that of the metrics does not",
     ),
     Gap(
         9,
@@ -82,10 +84,17 @@ GAPS: tuple[Gap, ...] = (
         by_design=True,
     ),
     Gap(
-        18,
-        ("log lines", "terminal control", "error type"),
+        17,
+        ("another version, deployed before a crash",),
         _on(*_ALL),
-        "the log holds what the function writes, byte for byte, and lines of its own can look like the platform's",
+        "the /tmp of a sandbox that crashes is kept for the function's next one, also when that has a newer version by "
+        "now",
+    ),
+    Gap(
+        18,
+        ("error type",),
+        _on(*_ALL),
+        "the name of an exception's class is the error's type, whatever characters are in it",
     ),
     Gap(
         18,

@@ -41,7 +41,9 @@ async def drive(cell: Cell) -> Findings:
         if is_ok != (way == "logs") or (not is_ok and outcome.error_type not in EXPECTED[way]):
             finding.obtained.append(f"it ended with {describe(outcome)}")
         if way == "logs":
-            size = sum(path.stat().st_size for path in cell.host.folder.glob("data/runtime/*/logs/attacker/attack.log*"))
+            size = sum(
+                path.stat().st_size for path in cell.host.folder.glob("data/runtime/*/logs/attacker/attack.log*")
+            )
             if size > MAX_LOG_BYTES:
                 finding.obtained.append(f"{size} bytes are in its log")
         if left := await cell.clear():

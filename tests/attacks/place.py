@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 MEMORY_MB = 128
 TMP_MB = 64
 MAX_PROCESSES = 64
@@ -22,7 +21,8 @@ BOMB_FILES = 140_000
 VICTIM_SECONDS = 5.0
 # In a namespace of its own where it may, so that there is one to enter.
 _VICTIM = (
-    "import ctypes, os, socket, sys; ctypes.CDLL(None).unshare(0x04000000); pair = socket.socketpair(); os.dup2(pair[0].fileno(), 3); pipe = os.pipe(); "
+    "import ctypes, os, socket, sys; ctypes.CDLL(None).unshare(0x04000000); "
+    "pair = socket.socketpair(); os.dup2(pair[0].fileno(), 3); pipe = os.pipe(); "
     "held = os.environ['VICTIM'] + ' in memory'; print('up', flush=True); sys.stdin.read()"
 )
 
@@ -164,5 +164,3 @@ def _own_address() -> str:
             return ""
         address: str = probe.getsockname()[0]
     return "" if address.startswith("127.") else address
-
-

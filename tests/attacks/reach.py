@@ -1,7 +1,7 @@
-"""Runs a command where other users can reach the interpreter, and as an ordinary user if wanted; for a suite run as root.
+"""Runs a command, for a suite that is root, where other users reach the interpreter; as an ordinary user if wanted.
 
-The interpreter may lie where only root may go, such as below /root. Then the command gets a view of the machine in which
-that way is open: an empty folder in front of the closed one, with what is needed bound in its place.
+The interpreter may lie where only root may go, such as below /root. Then the command gets a view of the machine in
+which that way is open: an empty folder in front of the closed one, with what is needed bound in its place.
 """
 
 import os

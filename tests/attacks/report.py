@@ -62,9 +62,9 @@ def table(found: Mapping[str, Any]) -> str:
     """Markdown: where it ran, a table for each network mode, what the words in it stand for."""
     about, runs = found["machine"], found["columns"]
     lines = [
-        f"{about['time']}, commit {about['commit']}: Linux {about['kernel']}, Landlock {about['landlock']}, cgroups of version "
-        f"{about['cgroups']}, {about['cpu']}, {about['cores']} cores, {about['file_system']}, Python {about['python']}. "
-        f"`{found['command']}`",
+        f"{about['time']}, commit {about['commit']}: Linux {about['kernel']}, Landlock {about['landlock']}, "
+        f"cgroups of version {about['cgroups']}, {about['cpu']}, {about['cores']} cores, {about['file_system']}, "
+        f"Python {about['python']}. `{found['command']}`",
         "",
     ]
     notes = _Notes()

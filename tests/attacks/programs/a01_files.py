@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, canaries_of, foreign_pids, run
+from .lib import Event, Tries, canaries_of, foreign_pids, opens, run
 
 MAX_WALKED_FILES = 30_000
 MAX_WALK_SECONDS = 2.0
@@ -17,7 +17,7 @@ MAX_WALKED_BYTES = 262_144
 def named(event: Event, tries: Tries) -> None:
     """By the paths that they have on the host."""
     for what, path in event["paths"].items():
-        tries.take(what, lambda path=path: canaries_of(path))  # type: ignore[misc]
+        tries.take(what, canaries_of, path)
 
 
 def through_proc(event: Event, tries: Tries) -> None:
@@ -27,7 +27,7 @@ def through_proc(event: Event, tries: Tries) -> None:
     for root in dict.fromkeys(roots):
         for what, path in event["paths"].items():
             for way in (root + path, root + "/../../../../../.." + path):
-                tries.take(f"{what} by {root}", lambda way=way: canaries_of(way))  # type: ignore[misc]
+                tries.take(f"{what} by {root}", canaries_of, way)
 
 
 def walked(event: Event, tries: Tries) -> None:
@@ -53,7 +53,7 @@ def _look_at(path: str, tries: Tries) -> None:
             return
     except OSError:
         return
-    tries.take(path, lambda: canaries_of(path))
+    tries.take(path, canaries_of, path)
 
 
 def by_handle(event: Event, tries: Tries) -> None:
@@ -67,13 +67,13 @@ def by_handle(event: Event, tries: Tries) -> None:
         return canaries_of(f"/proc/self/fd/{fd}")
 
     for what, path in event["paths"].items():
-        tries.take(what, lambda path=path: attempt(path))  # type: ignore[misc]
+        tries.take(what, attempt, path)
 
 
 def opened_for_writing(event: Event, tries: Tries) -> None:
     """The same files, to change them; nothing is written."""
     for what, path in event["paths"].items():
-        tries.take(what, lambda path=path: os.close(os.open(path, os.O_WRONLY | os.O_APPEND)) or True)  # type: ignore[misc,func-returns-value]
+        tries.take(what, opens, path, os.O_WRONLY | os.O_APPEND)
 
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":

@@ -11,35 +11,39 @@ def _read(pid: int, name: str) -> bytes:
         return file.read(READ_BYTES)
 
 
+def _secrets(pid: int) -> str:
+    return canaries_in(_read(pid, "environ"))
+
+
 def environment(event: Event, tries: Tries) -> None:
     """Secrets in others' environments."""
     for pid in foreign_pids(event):
-        tries.take(f"pid {pid}", lambda pid=pid: canaries_in(_read(pid, "environ")))  # type: ignore[misc]
+        tries.take(f"pid {pid}", _secrets, pid)
 
 
 def maps(event: Event, tries: Tries) -> None:
     """Where others' memory lies."""
     for pid in foreign_pids(event):
-        tries.take(f"pid {pid}", lambda pid=pid: len(_read(pid, "maps")))  # type: ignore[misc]
+        tries.take(f"pid {pid}", _read, pid, "maps")
 
 
 def descriptors(event: Event, tries: Tries) -> None:
     """What others have open."""
     for pid in foreign_pids(event):
-        tries.take(f"pid {pid}", lambda pid=pid: len(os.listdir(f"/proc/{pid}/fd")))  # type: ignore[misc]
+        tries.take(f"pid {pid}", os.listdir, f"/proc/{pid}/fd")
 
 
 def links(event: Event, tries: Tries) -> None:
     """Where others work and what they run."""
     for pid in foreign_pids(event):
         for name in ("cwd", "root", "exe"):
-            tries.take(f"pid {pid}", lambda pid=pid, name=name: os.readlink(f"/proc/{pid}/{name}"))  # type: ignore[misc]
+            tries.take(f"pid {pid}", os.readlink, f"/proc/{pid}/{name}")
 
 
 def command_lines(event: Event, tries: Tries) -> None:
     """That others exist, and how they were started."""
     for pid in foreign_pids(event):
-        tries.take(f"pid {pid}", lambda pid=pid: _read(pid, "cmdline").replace(b"\0", b" ")[:60])  # type: ignore[misc]
+        tries.take(f"pid {pid}", _read, pid, "cmdline")
 
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":

@@ -35,7 +35,7 @@ def attach(event: Event, tries: Tries) -> None:
     for pid in foreign_pids(event):
         for request in (_SEIZE, _ATTACH):
             # The debugger's end lets go of whatever it holds.
-            tries.take(f"pid {pid}", lambda pid=pid, request=request: in_child(lambda: attempt(pid, request)))  # type: ignore[misc]
+            tries.take(f"pid {pid}", in_child, attempt, pid, request)
 
 
 def read_memory(event: Event, tries: Tries) -> None:
@@ -49,7 +49,7 @@ def read_memory(event: Event, tries: Tries) -> None:
 
     for pid in foreign_pids(event):
         for address in _addresses(pid):
-            tries.take(f"pid {pid}", lambda pid=pid, address=address: attempt(pid, address))  # type: ignore[misc]
+            tries.take(f"pid {pid}", attempt, pid, address)
 
 
 def open_memory(event: Event, tries: Tries) -> None:
@@ -63,7 +63,7 @@ def open_memory(event: Event, tries: Tries) -> None:
             os.close(fd)
 
     for pid in foreign_pids(event):
-        tries.take(f"pid {pid}", lambda pid=pid: attempt(pid))  # type: ignore[misc]
+        tries.take(f"pid {pid}", attempt, pid)
 
 
 def descriptor(event: Event, tries: Tries) -> None:
@@ -79,7 +79,7 @@ def descriptor(event: Event, tries: Tries) -> None:
 
     for pid in foreign_pids(event):
         for number in (3, 4, 0):
-            tries.take(f"pid {pid}", lambda pid=pid, number=number: attempt(pid, number))  # type: ignore[misc]
+            tries.take(f"pid {pid}", attempt, pid, number)
 
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":

@@ -11,7 +11,7 @@ from ctypes import create_string_buffer
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, foreign_pids, has_own_pids, run
+from .lib import Event, Tries, foreign_pids, has_own_pids, run, works
 
 MAX_PID = 32_768
 _SI_QUEUE = -1
@@ -20,12 +20,12 @@ _SI_QUEUE = -1
 def named(event: Event, tries: Tries) -> None:
     """The host, the parent, a neighbour."""
     for what, pid in event["pids"].items():
-        tries.take(f"{what} {pid}", lambda pid=pid: os.kill(pid, 0) or True)  # type: ignore[misc,func-returns-value]
+        tries.take(f"{what} {pid}", works, os.kill, pid, 0)
 
 
 def kill(event: Event, tries: Tries) -> None:
     """SIGKILL for a process of the host's user."""
-    tries.take("victim", lambda: os.kill(event["pids"]["victim"], signal.SIGKILL) or True)  # type: ignore[func-returns-value]
+    tries.take("victim", works, os.kill, event["pids"]["victim"], signal.SIGKILL)
 
 
 def scanned(event: Event, tries: Tries) -> None:
@@ -36,16 +36,16 @@ def scanned(event: Event, tries: Tries) -> None:
         return tries.refuse("every pid there is belongs to this sandbox")
     for pid in range(1, MAX_PID):
         if pid != os.getpid():
-            tries.take(f"pid {pid}", lambda pid=pid: os.kill(pid, 0) or True)  # type: ignore[misc,func-returns-value]
+            tries.take(f"pid {pid}", works, os.kill, pid, 0)
 
 
 def queued(event: Event, tries: Tries) -> None:
     """Other ways to send one: rt_sigqueueinfo, tgkill, pidfd_send_signal."""
     info = create_string_buffer(struct.pack("iii", 0, 0, _SI_QUEUE) + bytes(116))
     for what, pid in event["pids"].items():
-        tries.take(f"{what} queued", lambda pid=pid: system.call("rt_sigqueueinfo", pid, 0, info) == 0)  # type: ignore[misc]
-        tries.take(f"{what} thread", lambda pid=pid: system.call("tgkill", pid, pid, 0) == 0)  # type: ignore[misc]
-        tries.take(f"{what} pidfd", lambda pid=pid: _by_pidfd(pid))  # type: ignore[misc]
+        tries.take(f"{what} queued", system.succeeds, "rt_sigqueueinfo", pid, 0, info)
+        tries.take(f"{what} thread", system.succeeds, "tgkill", pid, pid, 0)
+        tries.take(f"{what} pidfd", _by_pidfd, pid)
 
 
 def _by_pidfd(pid: int) -> bool:
@@ -60,10 +60,10 @@ def _by_pidfd(pid: int) -> bool:
 def bounds(event: Event, tries: Tries) -> None:
     """Their resource limits, priority and cores; each is set to what it is."""
     for pid in foreign_pids(event):
-        tries.take(f"limits of {pid}", lambda pid=pid: bool(resource.prlimit(pid, resource.RLIMIT_CPU)))  # type: ignore[misc]
+        tries.take(f"limits of {pid}", resource.prlimit, pid, resource.RLIMIT_CPU)
         nice = _nice_of(pid)
-        tries.take(f"priority of {pid}", lambda pid=pid, nice=nice: _set_nice(pid, nice))  # type: ignore[misc]
-        tries.take(f"cores of {pid}", lambda pid=pid: _set_cores(pid))  # type: ignore[misc]
+        tries.take(f"priority of {pid}", works, os.setpriority, os.PRIO_PROCESS, pid, nice)
+        tries.take(f"cores of {pid}", _set_cores, pid)
 
 
 def _nice_of(pid: int) -> int:
@@ -71,11 +71,6 @@ def _nice_of(pid: int) -> int:
         return os.getpriority(os.PRIO_PROCESS, pid)
     except OSError:
         return 0
-
-
-def _set_nice(pid: int, nice: int) -> bool:
-    os.setpriority(os.PRIO_PROCESS, pid, nice)
-    return True
 
 
 def _set_cores(pid: int) -> bool:

@@ -88,7 +88,7 @@ def in_namespace(event: Event, tries: Tries) -> None:
         plain(event, inner)
         return inner.obtained
 
-    tries.take("forks", lambda: in_child(attempt, LIFE_SECONDS))
+    tries.take("forks", lambda: in_child(attempt, seconds=LIFE_SECONDS))
 
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":

@@ -113,7 +113,7 @@ def hard_to_remove(event: Event, tries: Tries) -> None:
 def elsewhere(event: Event, tries: Tries) -> None:
     """A file outside /tmp that the whole machine sees; the harness looks for it there."""
     for folder in ("/dev/shm", "/var/tmp", "/run/lock", "/run", "/var/task", "/", "/mnt", "/opt", "/home", "/tmp/.."):
-        tries.take(folder, lambda folder=folder: _touch(os.path.join(folder, event["marker"])))  # type: ignore[misc]
+        tries.take(folder, _touch, os.path.join(folder, event["marker"]))
     tries.refused["made, for the harness to find: " + " ".join(tries.obtained)] = 1
     tries.obtained.clear()
 

@@ -45,7 +45,7 @@ def grpc(event: Event, tries: Tries) -> None:
     for path in _sockets(event):
         for method in METHODS:
             name = os.path.basename(path)
-            tries.take(f"{name} {method}", lambda path=path, method=method: attempt(path, method))  # type: ignore[misc]
+            tries.take(f"{name} {method}", attempt, path, method)
 
 
 def metrics(event: Event, tries: Tries) -> None:
@@ -61,7 +61,7 @@ def metrics(event: Event, tries: Tries) -> None:
 
     for path in _sockets(event):
         if "metrics" in path:
-            tries.take(os.path.basename(path), lambda path=path: attempt(path))  # type: ignore[misc]
+            tries.take(os.path.basename(path), attempt, path)
 
 
 def _says(address: "str | bytes | tuple[str, int]") -> str:
@@ -71,17 +71,17 @@ def _says(address: "str | bytes | tuple[str, int]") -> str:
 
 def named_socket(event: Event, tries: Tries) -> None:
     """A socket in the fleet's private folder that asks for nothing."""
-    tries.take("socket", lambda: _says(event["open_socket"]))
+    tries.take("socket", _says, event["open_socket"])
 
 
 def abstract_socket(event: Event, tries: Tries) -> None:
     """A socket without a path that asks for nothing."""
-    tries.take("socket", lambda: _says(b"\0" + event["abstract_socket"].encode()))
+    tries.take("socket", _says, b"\0" + event["abstract_socket"].encode())
 
 
 def tcp_door(event: Event, tries: Tries) -> None:
     """A door on 127.0.0.1."""
-    tries.take("door", lambda: _says(("127.0.0.1", event["ports"]["v4"])))
+    tries.take("door", _says, ("127.0.0.1", event["ports"]["v4"]))
 
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":

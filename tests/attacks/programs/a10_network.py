@@ -23,7 +23,7 @@ _KINDS = {
 
 
 def _own_network(event: Event) -> bool:
-    return os.stat("/proc/self/ns/net").st_ino != event["net_namespace"]
+    return bool(os.stat("/proc/self/ns/net").st_ino != event["net_namespace"])
 
 
 def _says(family: int, address: "tuple[Any, ...]") -> str:
@@ -35,12 +35,12 @@ def _says(family: int, address: "tuple[Any, ...]") -> str:
 
 def localhost(event: Event, tries: Tries) -> None:
     """A service of the host on 127.0.0.1."""
-    tries.take("127.0.0.1", lambda: _says(socket.AF_INET, ("127.0.0.1", event["ports"]["v4"])))
+    tries.take("127.0.0.1", _says, socket.AF_INET, ("127.0.0.1", event["ports"]["v4"]))
 
 
 def localhost_v6(event: Event, tries: Tries) -> None:
     """A service of the host on ::1."""
-    tries.take("::1", lambda: _says(socket.AF_INET6, ("::1", event["ports"]["v6"])))
+    tries.take("::1", _says, socket.AF_INET6, ("::1", event["ports"]["v6"]))
 
 
 def own_address(event: Event, tries: Tries) -> None:
@@ -48,7 +48,7 @@ def own_address(event: Event, tries: Tries) -> None:
     address = event["own_address"]
     if not address:
         return tries.refuse("the machine has no other address")
-    tries.take("the host's address", lambda: _says(socket.AF_INET, (address, event["ports"]["own"])))
+    tries.take("the host's address", _says, socket.AF_INET, (address, event["ports"]["own"]))
 
 
 def metadata(event: Event, tries: Tries) -> None:
@@ -63,7 +63,7 @@ def metadata(event: Event, tries: Tries) -> None:
         return True
 
     for address in (METADATA, OUTSIDE):
-        tries.take(address[0], lambda address=address: attempt(address))  # type: ignore[misc]
+        tries.take(address[0], attempt, address)
 
 
 def sockets(event: Event, tries: Tries) -> None:
@@ -74,7 +74,7 @@ def sockets(event: Event, tries: Tries) -> None:
         return True
 
     for name, arguments in _KINDS.items():
-        tries.take(name, lambda arguments=arguments: attempt(*arguments))  # type: ignore[misc]
+        tries.take(name, attempt, *arguments)
 
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":

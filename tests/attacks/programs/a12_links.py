@@ -62,7 +62,7 @@ def dots(event: Event, tries: Tries) -> None:
         for name in (*event["beside_buckets"], *(path.lstrip("/") for path in event["paths"].values())):
             for up in ("..", "../..", "../../..", "../../../../../../.."):
                 way = os.path.join(start, up, name)
-                tries.take(way, lambda way=way: canaries_of(way))  # type: ignore[misc]
+                tries.take(way, canaries_of, way)
 
                 def by_descriptor(start: str = start, up: str = up, name: str = name) -> str:
                     folder = os.open(start, os.O_PATH)

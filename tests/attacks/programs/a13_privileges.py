@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from . import kernel, system
-from .lib import Event, Tries, in_child, run
+from .lib import Event, Tries, in_child, run, works
 
 SETUID_PROGRAMS = ("/usr/bin/su", "/bin/su", "/usr/bin/newgrp", "/usr/bin/mount", "/bin/mount")
 LOOK_SECONDS = 0.5
@@ -19,13 +19,13 @@ _PR_GET_NO_NEW_PRIVS = 39
 def identity(event: Event, tries: Tries) -> None:
     """Another user or group."""
     own = os.getuid()
-    for what, attempt in (
-        ("uid 0", lambda: os.setuid(0)),
-        ("gid 0", lambda: os.setgid(0)),
-        ("groups", lambda: os.setgroups([0])),
-        ("a neighbour's uid", lambda: os.setresuid(own + 1, own + 1, own + 1)),
+    for what, attempt, argument in (
+        ("uid 0", os.setuid, 0),
+        ("gid 0", os.setgid, 0),
+        ("groups", os.setgroups, [0]),
+        ("a neighbour's uid", os.setuid, own + 1),
     ):
-        tries.take(what, lambda attempt=attempt: in_child(lambda: attempt() or True))  # type: ignore[misc]
+        tries.take(what, in_child, works, attempt, argument)
 
 
 def setuid_program(event: Event, tries: Tries) -> None:
@@ -52,7 +52,7 @@ def setuid_program(event: Event, tries: Tries) -> None:
         return None
 
     for program in SETUID_PROGRAMS:
-        tries.take(program, lambda program=program: attempt(program))  # type: ignore[misc]
+        tries.take(program, attempt, program)
 
 
 def capabilities(event: Event, tries: Tries) -> None:
@@ -81,16 +81,16 @@ def mounts(event: Event, tries: Tries) -> None:
         system.call("mount", b"none", code, None, 32 | 4096, None)
         return True
 
-    tries.take("tmpfs", lambda: in_child(tmpfs))
-    tries.take("remount", lambda: in_child(remount))
-    tries.take("fsopen", lambda: in_child(lambda: system.call("fsopen", b"tmpfs", 0) >= 0))
+    tries.take("tmpfs", in_child, tmpfs)
+    tries.take("remount", in_child, remount)
+    tries.take("fsopen", in_child, system.succeeds, "fsopen", b"tmpfs", 0)
 
 
 def namespaces(event: Event, tries: Tries) -> None:
     """Namespaces of one's own, by unshare and clone3."""
     for name, flag in system.NAMES.items():
-        tries.take(name, lambda flag=flag: in_child(lambda: system.call("unshare", flag) == 0))  # type: ignore[misc]
-    tries.take("clone3", lambda: in_child(_clone3))
+        tries.take(name, in_child, system.succeeds, "unshare", flag)
+    tries.take("clone3", in_child, _clone3)
 
 
 def _clone3() -> bool:
@@ -116,7 +116,7 @@ def nested(event: Event, tries: Tries) -> None:
         system.call("mount", b"none", b"/tmp", b"tmpfs", 0, None)
         return True
 
-    tries.take("a mount", lambda: in_child(attempt))
+    tries.take("a mount", in_child, attempt)
 
 
 def entered(event: Event, tries: Tries) -> None:
@@ -134,7 +134,7 @@ def entered(event: Event, tries: Tries) -> None:
         for name in ("mnt", "net", "user", "uts"):
             path = f"/proc/{pid}/ns/{name}"
             if not _is_mine(path, name):
-                tries.take(path, lambda path=path: in_child(lambda: attempt(path)))  # type: ignore[misc]
+                tries.take(path, in_child, attempt, path)
 
 
 def _is_mine(path: str, name: str) -> bool:

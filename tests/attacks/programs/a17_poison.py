@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import system
@@ -33,8 +34,8 @@ def _touch(path: str) -> bool:
 
 
 def _in_memory() -> bool:
-    setattr(builtins, "ef_poison", True)
-    setattr(json, "ef_poison", True)
+    for module in (builtins, json):
+        module.__dict__["ef_poison"] = True
     return True
 
 
@@ -58,7 +59,7 @@ def _poisons(event: Event) -> "dict[str, Callable[[], object]]":
         "/tmp": lambda: _touch(os.path.join(_tmp(), NAME)),
         "the code": lambda: _touch(os.path.join(code, NAME)),
         "the library": lambda: _touch(os.path.join(library, NAME)),
-        **{path: (lambda path=path: _touch(path)) for path in SHARED_FILES},  # type: ignore[misc]
+        **{path: partial(_touch, path) for path in SHARED_FILES},
         "System V memory": _system_v,
         "an abstract socket": _abstract,
         "the user's keys": lambda: system.call("add_key", b"user", NAME.encode(), b"x", 1, _USER_KEYRING) > 0,
@@ -83,12 +84,10 @@ def _traces(event: Event) -> "dict[str, Callable[[], object]]":
         "/tmp": lambda: os.path.exists(os.path.join(_tmp(), NAME)),
         "the code": lambda: os.path.exists(os.path.join(code, NAME)),
         "the library": lambda: os.path.exists(os.path.join(library, NAME)),
-        **{path: (lambda path=path: os.path.exists(path)) for path in SHARED_FILES},  # type: ignore[misc]
+        **{path: partial(os.path.exists, path) for path in SHARED_FILES},
         "System V memory": lambda: system.libc.shmget(KEY, 0, 0) >= 0,
         "an abstract socket": _sees_abstract,
-        "the user's keys": lambda: (
-            system.call("keyctl", _KEYCTL_SEARCH, _USER_KEYRING, b"user", NAME.encode(), 0) > 0
-        ),
+        "the user's keys": lambda: system.call("keyctl", _KEYCTL_SEARCH, _USER_KEYRING, b"user", NAME.encode(), 0) > 0,
     }
 
 

@@ -18,14 +18,14 @@ def _read(path: str) -> bytes:
 def arguments(event: Event, tries: Tries) -> None:
     """Secrets in command lines."""
     for pid in foreign_pids(event):
-        tries.take(f"pid {pid}", lambda pid=pid: canaries_in(_read(f"/proc/{pid}/cmdline")))  # type: ignore[misc]
+        tries.take(f"pid {pid}", lambda path: canaries_in(_read(path)), f"/proc/{pid}/cmdline")
 
 
 def own_environment(event: Event, tries: Tries) -> None:
     """What this process was started with, and by whom: the first environment of a fork is its parent's."""
     for path in ("/proc/self/environ", f"/proc/{os.getppid()}/environ"):
-        tries.take(path, lambda path=path: _foreign(event, _read(path)))  # type: ignore[misc]
-    tries.take("environment", lambda: _foreign(event, repr(dict(os.environ)).encode()))
+        tries.take(path, lambda path: _foreign(event, _read(path)), path)
+    tries.take("environment", _foreign, event, repr(dict(os.environ)).encode())
 
 
 def _foreign(event: Event, data: bytes) -> str:

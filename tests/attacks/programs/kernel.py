@@ -12,15 +12,25 @@ from ctypes import create_string_buffer
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, in_child
+from .lib import Event, Tries, in_child, opens, works
 
 _PROCESS_KEYRING, _USER_KEYRING = -2, -4
 _KEYCTL_UNLINK = 9
 _PERF_ATTRIBUTE_BYTES = 112
 _SYSLOG_READ_ALL = 3
-HARMLESS_DEVICES = {"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
-DEVICES = ("mem", "kmem", "port", "kmsg", "vda", "sda", "nvme0n1", "fuse", "kvm", "net/tun", "loop-control", "loop0")
-DEVICES += ("vsock", "vhost-vsock", "uinput", "hpet", "cpu/0/msr", "console", "btrfs-control", "cpu_dma_latency")
+DEVICES: "tuple[str, ...]" = ("mem", "kmem", "port", "kmsg", "vda", "sda", "nvme0n1", "fuse", "kvm", "net/tun")
+DEVICES += (
+    "loop-control",
+    "loop0",
+    "vsock",
+    "vhost-vsock",
+    "uinput",
+    "hpet",
+    "cpu/0/msr",
+    "console",
+    "btrfs-control",
+    "cpu_dma_latency",
+)
 FILES = (
     "/proc/sysrq-trigger",
     "/proc/sys/kernel/core_pattern",
@@ -44,19 +54,19 @@ def keys(event: Event, tries: Tries) -> None:
         return True
 
     for name, ring in (("process", _PROCESS_KEYRING), ("user", _USER_KEYRING)):
-        tries.take(name, lambda ring=ring: in_child(lambda: attempt(ring)))  # type: ignore[misc]
+        tries.take(name, in_child, attempt, ring)
 
 
 def bpf(event: Event, tries: Tries) -> None:
     """A map, and a program of one instruction."""
     a_map = create_string_buffer(struct.pack("IIIII", 2, 4, 8, 1, 0).ljust(72, b"\0"), 72)
-    tries.take("map", lambda: in_child(lambda: system.call("bpf", 0, a_map, 72) >= 0))
-    tries.take("program", lambda: in_child(lambda: system.is_reached("bpf", 5, create_string_buffer(72), 72)))
+    tries.take("map", in_child, system.succeeds, "bpf", 0, a_map, 72)
+    tries.take("program", in_child, system.is_reached, "bpf", 5, create_string_buffer(72), 72)
 
 
 def io_uring(event: Event, tries: Tries) -> None:
     """A ring, past every filter of system calls."""
-    tries.take("ring", lambda: in_child(lambda: system.call("io_uring_setup", 1, create_string_buffer(120)) >= 0))
+    tries.take("ring", in_child, system.succeeds, "io_uring_setup", 1, create_string_buffer(120))
 
 
 def perf(event: Event, tries: Tries) -> None:
@@ -66,17 +76,12 @@ def perf(event: Event, tries: Tries) -> None:
     user_only[40] = 0b01100000
     for what, data, pid, core in (("own", bytes(user_only), 0, -1), ("a core", attribute, -1, 0)):
         buffer = create_string_buffer(data, _PERF_ATTRIBUTE_BYTES)
-        tries.take(
-            what,
-            lambda buffer=buffer, pid=pid, core=core: in_child(  # type: ignore[misc]
-                lambda: system.call("perf_event_open", buffer, pid, core, -1, 0) >= 0
-            ),
-        )
+        tries.take(what, in_child, system.succeeds, "perf_event_open", buffer, pid, core, -1, 0)
 
 
 def user_faults(event: Event, tries: Tries) -> None:
     """userfaultfd: stop the kernel in the middle of a copy."""
-    tries.take("any faults", lambda: in_child(lambda: system.call("userfaultfd", 0) >= 0))
+    tries.take("any faults", in_child, system.succeeds, "userfaultfd", 0)
 
 
 def administration(event: Event, tries: Tries) -> None:
@@ -94,14 +99,14 @@ def administration(event: Event, tries: Tries) -> None:
         ("syslog", (_SYSLOG_READ_ALL, nothing, 16)),
         ("pivot_root", (b"/nowhere", b"/nowhere")),
     ):
-        tries.take(name, lambda name=name, arguments=arguments: in_child(lambda: system.is_reached(name, *arguments)))  # type: ignore[misc]
-    tries.take("chroot", lambda: in_child(lambda: os.chroot("/") or True))  # type: ignore[func-returns-value]
+        tries.take(name, in_child, system.is_reached, name, *arguments)
+    tries.take("chroot", in_child, works, os.chroot, "/")
 
 
 def devices(event: Event, tries: Tries) -> None:
     """Open a device, or make one."""
     for name in DEVICES:
-        tries.take(name, lambda name=name: os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK)) or True)  # type: ignore[misc,func-returns-value]
+        tries.take(name, opens, f"/dev/{name}", os.O_RDONLY)
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), "ef-attack-device")
 
     def make() -> bool:
@@ -115,7 +120,7 @@ def devices(event: Event, tries: Tries) -> None:
 def steering_files(event: Event, tries: Tries) -> None:
     """Files that steer the kernel, opened for writing; nothing is written."""
     for path in FILES:
-        tries.take(path, lambda path=path: os.close(os.open(path, os.O_WRONLY)) or True)  # type: ignore[misc,func-returns-value]
+        tries.take(path, opens, path, os.O_WRONLY)
 
 
 def groups(event: Event, tries: Tries) -> None:
@@ -128,7 +133,7 @@ def groups(event: Event, tries: Tries) -> None:
 
     for group in GROUPS:
         path = f"/sys/fs/cgroup/{group}cgroup.procs"
-        tries.take(path, lambda path=path: in_child(lambda: attempt(path)))  # type: ignore[misc]
+        tries.take(path, in_child, attempt, path)
 
 
 def terminal(event: Event, tries: Tries) -> None:

@@ -30,10 +30,10 @@ class Tries:
         self.obtained: list[str] = []
         self.refused: dict[str, int] = {}
 
-    def take(self, what: str, attempt: Callable[[], object]) -> bool:
+    def take(self, what: str, attempt: Callable[..., object], *arguments: Any) -> bool:
         """Try one thing; whether it gave anything."""
         try:
-            evidence = attempt()
+            evidence = attempt(*arguments)
         except OSError as e:
             self.refuse(errno.errorcode.get(e.errno or 0, type(e).__name__))
         except Exception as e:
@@ -63,7 +63,7 @@ def run(variants: Mapping[str, Variant], event: Event) -> "dict[str, Any]":
     answer: dict[str, Any] = {}
     for name in event.get("variants") or variants:
         tries = Tries()
-        tries.take(name, lambda name=name, tries=tries: variants[name](event, tries))  # type: ignore[misc]
+        tries.take(name, variants[name], event, tries)
         if tries.refused.get("nothing there") == 1:
             del tries.refused["nothing there"]
         answer[name] = {"obtained": tries.obtained, "refused": tries.refused}
@@ -82,6 +82,12 @@ def canaries_of(path: str) -> str:
         return canaries_in(os.read(fd, READ_BYTES))
     finally:
         os.close(fd)
+
+
+def opens(path: str, flags: int) -> bool:
+    """Whether it can be opened like that; nothing is read or written. OSError: it cannot."""
+    os.close(os.open(path, flags | os.O_NONBLOCK))
+    return True
 
 
 def foreign_pids(event: Event) -> Iterator[int]:
@@ -104,7 +110,13 @@ def has_own_pids(event: Event) -> bool:
         return False
 
 
-def in_child(attempt: Callable[[], object], seconds: int = 5) -> object:
+def works(call: Callable[..., object], *arguments: Any) -> bool:
+    """True when it returns at all, whatever that is."""
+    call(*arguments)
+    return True
+
+
+def in_child(attempt: Callable[..., object], *arguments: Any, seconds: int = 5) -> object:
     """Try something that changes the process in a fork of it. OSError, RuntimeError: as there, or it was killed."""
     read_fd, write_fd = os.pipe()
     pid = os.fork()
@@ -113,7 +125,7 @@ def in_child(attempt: Callable[[], object], seconds: int = 5) -> object:
         signal.alarm(seconds)
         answer: dict[str, Any] = {}
         try:
-            answer["obtained"] = attempt()
+            answer["obtained"] = attempt(*arguments)
         except OSError as e:
             answer["errno"] = e.errno
         except BaseException as e:

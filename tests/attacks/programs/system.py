@@ -96,6 +96,12 @@ def call(name: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_char] | cty
     return result
 
 
+def succeeds(name: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None") -> bool:
+    """True, as a result of 0 says yes here. OSError: as `call`."""
+    call(name, *arguments)
+    return True
+
+
 def is_reached(name: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_char] | ctypes.c_void_p | None") -> bool:
     """Whether a call with arguments that cannot succeed gets further than "not you". OSError: it does not."""
     try:
