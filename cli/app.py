@@ -8,6 +8,7 @@ import grpc
 import typer
 
 from cli.commands import (
+    cost,
     deploy,
     doctor,
     events,
@@ -51,6 +52,7 @@ app.command()(logs.logs)
 app.command()(trace.trace)
 app.add_typer(dlq, name="dlq")
 app.command()(top.top)
+app.command()(cost.cost)
 app.command()(up.settings)
 app.command()(doctor.doctor)
 app.command()(version.version)

@@ -1,11 +1,12 @@
 """How commands print: tables for people, JSON for programs, times and sizes in plain words."""
 
 import json
+import re
 import shutil
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -15,12 +16,24 @@ from rich.text import Text
 PIPE_WIDTH = 200
 # Narrower terminals fold by themselves: an id cut by us could not be copied.
 LEAST_WIDTH = 100
+# Control characters but tab and newline, and marks that change the order in which a line is shown.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def console() -> Console:
     """Where a command's answer goes."""
     width = max(shutil.get_terminal_size().columns, LEAST_WIDTH) if sys.stdout.isatty() else PIPE_WIDTH
     return Console(highlight=False, soft_wrap=False, width=width)
+
+
+def harmless(text: str) -> str:
+    """What somebody else's code wrote, for a terminal: control characters are shown, not obeyed. Pure."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
+
+
+def for_stream(text: str, stream: TextIO) -> str:
+    """The text as it is for a file or a pipe, harmless for a terminal."""
+    return harmless(text) if stream.isatty() else text
 
 
 def print_json(value: Any) -> None:

@@ -52,16 +52,7 @@ class HostProcess:
         control_pb2_grpc.add_ControlServiceServicer_to_server(self.control, self._server.server)
         self._server.bind(f"unix:{self.folder}/control.sock")
         await self._server.start()
-        environment = {
-            **os.environ,
-            "EVENFLOW_NODE_ID": "runtime-0",
-            "EVENFLOW_DATA_DIR": str(self.folder / "data"),
-            "EVENFLOW_RUN_DIR": str(self.folder),
-            "EVENFLOW_TOKEN_FILE": str(token_file),
-            "EVENFLOW_LOG_LEVEL": "warning",
-            **self._settings,
-        }
-        self.process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.runtime", env=environment)
+        self.process = await self.spawn()
         self.peer = Peer.dial(f"unix:{self.folder}/runtime-0.sock", self.token)
         self.stub = runtime_pb2_grpc.RuntimeServiceStub(self.peer.channel)
         self._link = StreamLink(
@@ -74,6 +65,19 @@ class HostProcess:
         self._link.start()
         async with asyncio.timeout(START_SECONDS):
             await self.room.wait()
+
+    async def spawn(self) -> asyncio.subprocess.Process:
+        """The host's process, in the same folder each time."""
+        environment = {
+            **os.environ,
+            "EVENFLOW_NODE_ID": "runtime-0",
+            "EVENFLOW_DATA_DIR": str(self.folder / "data"),
+            "EVENFLOW_RUN_DIR": str(self.folder),
+            "EVENFLOW_TOKEN_FILE": str(self.folder / "token"),
+            "EVENFLOW_LOG_LEVEL": "warning",
+            **self._settings,
+        }
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "services.runtime", env=environment)
 
     async def stop(self) -> int:
         """SIGTERM, and wait; returns the exit code."""

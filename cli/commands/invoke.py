@@ -12,7 +12,7 @@ from evenflow.frontend.v1 import frontend_pb2
 from cli.commands.options import DataOption
 from cli.connection import FleetConnection
 from cli.failures import EXIT_FAILED, CliError, describe_refusal
-from cli.output import print_line
+from cli.output import for_stream, harmless, print_line
 from services.shared import ids
 from services.shared.errors import EvenflowError
 
@@ -48,12 +48,14 @@ def invoke(
         response = fleet.ask(fleet.door.Invoke, request, INVOKE_SECONDS)
     outcome = response.outcome
     if outcome.log_tail:
-        print(outcome.log_tail.decode(errors="replace").rstrip("\n"), file=sys.stderr, flush=True)
+        text = outcome.log_tail.decode(errors="replace").rstrip("\n")
+        print(for_stream(text, sys.stderr), file=sys.stderr, flush=True)
     if outcome.HasField("refusal"):
         raise CliError(describe_refusal(EvenflowError.from_detail(outcome.refusal)))
     print_line(_pretty(outcome.response_payload))
     if outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED:
-        print(f"error: {name} failed: {outcome.error_type}: {outcome.error_message}", file=sys.stderr, flush=True)
+        text = f"error: {name} failed: {outcome.error_type}: {outcome.error_message}"
+        print(for_stream(text, sys.stderr), file=sys.stderr, flush=True)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -79,6 +81,7 @@ def _pretty(payload: bytes) -> str:
     if not sys.stdout.isatty():
         return text
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
-        return text
+        pass
+    return harmless(text)

@@ -1,9 +1,10 @@
-"""What of each concurrency limit this host holds and uses. Pure."""
+"""What of each concurrency limit this host holds and uses, and what it is to keep ready. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 ACCOUNT = "account"
+_PROVISIONED = "provisioned/"
 
 
 @dataclass(slots=True)
@@ -21,9 +22,15 @@ class Shares:
     def __init__(self, report: Callable[[str, int], None]) -> None:
         self._report = report
         self._shares: dict[str, Share] = {}
+        # The family of provisioned concurrency: a target says how many sandboxes of a function are to be kept ready,
+        # and what is held is how many are.
+        self._provisioned: dict[str, Share] = {}
 
     def set_target(self, limit_key: str, target: int) -> None:
         """A higher target is usable at once; a lower one takes effect as runs end."""
+        if limit_key.startswith(_PROVISIONED):
+            self._set_provisioned(limit_key, target)
+            return
         share = self._shares.setdefault(limit_key, Share())
         share.target = target
         self._settle(limit_key, share)
@@ -58,7 +65,32 @@ class Shares:
 
     def items(self) -> list[tuple[str, Share]]:
         """Every limit by key."""
-        return sorted(self._shares.items())
+        return sorted({**self._shares, **self._provisioned}.items())
+
+    # --- provisioned concurrency
+
+    def _set_provisioned(self, limit_key: str, target: int) -> None:
+        share = self._provisioned.setdefault(limit_key, Share())
+        share.target = target
+        # An answer to every target: control counts on the higher of the two until it has one.
+        self._report(limit_key, share.held)
+        if target == 0 and share.held == 0:
+            del self._provisioned[limit_key]
+
+    def provisioned(self) -> dict[tuple[str, str], int]:
+        """How many sandboxes are to be kept ready, by tenant and function."""
+        split = ((key.split("/"), share.target) for key, share in self._provisioned.items())
+        return {(parts[1], parts[2]): target for parts, target in split if len(parts) == 3}
+
+    def set_ready(self, limit_key: str, ready: int, in_use: int) -> None:
+        """So many sandboxes of a function are ready, and so many of those run something."""
+        share = self._provisioned.setdefault(limit_key, Share())
+        share.in_use = in_use
+        if ready != share.held:
+            share.held = ready
+            self._report(limit_key, ready)
+        if share.target == 0 and ready == 0:
+            del self._provisioned[limit_key]
 
     def _settle(self, limit_key: str, share: Share) -> None:
         held = max(share.target, share.in_use)
@@ -72,3 +104,8 @@ class Shares:
 def limit_key_of(tenant_id: str, function_name: str, is_reserved: bool) -> str:
     """The limit that an invocation counts against."""
     return f"function/{tenant_id}/{function_name}" if is_reserved else ACCOUNT
+
+
+def provisioned_key_of(tenant_id: str, function_name: str) -> str:
+    """The key under which control says how many sandboxes of the function are to be kept ready."""
+    return f"{_PROVISIONED}{tenant_id}/{function_name}"

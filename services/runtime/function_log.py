@@ -1,25 +1,38 @@
-"""One log file a function: bounded, rotated, written in batches, followed by readers."""
+"""One log file a function: bounded, rotated, written in batches, followed by readers.
+
+What sandboxes write and the host's own lines are told apart: no output makes a line that looks like the host's.
+"""
 
 import asyncio
 import os
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from weakref import WeakValueDictionary
+
+from services.runtime import log_lines
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FLUSH_SECONDS = 0.05
 FLUSH_BYTES = 262_144
 READ_BYTES = 65_536
-MAX_OPEN_LOGS = 2_000
+# Files open at once; a log beyond that is opened again when it is written to.
+MAX_OPEN_LOGS = 128
 
 
 class FunctionLog:
     """Appends from the loop; a full file becomes NAME.log.1 in place of the one before."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(
+        self, path: Path, max_bytes: int, on_open: Callable[["FunctionLog"], None] = lambda _log: None
+    ) -> None:
         self.path = path
         self.generation = 0
         self._max_bytes = max_bytes
+        self._on_open = on_open
+        # How the line that is written now begins; None: not looked at yet, the file may be of an earlier start.
+        self._begun: bytes | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -27,8 +40,21 @@ class FunctionLog:
         self._fd = -1
         self._size = 0
 
-    def append(self, data: bytes) -> None:
-        """Take whole lines or parts of them; on disk within 50 ms."""
+    def append(self, lines: bytes) -> None:
+        """Take whole lines of the host's, on lines of their own; on disk within 50 ms."""
+        if self._begun is None:
+            self._begun = self._line_left_open()
+        self._take(b"\n" + lines if self._begun else lines)
+        self._begun = b""
+
+    def append_output(self, output: bytes) -> None:
+        """Take what a sandbox wrote, lines or parts of them."""
+        if self._begun is None:
+            self._begun = self._line_left_open()
+        self._take(log_lines.told_apart(self._begun, output))
+        self._begun = log_lines.line_begun(self._begun, output)
+
+    def _take(self, data: bytes) -> None:
         self._pending.append(data)
         self._pending_bytes += len(data)
         if self._pending_bytes >= FLUSH_BYTES:
@@ -70,7 +96,7 @@ class FunctionLog:
             if text.count(b"\n") > lines:
                 break
             text = _read_tail(path, lines) + text
-        return b"".join(text.splitlines(keepends=True)[-lines:]) if lines else b""
+        return _last_lines(text, lines)
 
     def position(self) -> tuple[int, int]:
         """Where the log ends now, for `follow`."""
@@ -109,6 +135,12 @@ class FunctionLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self._size = os.fstat(self._fd).st_size
+            self._on_open(self)
+
+    def _line_left_open(self) -> bytes:
+        """How the file's last line begins if it has no end: whatever it is, it is nothing to go on with."""
+        last = _read_at(self.path, max(0, self._current_size() - 1))
+        return b"" if last in (b"", b"\n") else b"?" * log_lines.LONGEST_BEGINNING_BYTES
 
     def _rotate(self) -> None:
         self.close()
@@ -118,12 +150,17 @@ class FunctionLog:
 
 
 class FunctionLogs:
-    """Every function's log on this host."""
+    """Every function's log on this host; one that nobody holds or writes to is forgotten, its file stays."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._logs: dict[tuple[str, str], FunctionLog] = {}
+        self._logs: WeakValueDictionary[tuple[str, str], FunctionLog] = WeakValueDictionary()
+        # Open files, the one that was opened longest ago first.
+        self._open: OrderedDict[FunctionLog, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._logs)
 
     def of(self, tenant_id: str, function_name: str) -> FunctionLog:
         """The function's log. ValueError: no name of a tenant or function."""
@@ -132,20 +169,31 @@ class FunctionLogs:
         if log is None:
             if not _NAME.fullmatch(tenant_id) or not _NAME.fullmatch(function_name):
                 raise ValueError("tenant_id and function_name are 1 to 64 characters of [A-Za-z0-9_-]")
-            if len(self._logs) >= MAX_OPEN_LOGS:
-                self._each(FunctionLog.flush)
-                self._each(FunctionLog.close)
-            log = self._logs[key] = FunctionLog(self._folder / tenant_id / f"{function_name}.log", self._max_bytes)
+            path = self._folder / tenant_id / f"{function_name}.log"
+            log = self._logs[key] = FunctionLog(path, self._max_bytes, self._opened)
         return log
 
     def close(self) -> None:
         """Write everything and close."""
-        self._each(FunctionLog.flush)
-        self._each(FunctionLog.close)
+        for log in list(self._logs.values()):
+            log.flush()
+            log.close()
+        self._open.clear()
 
-    def _each(self, act: Callable[[FunctionLog], None]) -> None:
-        for log in self._logs.values():
-            act(log)
+    def _opened(self, log: FunctionLog) -> None:
+        self._open[log] = None
+        self._open.move_to_end(log)
+        if len(self._open) > MAX_OPEN_LOGS:
+            oldest, _ = self._open.popitem(last=False)
+            oldest.close()
+
+
+def _last_lines(text: bytes, lines: int) -> bytes:
+    """Lines end with a newline, whatever else a handler wrote: a tail must not begin in the middle of one."""
+    if not lines:
+        return b""
+    body, end = (text[:-1], b"\n") if text.endswith(b"\n") else (text, b"")
+    return b"\n".join(body.split(b"\n")[-lines:]) + end
 
 
 def _read_at(path: Path, offset: int) -> bytes:

@@ -8,10 +8,11 @@ from evenflow.control.v1 import resources_pb2
 
 from services.policy import function_rules
 from services.policy.arns import function_arn
-from services.runtime.admission import limit_key_of
+from services.runtime.admission import limit_key_of, provisioned_key_of
 from services.runtime.function_log import FunctionLog
 from services.runtime.layers import NO_LAYERS, Layers
 from services.runtime.packages import Package
+from services.runtime.provision import Provision
 from services.runtime.runs import Run
 from services.runtime.runtimes import Launch
 from services.runtime.sandboxes import Sandbox
@@ -28,9 +29,15 @@ class HostedFunction:
     def __init__(self, function: resources_pb2.Function, log: FunctionLog) -> None:
         self.key = function.tenant_id, function.function_name
         self.log = log
+        # On demand. Of the busy ones some may be provisioned: `provisioned` counts those apart.
         self.idle: list[Sandbox] = []
         self.busy = 0
         self.starting = 0
+        self.provisioned = Provision()
+        self.provisioned_key = provisioned_key_of(*self.key)
+        # Starts in a row that the machine refused, and when the next is tried.
+        self.start_failures = 0
+        self.start_retry: asyncio.TimerHandle | None = None
         self.waiting: deque[Run] = deque()
         self.waiting_sync = 0
         self.next_expiry_ms = 0.0
@@ -69,12 +76,13 @@ class HostedFunction:
     @property
     def sandboxes(self) -> int:
         """All that exist, those that are still starting included."""
-        return len(self.idle) + self.busy + self.starting
+        provisioned = self.provisioned
+        return len(self.idle) + self.busy + self.starting + len(provisioned.idle) + provisioned.starting
 
     @property
     def is_unused(self) -> bool:
         """Whether it can be forgotten."""
-        return not (self.sandboxes or self.waiting or self.kept_seats or self.preparing)
+        return not (self.sandboxes or self.waiting or self.kept_seats or self.preparing or self.provisioned.target)
 
 
 def environment_of(

@@ -4,20 +4,21 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
-from services.runtime import sandbox_folder
+from services.runtime import memory_budget, sandbox_folder
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
 from services.runtime.cgroups import Cgroups
 from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
+from services.runtime.functions import HostedFunction
 from services.runtime.layers import LayerStore
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
@@ -31,6 +32,8 @@ from services.runtime.settings import RuntimeSettings
 from services.runtime.telemetry import Telemetry
 from services.runtime.tiers import Isolation, abilities_of, choose
 from services.runtime.uids import UidBlock
+from services.runtime.usage import UsageLedger
+from services.runtime.usage_files import UsageFiles
 from services.shared.channels import Peer
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
@@ -66,7 +69,13 @@ class SandboxHost:
         self._hides = [self._data_dir, os.path.realpath(settings.run_dir)]
         self.folder = Path(self._data_dir) / "runtime" / settings.node_id
         self.logs = FunctionLogs(self.folder / "logs", settings.log_bytes)
-        self.dispatcher = Dispatcher(settings, configuration, shares, self.logs, clock)
+        budget_mb = memory_budget.of_this_machine(settings.memory_mb)
+        self.telemetry = Telemetry(metrics, tracer, clock, self._functions, self.states, self._memory_mb)
+        self.usage = UsageLedger()
+        self._usage_files = UsageFiles(self.usage, self.folder / "usage")
+        self.dispatcher = Dispatcher(
+            settings, configuration, shares, self.logs, self.telemetry, self.usage, clock, budget_mb
+        )
         self.isolation: Isolation
         self._configuration = configuration
         self.runtimes = Runtimes(settings)
@@ -78,7 +87,6 @@ class SandboxHost:
         self._uids = UidBlock(settings.first_uid) if wants_uids else None
         self._cgroups: Cgroups | None = None
         self._parents = Parents(self.runtimes.own, self._parent)
-        self.dispatcher.telemetry = Telemetry(metrics, tracer, clock, self._busy, self.states)
 
     @property
     def tier(self) -> str:
@@ -108,10 +116,11 @@ class SandboxHost:
         uids = self._uids if self.isolation.has_uid else None
         self._seats = Seats(folder / "tmp", uids.first_uid if uids is not None else None)
         await asyncio.to_thread(self._seats.prepare)
-        dispatcher = self.dispatcher
-        dispatcher.nursery = Nursery(
+        await asyncio.to_thread(self._usage_files.load)
+        self._usage_files.start()
+        nursery = Nursery(
             self.settings,
-            dispatcher,
+            self.dispatcher,
             self._packages,
             self._layers,
             self.runtimes,
@@ -119,12 +128,12 @@ class SandboxHost:
             self._seats,
             self.isolation,
             self._cgroups,
-            dispatcher.telemetry,
+            self.telemetry,
             self._clock,
             lambda: self._configuration.view,
         )
-        dispatcher.nursery.start()
-        dispatcher.start()
+        nursery.start()
+        self.dispatcher.start(nursery)
         log.info("isolation %s; ready after %.0f ms", self.isolation.describe(), (time.monotonic() - started) * 1_000)
 
     def _look_around(self) -> Surroundings:
@@ -180,6 +189,7 @@ class SandboxHost:
         if hasattr(self, "_seats"):
             await self._seats.close()
         self.logs.close()
+        await self._usage_files.stop()
         if self._uids is not None:
             self._uids.close()
 
@@ -197,8 +207,13 @@ class SandboxHost:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts
 
-    def _busy(self) -> Iterable[tuple[int, Mapping[str, str]]]:
-        return [(f.busy, {"function": f.key[1], "tenant": f.key[0]}) for f in self.dispatcher.functions()]
+    # The metrics are made before the dispatcher, which writes them.
+
+    def _functions(self) -> list[HostedFunction]:
+        return self.dispatcher.functions()
+
+    def _memory_mb(self) -> Mapping[str, int]:
+        return self.dispatcher.memory_mb()
 
     def _parent_lost(self) -> None:
         if self._adopts_orphans and not strays.kill_all(self.parent_pids()):

@@ -1,8 +1,19 @@
-"""The lines that AWS Lambda writes around a run, and the texts of its errors. Pure."""
+"""The lines that AWS Lambda writes around a run, and the texts of its errors. Pure.
+
+A handler can print anything, also what looks like these lines: its output is told apart by a mark.
+"""
 
 import json
 import os
+import re
 import signal
+
+# Put before what of a handler's output begins like a line of the host.
+MARK = b"[function] "
+# Longest beginning that is looked for.
+LONGEST_BEGINNING_BYTES = 18
+_OWN = re.compile(rb"(?:\A|(?<=[\n\r]))(?:(?:START |END |REPORT |)RequestId:|INIT_START |\[evenflow\])")
+_HINTS = (b"RequestId:", b"INIT_START ", b"[evenflow]")
 
 
 def init_start(runtime: str, runtime_arn: str) -> bytes:
@@ -36,6 +47,44 @@ def end_and_report(
     if note:
         text += note + "\t"
     return (text + (f"\n{trace}\n" if trace else "\n")).encode()
+
+
+def told_apart(begun: bytes, output: bytes) -> bytes:
+    """A handler's output, marked wherever a line of it begins like one of the host's.
+
+    begun: the first LONGEST_BEGINNING_BYTES of the line that the output goes on with; empty at the start of one.
+    """
+    text = begun + output
+    if not any(hint in text for hint in _HINTS):
+        return output
+    parts: list[bytes] = []
+    done = len(begun)
+    for found in _OWN.finditer(text):
+        if found.end() > len(begun):
+            # One that began before cannot be marked there any more: the mark breaks it here.
+            at = max(found.start(), len(begun))
+            parts += (text[done:at], MARK)
+            done = at
+    return b"".join((*parts, text[done:]))
+
+
+def line_begun(begun: bytes, output: bytes) -> bytes:
+    """What `told_apart` is to know of the line that is written now, after this output."""
+    at = max(output.rfind(b"\n"), output.rfind(b"\r"))
+    return (begun + output if at < 0 else output[at + 1 :])[:LONGEST_BEGINNING_BYTES]
+
+
+def tail_of(start_line: bytes, output: bytes, last_lines: bytes, max_bytes: int) -> bytes:
+    """The end of one run's log, cut so that nothing of the output looks like the host's words."""
+    text = start_line + told_apart(b"", output)
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    text += last_lines
+    if len(text) <= max_bytes:
+        return text
+    text = text[-max_bytes:]
+    # Without its mark, or its beginning, a line may look like another.
+    return text.partition(b"\n")[2] if _OWN.match(text) else text
 
 
 def billed_ms_of(duration_us: int) -> int:

@@ -10,10 +10,12 @@ from typing import Protocol
 from evenflow.common.v1 import event_pb2
 
 from services.runtime import log_lines, refusals, runs, watch
+from services.runtime.census import Census
 from services.runtime.cgroups import Cgroups, Limits
 from services.runtime.discovery import Runtimes, package_client
 from services.runtime.fork_requests import fork_request
 from services.runtime.functions import HostedFunction
+from services.runtime.kept_seats import KeptSeats
 from services.runtime.layers import LayerStore
 from services.runtime.packages import PackageStore
 from services.runtime.parentage import Parents
@@ -32,7 +34,7 @@ from services.shared.follower import ConfigView
 
 RETRY_AFTER_MS = 1_000
 # After these the function's next sandbox gets the same /tmp, as AWS does it; not after one that filled it.
-CRASHES = ("", "crashed", "timeout", "broke protocol", watch.MEMORY, watch.PROCESSES)
+CRASHES = ("", "crashed", "timeout", "init timeout", "broke protocol", watch.MEMORY, watch.PROCESSES)
 log = logging.getLogger(__name__)
 
 
@@ -40,10 +42,12 @@ class Keeper(Protocol):
     """Who gets the sandboxes that are ready; the dispatcher."""
 
     def on_idle(self, sandbox: Sandbox) -> None: ...
-    def on_start_lost(self, function: HostedFunction, outcome: event_pb2.Outcome) -> None: ...
+    def on_start_lost(self, sandbox: Sandbox, outcome: event_pb2.Outcome) -> None: ...
+    def on_start_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
     def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
     def on_result(self, sandbox: Sandbox, result: frames.Result) -> None: ...
     def on_output(self, sandbox: Sandbox, data: bytes) -> None: ...
+    def on_ending(self, sandbox: Sandbox) -> None: ...
     def on_gone(self, sandbox: Sandbox, status: int) -> None: ...
     def on_prepared(self, function: HostedFunction) -> None: ...
 
@@ -67,46 +71,46 @@ class Nursery:
         view: Callable[[], ConfigView],
     ) -> None:
         self.sandboxes: dict[int, Sandbox] = {}
-        self.starting = 0
+        self.census = Census()
         self._settings = settings
         self._keeper = keeper
         self._packages = packages
         self._layers = layers
         self._runtimes = runtimes
         self._parents = parents
-        self._seats = seats
+        self._seats = KeptSeats(seats)
         self._telemetry = telemetry
         self._clock = clock
         self._view = view
         self._last_number = 0
         self._stopping = False
         self._empty = asyncio.Event()
+        # Of starts that failed and are not gone yet: the handler's fault, and the machine's.
         self._failures: dict[int, event_pb2.Outcome] = {}
+        self._faults: dict[int, EvenflowError] = {}
         self._isolation = isolation
         self._cgroups = cgroups
         self._spares = Spares(self._make_blank, settings.spare_sandboxes)
         self._watching: asyncio.Task[None] | None = None
 
-    @property
-    def count(self) -> int:
-        """Sandboxes that exist, those on their way in or out included."""
-        return len(self.sandboxes)
-
-    @property
-    def ending(self) -> int:
-        """Those that were told to end and are not gone yet."""
-        return sum(sandbox.state == "ending" for sandbox in self.sandboxes.values())
-
-    def begin(self, function: HostedFunction) -> bool:
-        """Begin a cold start, or what must come before the first; False: no seat is free."""
-        if self._stopping:
-            return False
+    def is_prepared(self, function: HostedFunction) -> bool:
+        """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
         parent = self._parent_of(function)
-        if function.launch is None or parent is None or not parent.is_up:
-            if function.preparing is None:
-                function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
+        if function.launch is not None and parent is not None and parent.is_up:
             return True
-        seat = function.kept_seats.pop() if function.kept_seats else self._seats.take()
+        if function.preparing is None and not self._stopping:
+            function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
+        return False
+
+    def begin(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
+        """Begin a cold start of a function that is prepared; False: no seat is free, or the host stops.
+
+        EvenflowError: UNAVAILABLE, another try may do; INVALID_PARAMETER, none will.
+        """
+        parent, launch = self._parent_of(function), function.launch
+        if self._stopping or parent is None or launch is None:
+            return False
+        seat = self._seats.take(function)
         if seat is None:
             return False
         sandbox: Sandbox | None = None
@@ -115,6 +119,8 @@ class Nursery:
             request = fork_request(
                 self._settings, self._isolation, function, self._view().fleet, sandbox.sandbox_id, seat
             )
+            if is_provisioned:
+                request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
             configuration = json.dumps(request).encode()
             if self._cgroups is not None and sandbox.group is not None:
                 self._cgroups.limit(sandbox.group, self._limits_of(function))
@@ -124,24 +130,21 @@ class Nursery:
             if sandbox is not None:
                 sandbox.end("stopped")
             self._seats.give_back(seat)
-            self._keeper.on_code_unavailable(
-                function,
-                EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, f"a sandbox cannot be started: {e}", RETRY_AFTER_MS),
-            )
-            return True
+            may_pass = isinstance(e, OSError)
+            reason = Reason.ERROR_REASON_UNAVAILABLE if may_pass else Reason.ERROR_REASON_INVALID_PARAMETER
+            raise EvenflowError(reason, f"a sandbox cannot be started: {e}", RETRY_AFTER_MS if may_pass else 0) from e
         self.sandboxes[sandbox.number] = sandbox
         self._empty.clear()
-        self.starting += 1
-        function.starting += 1
+        sandbox.is_provisioned = is_provisioned
+        self.census.begun(sandbox)
         self._telemetry.started(*function.key)
-        function.log.append(log_lines.init_start(function.launch.label, "evenflow"))
+        function.log.append(log_lines.init_start(launch.label, "evenflow"))
         sandbox.timer = asyncio.get_running_loop().call_later(self._settings.init_seconds, sandbox.end, "init timeout")
         return True
 
     def drop_seats(self, function: HostedFunction) -> None:
         """Nothing of this function crashed lately: forget the /tmp folders kept for it."""
-        while function.kept_seats:
-            self._seats.give_back(function.kept_seats.pop())
+        self._seats.drop(function)
 
     def start(self) -> None:
         """Have blank sandboxes at hand, and look after those that run."""
@@ -193,8 +196,8 @@ class Nursery:
             )
         else:
             log.error("a sandbox cannot be made: %s", message, extra={"function_name": sandbox.function.key[1]})
-            self._failures[sandbox.number] = runs.refused(
-                EvenflowError(Reason.ERROR_REASON_INTERNAL, f"a sandbox cannot be made: {message}", RETRY_AFTER_MS)
+            self._faults[sandbox.number] = EvenflowError(
+                Reason.ERROR_REASON_INTERNAL, f"a sandbox cannot be made: {message}", RETRY_AFTER_MS
             )
         sandbox.end("start failed")
 
@@ -206,6 +209,12 @@ class Nursery:
     def on_output(self, sandbox: Sandbox, data: bytes) -> None:
         """See Keeper."""
         self._keeper.on_output(sandbox, data)
+
+    def on_ending(self, sandbox: Sandbox) -> None:
+        """No further run: its room comes free in a moment."""
+        if sandbox.number in self.sandboxes:
+            self.census.ends(sandbox)
+            self._keeper.on_ending(sandbox)
 
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """All of it is dead: its seat goes to its replacement after a crash, else back."""
@@ -219,21 +228,32 @@ class Nursery:
         if ran_out and sandbox.end_cause in ("", "crashed"):
             sandbox.end_cause = watch.MEMORY
         was_ready = sandbox.init_ended_ns > 0
-        failure = None if was_ready else self._failure_of(sandbox, status)
         if not was_ready:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
+        self.census.gone(sandbox)
         if sandbox.end_cause in CRASHES and not self._stopping:
-            function.kept_seats.append(sandbox.seat)
+            self._seats.keep(function, sandbox.seat)
         else:
             self._seats.give_back(sandbox.seat)
         if not self.sandboxes:
             self._empty.set()
-        if failure is not None:
-            if sandbox.end_cause != "stopped":
-                self._keeper.on_start_lost(function, failure)
-        else:
+        if was_ready:
             self._keeper.on_gone(sandbox, status)
+        elif sandbox.end_cause != "stopped":
+            fault = self._fault_of(sandbox, status)
+            if fault is not None:
+                self._keeper.on_start_unavailable(function, fault)
+            else:
+                self._keeper.on_start_lost(sandbox, self._failure_of(sandbox, status))
+
+    def _fault_of(self, sandbox: Sandbox, status: int) -> EvenflowError | None:
+        """Why the start failed when that says nothing about the function: another try may do."""
+        known = self._faults.pop(sandbox.number, None)
+        if known is not None or status >= 0 or sandbox.end_cause == "init timeout" or sandbox.number in self._failures:
+            return known
+        text = "a sandbox cannot be started: its parent could not fork, or ended"
+        return EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, text, RETRY_AFTER_MS)
 
     def _failure_of(self, sandbox: Sandbox, status: int) -> event_pb2.Outcome:
         known = self._failures.pop(sandbox.number, None)
@@ -250,9 +270,8 @@ class Nursery:
         if sandbox.timer is not None:
             sandbox.timer.cancel()
             sandbox.timer = None
-        self.starting -= 1
-        sandbox.function.starting -= 1
-        if not self.starting:
+        self.census.started(sandbox)
+        if not self.census.starting:
             self._spares.refill_soon()
 
     def _make_blank(self, parent: PreparedParent) -> Sandbox:
@@ -323,7 +342,7 @@ class Nursery:
         except EvenflowError as e:
             self._keeper.on_code_unavailable(function, e)
         except OSError as e:
-            self._keeper.on_code_unavailable(
+            self._keeper.on_start_unavailable(
                 function,
                 EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, f"sandboxes cannot be started: {e}", RETRY_AFTER_MS),
             )

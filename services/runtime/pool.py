@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 # Few sandboxes share the cores well even when each turns over fast.
 EAGER_SANDBOXES = 2
@@ -15,6 +16,8 @@ CROWD_LEAST = 6
 MAX_PASSED_OVER_MS = 1_000.0
 # Functions that are looked at for one share; they are in the order in which they came.
 MAX_IN_LINE = 64
+# 10,240 MB in sandboxes of 128 MB.
+MAX_VICTIMS = 80
 # Weight of the newest run in the mean service time.
 SMOOTHING = 0.1
 
@@ -120,19 +123,49 @@ def next_in_line(line: Sequence[InLine], present: int, now_ms: float) -> InLine:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """An idle sandbox: whose it is and since when."""
+    """An idle sandbox: whose it is, since when, and how much memory comes free with it."""
 
     number: int
     owner: object
     since_ms: float
+    memory_mb: int = 128
 
 
-def victim(idle: Iterable[Idle], wanted_by: object) -> int | None:
-    """The number of the sandbox to end for another function: the least recently used idle one; None: there is none."""
-    candidates = [one for one in idle if one.owner is not wanted_by]
-    return min(candidates, key=lambda one: one.since_ms).number if candidates else None
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What is lacking for a start. `sandboxes`: places; at most MAX_VICTIMS sandboxes are ended for one start."""
+
+    memory_mb: int
+    sandboxes: int
+
+    @property
+    def is_met(self) -> bool:
+        """Whether nothing is lacking."""
+        return self.memory_mb <= 0 and self.sandboxes <= 0
+
+
+def victims(idle: Iterable[Idle], wanted_by: object, need: Need) -> list[int]:
+    """Numbers of the sandboxes to end for another function's start: least recently used first, no more than needed.
+
+    `idle` comes least recently used first. All there are when they are not enough: the room is kept for the start.
+    """
+    chosen: list[Idle] = []
+    freed_mb = 0
+    for one in idle:
+        if (freed_mb >= need.memory_mb and len(chosen) >= need.sandboxes) or len(chosen) >= MAX_VICTIMS:
+            break
+        if one.owner is not wanted_by:
+            chosen.append(one)
+            freed_mb += one.memory_mb
+    # A large one that came last may make some of the small ones before it needless; the newest is spared first.
+    spare_mb = freed_mb - need.memory_mb
+    for one in reversed(chosen[:-1]):
+        if one.memory_mb <= spare_mb and len(chosen) > need.sandboxes:
+            chosen.remove(one)
+            spare_mb -= one.memory_mb
+    return [one.number for one in chosen]
 
 
 def expired(idle: Iterable[Idle], now_ms: float, idle_ms: float) -> list[int]:
-    """Numbers of those that were idle too long."""
-    return [one.number for one in idle if now_ms - one.since_ms >= idle_ms]
+    """Numbers of those that were idle too long; `idle` comes least recently used first."""
+    return [one.number for one in takewhile(lambda one: now_ms - one.since_ms >= idle_ms, idle)]

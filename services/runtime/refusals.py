@@ -24,6 +24,17 @@ def no_room() -> EvenflowError:
     return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
 
 
+def too_large(function: HostedFunction, budget_mb: int, kept_mb: int) -> EvenflowError:
+    """Its memory is more than all sandboxes of this host may have together, less what is kept ready."""
+    kept = f", of which {kept_mb} MB are kept for provisioned concurrency" if kept_mb else ""
+    text = (
+        f"function {function.key[1]!r} needs {function.version.memory_mb} MB and this host gives {budget_mb} MB to "
+        f"sandboxes in all{kept}: lower its memory_mb, or raise runtime.memory_mb (EVENFLOW_RUNTIME_MEMORY_MB) or "
+        "runtime.max_sandboxes"
+    )
+    return EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text, RETRY_AFTER_MS)
+
+
 def throttled(function: HostedFunction) -> EvenflowError:
     """The function's limit is used up."""
     if function.is_reserved:

@@ -38,14 +38,15 @@ def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
     lines = log_lines.end_and_report(
         run.request_id,
         outcome.duration_us,
-        log_lines.billed_ms_of(outcome.duration_us),
+        outcome.billed_duration_ms,
         memory_mb,
         outcome.max_memory_mb,
         outcome.init_duration_us,
         note,
     )
     if run.tail is not None:
-        outcome.log_tail = (log_lines.start(run.request_id, LATEST) + bytes(run.tail) + lines)[-TAIL_BYTES:]
+        start = log_lines.start(run.request_id, LATEST)
+        outcome.log_tail = log_lines.tail_of(start, bytes(run.tail), lines, TAIL_BYTES)
     return lines
 
 
@@ -81,7 +82,7 @@ def died(
         sandbox_id=sandbox.sandbox_id,
         started_ns=started_ns,
         duration_us=duration_us,
-        init_us=0 if sandbox.invocations else sandbox.init_us,
+        init_us=sandbox.init_us if sandbox.is_cold else 0,
         max_rss_kb=sandbox.max_rss_kb,
     )
     return outcome, lines.encode()

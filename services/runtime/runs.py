@@ -23,6 +23,7 @@ class Run:
         "invocation",
         "is_sync",
         "output_bytes",
+        "payload_bytes",
         "received_ns",
         "request_id",
         "tail",
@@ -44,6 +45,7 @@ class Run:
         self.expires_ms = 0.0
         self.begun_ms = 0.0
         self.output_bytes = 0
+        self.payload_bytes = len(invocation.payload)
         self.tail: bytearray | None = bytearray() if invocation.wants_log_tail else None
 
 

@@ -44,6 +44,9 @@ class Owner(Protocol):
     def on_output(self, sandbox: "Sandbox", data: bytes) -> None:
         """The sandbox wrote to stdout or stderr."""
 
+    def on_ending(self, sandbox: "Sandbox") -> None:
+        """It was told to end, or ends by itself; once, before on_gone."""
+
     def on_gone(self, sandbox: "Sandbox", status: int) -> None:
         """Its process and all it started are dead; `status` as wait(2) gives it, -1 when it is not known."""
 
@@ -70,8 +73,11 @@ class Sandbox:
         "init_started_ns",
         "init_us",
         "invocations",
+        "is_cold",
+        "is_provisioned",
         "limit_key",
         "max_rss_kb",
+        "memory_mb",
         "number",
         "parent",
         "pid",
@@ -89,6 +95,8 @@ class Sandbox:
         self.function: Any = None
         self.code_key = b""
         self.limit_key = ""
+        self.memory_mb = 0
+        self.is_provisioned = False
         self.seat: Any = None
         self.idle_output_bytes = 0
         self.state = "blank"
@@ -98,6 +106,8 @@ class Sandbox:
         self.ahead: deque[Run] = deque()
         self.deadline_ms = 0.0
         self.invocations = 0
+        # Until it ran something, or was ready before anybody wanted it: the run that finds it so waited for its init.
+        self.is_cold = True
         self.init_started_ns = 0
         self.init_ended_ns = 0
         self.init_us = 0
@@ -138,6 +148,7 @@ class Sandbox:
         frame = frames.pack_configure(configuration)
         self.function, self.seat = function, seat
         self.code_key, self.limit_key = function.code_key, function.limit_key
+        self.memory_mb = function.version.memory_mb
         self.state = "starting"
         self.send(frame)
 
@@ -168,6 +179,7 @@ class Sandbox:
         if not self.end_cause:
             self.end_cause = cause
             self.state = "ending"
+            self._owner.on_ending(self)
             if grace_ms > 0:
                 self.parent.signal(self.number, signal.SIGTERM)
                 self._loop.call_later(grace_ms / 1_000, self._kill)
@@ -179,6 +191,7 @@ class Sandbox:
         if not self.end_cause:
             self.end_cause = "crashed"
             self.state = "ending"
+            self._owner.on_ending(self)
             self._loop.call_later(EXIT_GRACE_SECONDS, self._kill)
 
     def _kill(self) -> None:

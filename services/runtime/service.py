@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from evenflow.common.v1 import event_pb2
@@ -11,6 +12,8 @@ from evenflow.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 from services.runtime import runs
 from services.runtime.function_log import FunctionLog
 from services.runtime.runs import Run
+from services.runtime.usage import FOLDED_DAY, MAX_DAYS, NS_PER_DAY, UsageKey, UsageRow
+from services.runtime.usage_files import day_text
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, abort
 from services.shared.ids import REQUEST_ID_BYTES
@@ -28,6 +31,7 @@ CREDITS_PER_SLOT = 2
 EXTRA_CREDITS = 192
 MAX_TAIL_LINES = 10_000
 MAX_LOG_PART_BYTES = 65_536
+MAX_USAGE_ROWS = 1_000
 _LATEST = "$LATEST"
 
 
@@ -174,6 +178,18 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
                 for part in _parts(data):
                     yield part
 
+    async def ReadUsage(
+        self, request: runtime_pb2.ReadUsageRequest, context: Any
+    ) -> AsyncIterator[runtime_pb2.ReadUsageResponse]:
+        """See runtime.proto."""
+        if request.days > MAX_DAYS:
+            text = f"days is {request.days}; at most {MAX_DAYS} are kept one by one, 0 reads everything"
+            await abort(context, EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, text))
+        today = self._clock.wall_ns() // NS_PER_DAY
+        rows = self._host.usage.rows(today - request.days + 1 if request.days else FOLDED_DAY)
+        while part := list(islice(rows, MAX_USAGE_ROWS)):
+            yield runtime_pb2.ReadUsageResponse(rows=[_usage_row(*one) for one in part])
+
     async def DescribeHost(
         self, request: runtime_pb2.DescribeHostRequest, context: Any
     ) -> runtime_pb2.DescribeHostResponse:
@@ -203,6 +219,20 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
         return answer
 
 
+def _usage_row(day: int, key: UsageKey, row: UsageRow) -> runtime_pb2.UsageRow:
+    return runtime_pb2.UsageRow(
+        tenant_id=key[0],
+        function_name=key[1],
+        day=day_text(day),
+        invocations=row.invocations,
+        billed_ms=row.billed_ms,
+        mb_ms=row.mb_ms,
+        request_units=row.request_units,
+        errors=row.errors,
+        init_ms=row.init_ms,
+    )
+
+
 def load_of(host: "SandboxHost") -> runtime_pb2.HostLoad:
     """Room of the host now."""
     dispatcher = host.dispatcher
@@ -221,9 +251,6 @@ async def _whole_lines(log: FunctionLog, position: tuple[int, int]) -> AsyncIter
 
 
 def _parts(data: bytes) -> list[runtime_pb2.ReadLogsResponse]:
-    # Replacement characters can triple the length.
-    step = MAX_LOG_PART_BYTES // 3
-    return [
-        runtime_pb2.ReadLogsResponse(text=data[at : at + step].decode(errors="replace"))
-        for at in range(0, len(data), step)
-    ]
+    # Cut between characters, each of which has four bytes at most.
+    text, step = data.decode(errors="replace"), MAX_LOG_PART_BYTES // 4
+    return [runtime_pb2.ReadLogsResponse(text=text[at : at + step]) for at in range(0, len(text), step)]

@@ -14,6 +14,13 @@ class RuntimeSettings(NodeSettings):
     max_sandboxes: int = setting(
         "runtime.max_sandboxes", 64, minimum=1, maximum=500, help="Sandboxes at once; also the slots told to control."
     )
+    memory_mb: int = setting(
+        "runtime.memory_mb",
+        0,
+        minimum=0,
+        maximum=1 << 30,
+        help="Memory sizes of all sandboxes together, MiB; 0: three quarters of the machine's memory or cgroup limit.",
+    )
     max_parallel_starts: int = setting(
         "runtime.max_parallel_starts", 4, minimum=1, maximum=64, help="Cold starts under way at once."
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from evenflow.common.v1 import event_pb2
 from opentelemetry.trace import SpanKind
 
+from services.runtime.functions import HostedFunction
 from services.runtime.runs import Run
 from services.shared.clock import Clock
 from services.shared.metrics import MAX_SERIES, Metrics, SeriesKey
@@ -19,8 +20,9 @@ class Telemetry:
         metrics: Metrics,
         tracer: Tracer,
         clock: Clock,
-        busy: Callable[[], Iterable[tuple[int, Mapping[str, str]]]],
+        functions: Callable[[], Iterable[HostedFunction]],
         sandboxes: Callable[[], Mapping[str, int]],
+        memory_mb: Callable[[], Mapping[str, int]],
     ) -> None:
         self._keys: dict[tuple[str, str], SeriesKey] = {}
         self._tracer = tracer
@@ -30,8 +32,39 @@ class Telemetry:
         self._throttles = metrics.counter("Throttles", "Invocations refused for concurrency.")
         self._duration = metrics.histogram("Duration", "ms", "Time in the handler.")
         self._cold_starts = metrics.counter("evenflow_cold_starts", "Sandboxes that were started.")
-        self._evictions = metrics.counter("evenflow_sandbox_evictions", "Sandboxes that were ended, by cause.")
-        metrics.gauge("ConcurrentExecutions", "Runs under way.", busy)
+        self.evictions = metrics.counter("evenflow_sandbox_evictions", "Sandboxes that were ended, by cause.")
+        self.on_provisioned = metrics.counter(
+            "ProvisionedConcurrencyInvocations", "Runs on sandboxes that are kept ready."
+        )
+        self.spilled_over = metrics.counter(
+            "ProvisionedConcurrencySpilloverInvocations", "Runs on demand of functions that have some kept ready."
+        )
+
+        def each(value: Callable[[HostedFunction], float | None]) -> Callable[[], list[tuple[float, dict[str, str]]]]:
+            """One series for each function that has a value; on the endpoint's thread."""
+
+            def observe() -> list[tuple[float, dict[str, str]]]:
+                found = ((value(f), {"function": f.key[1], "tenant": f.key[0]}) for f in functions())
+                return [(number, labels) for number, labels in found if number is not None]
+
+            return observe
+
+        metrics.gauge("ConcurrentExecutions", "Runs under way.", each(lambda f: f.busy))
+        metrics.gauge(
+            "ProvisionedConcurrentExecutions",
+            "Runs under way on sandboxes that are kept ready.",
+            each(lambda f: f.provisioned.busy if f.provisioned.target else None),
+        )
+        metrics.gauge(
+            "ProvisionedConcurrencyUtilization",
+            "Part of the sandboxes to be kept ready that runs something.",
+            each(lambda f: f.provisioned.busy / f.provisioned.target if f.provisioned.target else None),
+        )
+        metrics.gauge(
+            "evenflow_sandbox_memory_mb",
+            "Memory sizes of all sandboxes: the budget, what is used of it, what of that is kept ready.",
+            lambda: [(amount, {"kind": kind}) for kind, amount in memory_mb().items()],
+        )
         metrics.gauge(
             "evenflow_sandboxes",
             "Sandboxes by state.",
@@ -43,8 +76,16 @@ class Telemetry:
         self._cold_starts.add(1, function=function_name, tenant=tenant_id)
 
     def ended(self, cause: str) -> None:
-        """A sandbox was ended: idle, evicted, replaced (a new revision), crashed, timeout."""
-        self._evictions.add(1, cause=cause)
+        """A sandbox was ended.
+
+        idle; evicted, memory (for another function's start: a place, room); replaced (a new revision); lowered (fewer
+        are kept ready); crashed, timeout.
+        """
+        self.evictions.add(1, cause=cause)
+
+    def provisioned(self, function: tuple[str, str], *, is_spillover: bool) -> None:
+        """A run of a function that has sandboxes kept ready was not, or was, on one of them."""
+        (self.spilled_over if is_spillover else self.on_provisioned).add_at(self._key_of(*function), 1)
 
     def settled(self, run: Run, outcome: event_pb2.Outcome, init_span: tuple[int, int] | None) -> None:
         """An invocation has its outcome; `init_span`: begin and end of its cold start, nanoseconds since the epoch."""

@@ -11,7 +11,7 @@ WATCH_SECONDS = 0.2
 IDLE_ROUNDS = 25
 # More files than that are too many, whatever their size; also the most that one look reads.
 MAX_TMP_ENTRIES = 131_072
-DISK, MEMORY, PROCESSES = "disk", "memory", "processes"
+DISK, MEMORY, PROCESSES = "disk", "out of memory", "processes"
 _BLOCK_BYTES = 512
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -131,3 +131,11 @@ def test_a_refusal_is_one_line_with_its_reason() -> None:
     assert describe_refusal(error) == "FUNCTION_NOT_FOUND: no function 'f'"
     gone = EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "failed to connect to all addresses; last error: UNKNOWN")
     assert "does not answer now" in describe_refusal(gone)
+
+
+def test_a_terminal_is_not_obeyed_by_what_a_handler_wrote() -> None:
+    """Escape sequences, carriage returns, bells, C1 and marks that turn the text around are shown; letters stay."""
+    from cli.output import harmless
+
+    assert harmless("a\x1b[31mred\rX\x07\x9b2J\u202ez\n") == "a\\x1b[31mred\\rX\\x07\\x9b2J\\u202ez\n"
+    assert harmless("tab\tand\r\nnew line é 日本 🙂\n") == "tab\tand\nnew line é 日本 🙂\n"

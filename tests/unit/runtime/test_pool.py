@@ -1,7 +1,9 @@
 """When a further sandbox is started and which one is ended."""
 
+from collections.abc import Iterator
+
 from services.runtime import pool
-from services.runtime.pool import Demand, Idle, ScaleRules, expired, runs_ahead, smoothed, starts_wanted, victim
+from services.runtime.pool import Demand, Idle, Need, ScaleRules, expired, runs_ahead, smoothed, starts_wanted, victims
 
 RULES = ScaleRules(after_ms=5, backlog_ms=25)
 
@@ -41,11 +43,42 @@ def test_fast_handlers_scale_only_with_the_backlog() -> None:
     assert starts_wanted(slow, RULES) == 8
 
 
-def test_the_victim_is_the_least_recently_used_of_another_function() -> None:
-    """Never one's own, never nobody's."""
-    idle = [Idle(1, "mine", 0.0), Idle(2, "a", 30.0), Idle(3, "b", 20.0)]
-    assert victim(idle, "mine") == 3
-    assert victim(idle[:1], "mine") is None
+def test_victims_are_the_least_recently_used_of_other_functions() -> None:
+    """Never one's own, never nobody's, no more than needed."""
+    idle = [Idle(1, "mine", 0.0), Idle(3, "b", 20.0), Idle(2, "a", 30.0)]
+    assert victims(idle, "mine", Need(0, 1)) == [3]
+    assert victims(idle, "mine", Need(0, 2)) == [3, 2]
+    assert victims(idle[:1], "mine", Need(0, 1)) == []
+
+
+def test_as_many_are_ended_as_make_the_memory() -> None:
+    """Also all there are when that is not enough: what comes free later is added to it."""
+    idle = [Idle(n, "other", float(n), 128) for n in range(20)]
+    assert victims(idle, "big", Need(1_024, 0)) == list(range(8))
+    assert victims(idle, "big", Need(1_025, 0)) == list(range(9))
+    assert victims(idle[:3], "big", Need(1_024, 0)) == [0, 1, 2]
+
+
+def test_small_ones_before_a_large_one_are_spared_when_it_is_enough() -> None:
+    """The newest of them first."""
+    idle = [Idle(1, "a", 1.0, 128), Idle(2, "b", 2.0, 256), Idle(3, "c", 3.0, 1_024)]
+    assert victims(idle, "big", Need(1_024, 0)) == [3]
+    assert victims(idle, "big", Need(1_100, 0)) == [1, 3]
+    assert victims(idle, "big", Need(1_000, 2)) == [1, 3]
+
+
+def test_an_eviction_looks_at_no_more_than_it_ends() -> None:
+    """Thousands of idle ones beside do not cost anything."""
+    looked = 0
+
+    def idle() -> Iterator[Idle]:
+        nonlocal looked
+        for number in range(100_000):
+            looked += 1
+            yield Idle(number, "other", 0.0)
+
+    assert victims(idle(), "mine", Need(128, 1)) == [0]
+    assert looked <= 2
 
 
 def test_idle_ones_end_after_their_time() -> None:

@@ -1,0 +1,27 @@
+"""What of a function is kept ready on this host whether it is invoked or not: its provisioned concurrency."""
+
+from dataclasses import dataclass, field
+
+from services.runtime.sandboxes import Sandbox
+
+
+@dataclass(slots=True)
+class Provision:
+    """Counts of one function's provisioned sandboxes. retry_at_ms: monotonic; no start before."""
+
+    target: int = 0
+    idle: list[Sandbox] = field(default_factory=list)
+    busy: int = 0
+    starting: int = 0
+    failures: int = 0
+    retry_at_ms: float = 0.0
+
+    @property
+    def ready(self) -> int:
+        """Those that are initialised."""
+        return len(self.idle) + self.busy
+
+    @property
+    def missing(self) -> int:
+        """Starts to begin so that as many are ready as should be."""
+        return max(0, self.target - self.ready - self.starting) if self.target else 0

@@ -1,0 +1,133 @@
+"""Provisioned concurrency on this host: as many sandboxes of a function as control says are kept ready, used or not.
+
+They are never ended for being idle nor for another function's start; invocations take them first and spill over to
+sandboxes on demand. What is reported to control as held is the number that is ready.
+"""
+
+import asyncio
+import logging
+
+from services.policy.backoff import exponential_ms
+from services.runtime.admission import Shares
+from services.runtime.book import FunctionBook
+from services.runtime.functions import HostedFunction
+from services.runtime.placing import Placing
+from services.runtime.room import Room
+from services.runtime.sandboxes import Sandbox
+from services.shared.clock import Clock
+
+# After a handler that could not be loaded, or a sandbox that died before it ran anything.
+INIT_RETRY_MS = 1_000.0
+MAX_INIT_RETRY_MS = 60_000.0
+log = logging.getLogger(__name__)
+
+
+class Provisioning:
+    """Follows the targets and keeps them; see provision.Provision for the counts."""
+
+    def __init__(self, shares: Shares, book: FunctionBook, room: Room, placing: Placing, clock: Clock) -> None:
+        self._shares = shares
+        self._book = book
+        self._room = room
+        self._placing = placing
+        self._clock = clock
+        self._is_stopping = False
+        # With the timer of the next try after a failure.
+        self._functions: dict[HostedFunction, asyncio.TimerHandle | None] = {}
+
+    def functions(self) -> list[HostedFunction]:
+        """Those with a target, or with something left of one."""
+        return list(self._functions)
+
+    def follow(self) -> None:
+        """Targets or functions changed: begin what is missing, end what is too much."""
+        if self._is_stopping:
+            return
+        known = self._book.view.functions
+        targets = {key: target for key, target in self._shares.provisioned().items() if key in known}
+        for function in self.functions():
+            if function.key not in targets:
+                self._set_target(function, 0)
+        for key, target in targets.items():
+            found = self._book.find(key, 0)
+            if found is not None and found.provisioned.target != target:
+                self._functions.setdefault(found, None)
+                self._set_target(found, target)
+
+    def has_enough(self, function: HostedFunction) -> bool:
+        """Whether one more ready sandbox would be one too much."""
+        return function.provisioned.ready >= function.provisioned.target
+
+    def replaced(self, function: HostedFunction) -> None:
+        """Its code changed: what is busy with the old one is not counted as ready any more."""
+        provisioned = function.provisioned
+        provisioned.failures, provisioned.retry_at_ms = 0, 0.0
+        if provisioned.busy:
+            for sandbox in self._room.nursery.sandboxes.values():
+                if sandbox.function is function and sandbox.is_provisioned and sandbox.state == "busy":
+                    self._room.nursery.census.demoted(sandbox)
+            provisioned.busy = 0
+        self.report(function)
+
+    def report(self, function: HostedFunction) -> None:
+        """Tell control if the number that is ready changed."""
+        provisioned = function.provisioned
+        self._shares.set_ready(function.provisioned_key, provisioned.ready, provisioned.busy)
+        if not provisioned.target and not provisioned.ready:
+            timer = self._functions.pop(function, None)
+            if timer is not None:
+                timer.cancel()
+
+    def succeeded(self, function: HostedFunction) -> None:
+        """One more is ready."""
+        function.provisioned.failures = 0
+        self.report(function)
+
+    def failed(self, function: HostedFunction) -> None:
+        """A start failed through the function's own fault: the next one waits."""
+        provisioned = function.provisioned
+        provisioned.failures += 1
+        delay_ms = exponential_ms(provisioned.failures, INIT_RETRY_MS, MAX_INIT_RETRY_MS)
+        provisioned.retry_at_ms = self._clock.monotonic_ms() + delay_ms
+        text = "a provisioned sandbox does not come up; the next try is in %.0f s"
+        log.warning(text, delay_ms / 1_000, extra={"function_name": function.key[1]})
+        if self._functions.get(function) is None and function in self._functions:
+            self._functions[function] = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._again, function)
+
+    def died(self, sandbox: Sandbox) -> None:
+        """One that was ready is gone; who dies before any run would die again at once."""
+        if sandbox.end_cause in ("crashed", "broke protocol", "") and not sandbox.invocations:
+            self.failed(sandbox.function)
+        self.report(sandbox.function)
+
+    def stop(self) -> None:
+        """Keep nothing ready any more: the host drains."""
+        self._is_stopping = True
+        for function in self._functions:
+            function.provisioned.target = 0
+        for timer in self._functions.values():
+            if timer is not None:
+                timer.cancel()
+        self._functions.clear()
+
+    def _again(self, function: HostedFunction) -> None:
+        self._functions[function] = None
+        left_ms = function.provisioned.retry_at_ms - self._clock.monotonic_ms()
+        if left_ms > 0:
+            loop = asyncio.get_running_loop()
+            self._functions[function] = loop.call_later(left_ms / 1_000, self._again, function)
+        else:
+            self._placing.pump(function)
+
+    def _set_target(self, function: HostedFunction, target: int) -> None:
+        provisioned = function.provisioned
+        provisioned.target = target
+        # What starts is let come and is ended then: it cannot be told apart from one that is waited for.
+        for sandbox in provisioned.idle[: max(0, provisioned.ready - target)]:
+            self._room.retire(sandbox, "lowered")
+        self.report(function)
+        if provisioned.missing:
+            self._placing.pump(function)
+            error = self._room.too_large(function)
+            if error is not None and provisioned.missing:
+                log.warning("%d of %d sandboxes to be kept ready do not fit: %s", provisioned.missing, target, error)

@@ -1,0 +1,120 @@
+"""Room for sandboxes: memory and places, who rests idle, who is ended so that another can start."""
+
+from collections import OrderedDict
+
+from services.runtime import pool, refusals
+from services.runtime.functions import HostedFunction
+from services.runtime.nursery import Nursery
+from services.runtime.pool import Idle, Need
+from services.runtime.sandboxes import Sandbox
+from services.runtime.settings import RuntimeSettings
+from services.shared.clock import Clock
+from services.shared.errors import EvenflowError
+
+
+class Room:
+    """Bounds the sandboxes of the host: their number, and the sum of their memory sizes by `budget_mb`.
+
+    Room is free when a sandbox is gone, not when it is told to end. `nursery` is set before anything starts.
+    """
+
+    nursery: Nursery
+
+    def __init__(self, settings: RuntimeSettings, clock: Clock, budget_mb: int) -> None:
+        self.budget_mb = budget_mb
+        self._settings = settings
+        self._clock = clock
+        # Idle on demand, least recently used first: an eviction looks at as many as it ends, whatever there is beside.
+        self._resting: OrderedDict[int, Sandbox] = OrderedDict()
+
+    # --- what fits
+
+    def is_prepared(self, function: HostedFunction) -> bool:
+        """Whether it can be started at all now; if not, on_prepared follows."""
+        return self.nursery.is_prepared(function)
+
+    def too_large(self, function: HostedFunction) -> EvenflowError | None:
+        """Why no further sandbox of the function fits whatever is ended for it; None: one does."""
+        census = self.nursery.census
+        kept_mb = census.provisioned_mb
+        has_memory = function.version.memory_mb <= self.budget_mb - kept_mb
+        if has_memory and census.provisioned < self._settings.max_sandboxes:
+            return None
+        return refusals.too_large(function, self.budget_mb, kept_mb)
+
+    def eviction_cause(self, function: HostedFunction) -> str:
+        """Why one more is to be ended for a start of this function beside those that end already; empty: none is."""
+        need = self._need(function)
+        census = self.nursery.census
+        if need.memory_mb > census.ending_mb:
+            return "memory"
+        return "evicted" if need.sandboxes > census.ending else ""
+
+    def _need(self, function: HostedFunction) -> Need:
+        census = self.nursery.census
+        memory_mb = function.version.memory_mb + census.memory_mb - self.budget_mb
+        return Need(memory_mb, census.count + 1 - self._settings.max_sandboxes)
+
+    def start(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
+        """Begin a cold start; False: not now. Idle sandboxes of others are ended if that makes room.
+
+        EvenflowError: the machine cannot, or the configuration does not allow it; see Nursery.begin.
+        """
+        census = self.nursery.census
+        if census.starting >= self._settings.max_parallel_starts:
+            return False
+        need = self._need(function)
+        if need.is_met:
+            return self.nursery.begin(function, is_provisioned=is_provisioned)
+        # Room that is on its way is not made a second time.
+        lacking = Need(need.memory_mb - census.ending_mb, need.sandboxes - census.ending)
+        if not lacking.is_met:
+            idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
+            cause = "memory" if lacking.memory_mb > 0 else "evicted"
+            for number in pool.victims(idle, function, lacking):
+                self.retire(self._resting[number], cause)
+        return False
+
+    # --- who rests
+
+    def rest(self, sandbox: Sandbox) -> None:
+        """It has nothing to do now."""
+        sandbox.state = "idle"
+        if sandbox.is_provisioned:
+            sandbox.is_cold = False
+            sandbox.function.provisioned.idle.append(sandbox)
+            return
+        sandbox.idle_since_ms = self._clock.monotonic_ms()
+        sandbox.function.idle.append(sandbox)
+        self._resting[sandbox.number] = sandbox
+
+    def wake(self, function: HostedFunction) -> Sandbox:
+        """The one of the function that came to rest last; there is one."""
+        sandbox = function.idle.pop()
+        del self._resting[sandbox.number]
+        return sandbox
+
+    def remove(self, sandbox: Sandbox) -> None:
+        """It is given no run any more."""
+        function: HostedFunction = sandbox.function
+        if self._resting.pop(sandbox.number, None) is not None:
+            function.idle.remove(sandbox)
+        elif sandbox.is_provisioned and sandbox in function.provisioned.idle:
+            function.provisioned.idle.remove(sandbox)
+
+    def retire(self, sandbox: Sandbox, cause: str) -> None:
+        """End it."""
+        self.remove(sandbox)
+        sandbox.end(cause)
+
+    def retire_idle(self, function: HostedFunction, cause: str) -> None:
+        """End what is idle of a function, and forget the /tmp folders kept for it."""
+        for sandbox in [*function.idle, *function.provisioned.idle]:
+            self.retire(sandbox, cause)
+        self.nursery.drop_seats(function)
+
+    def retire_expired(self, now_ms: float) -> None:
+        """End what was idle for too long."""
+        idle = (Idle(n, s.function, s.idle_since_ms) for n, s in self._resting.items())
+        for number in pool.expired(idle, now_ms, self._settings.idle_seconds * 1_000):
+            self.retire(self._resting[number], "idle")

@@ -1,0 +1,195 @@
+"""Provisioned concurrency on a host: kept ready, taken first, spilled over from, reported truly."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from evenflow.common.v1 import event_pb2
+
+from tests.integration.runtime.kit import TENANT, HostKit
+from tests.kit.waiting import eventually
+
+S = event_pb2.OutcomeStatus
+KEY = f"provisioned/{TENANT}/f"
+TELL = """
+import os, time
+def handler(event, context):
+    time.sleep(event or 0)
+    return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+"""
+
+
+def target(kit: HostKit, count: int) -> None:
+    """As control's share stream tells it."""
+    kit.shares.set_target(KEY, count)
+    kit.host.dispatcher.shares_changed()
+
+
+def counted(kit: HostKit) -> tuple[int, int]:
+    """Runs on what is kept ready, and beside it."""
+    telemetry = kit.host.telemetry
+    on, beside = telemetry.on_provisioned, telemetry.spilled_over
+    return int(on.value(function="f", tenant=TENANT)), int(beside.value(function="f", tenant=TENANT))
+
+
+async def ready(kit: HostKit, count: int, within_seconds: float = 5.0) -> None:
+    """Until so many are reported as held."""
+    await eventually(lambda: kit.reported[-1:] == [(KEY, count)], within_seconds, f"{count} ready: {kit.reported}")
+
+
+async def test_they_are_ready_before_anybody_asks_and_run_first(run_dir: Path) -> None:
+    """Initialised as provisioned-concurrency; their runs are not cold."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 3)
+        await ready(kit, 3)
+        outcomes = await asyncio.gather(*(kit.invoke("f", 0.05) for _ in range(3)))
+        assert {o.response_payload for o in outcomes} == {b'"provisioned-concurrency"'}
+        assert len({o.sandbox_id for o in outcomes}) == 3
+        assert {o.init_duration_us for o in outcomes} == {0} and "Init Duration" not in kit.log("f")
+        assert counted(kit) == (3, 0) and len(kit.pids()) == 3
+
+
+async def test_what_they_cannot_take_spills_over(run_dir: Path) -> None:
+    """To sandboxes on demand, which count against the account; the provisioned ones do not."""
+    async with HostKit(run_dir, account_share=1) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 2)
+        await ready(kit, 2)
+        outcomes = await asyncio.gather(*(kit.invoke("f", 0.2) for _ in range(3)))
+        kinds = sorted(o.response_payload for o in outcomes)
+        assert kinds == [b'"on-demand"', b'"provisioned-concurrency"', b'"provisioned-concurrency"']
+        assert counted(kit) == (2, 1)
+        shares = dict(kit.shares.items())
+        assert (shares[KEY].target, shares[KEY].held) == (2, 2) and shares["account"].in_use == 0
+
+
+async def test_neither_time_nor_others_end_them(run_dir: Path) -> None:
+    """On demand sandboxes of another function come and go beside them; one too large for the rest is refused."""
+    async with HostKit(run_dir, idle_seconds=0.05, memory_mb=512) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 3)
+        await ready(kit, 3)
+        kept = kit.pids()
+        for name in ("a", "b", "c"):
+            kit.deploy(name, TELL)
+            assert await kit.call(name) == "on-demand"
+        await eventually(lambda: kit.pids() == kept)
+        kit.deploy("large", TELL, memory_mb=256)
+        outcome = await kit.invoke("large")
+        assert "384 MB are kept for provisioned concurrency" in outcome.error_message
+
+
+async def test_room_is_made_for_them(run_dir: Path) -> None:
+    """Idle ones of other functions give way, as to any start; what does not fit at all is not reported."""
+    async with HostKit(run_dir, memory_mb=512) as kit:
+        kit.deploy("other", TELL)
+        await asyncio.gather(*(kit.invoke("other", 0.1) for _ in range(4)))
+        kit.deploy("f", TELL, memory_mb=256)
+        target(kit, 3)
+        await ready(kit, 2)
+        assert kit.host.dispatcher.memory_mb() == {"budget": 512, "used": 512, "provisioned": 512}
+        # Of the same function, beside a target that cannot be kept: it waits for one of its own.
+        assert await kit.call("f") == "provisioned-concurrency"
+
+
+async def test_one_that_dies_is_replaced(run_dir: Path) -> None:
+    """Killed while idle; the report falls and comes back."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 2)
+        await ready(kit, 2)
+        await kit.invoke("f")
+        before = kit.pids()
+        ran = next(s for s in kit.host.dispatcher.nursery.sandboxes.values() if s.invocations)
+        os.kill(ran.pid, signal.SIGKILL)
+        await ready(kit, 1)
+        await ready(kit, 2)
+        assert len(kit.pids() - before) == 1
+
+
+async def test_a_lower_target_ends_the_rest_and_none_ends_all(run_dir: Path) -> None:
+    """A busy one after its run."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 3)
+        await ready(kit, 3)
+        running = [kit.begin(kit.invocation("f", 0.3)) for _ in range(2)]
+        await eventually(lambda: kit.host.dispatcher.busy == 2)
+        target(kit, 1)
+        await ready(kit, 2)
+        await asyncio.gather(*running)
+        await ready(kit, 1)
+        kit.shares.remove(KEY)
+        kit.host.dispatcher.shares_changed()
+        await ready(kit, 0)
+        await eventually(lambda: not kit.pids())
+        assert KEY not in dict(kit.shares.items())
+        assert await kit.call("f") == "on-demand"
+
+
+async def test_a_new_revision_is_made_ready_in_place_of_the_old(run_dir: Path) -> None:
+    """What is idle at once, what is busy after its run."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 2)
+        await ready(kit, 2)
+        old = kit.pids()
+        running = kit.begin(kit.invocation("f", 0.3))
+        await eventually(lambda: kit.host.dispatcher.busy == 1)
+        kit.deploy("f", TELL.replace("return", "return 'new ' +"))
+        await ready(kit, 0)
+        await ready(kit, 2)
+        assert await kit.call("f") == "new provisioned-concurrency"
+        assert (await running).response_payload == b'"provisioned-concurrency"'
+        await eventually(lambda: len(kit.pids()) == 2 and not kit.pids() & old)
+        assert kit.host.dispatcher.busy == 0
+
+
+async def test_a_handler_that_does_not_load_is_tried_again_later(run_dir: Path) -> None:
+    """With a growing wait, and is never reported; who invokes it gets the error of a start of its own."""
+    async with HostKit(run_dir) as kit:
+        flag = run_dir / "data" / "buckets" / "b" / "fixed"
+        from evenflow.control.v1 import resources_pb2
+
+        source = f"import os\nif not os.path.exists(os.environ['EVENFLOW_BUCKET_B'] + '/{flag.name}'): 1 / 0\n" + TELL
+        kit.deploy("f", source, buckets=[resources_pb2.BucketGrant(bucket="b", writable=True)])
+        target(kit, 1)
+        (function,) = await eventually(kit.host.dispatcher.functions)
+        await eventually(lambda: function.provisioned.failures == 1)
+        assert kit.reported[-1] == (KEY, 0) and not kit.pids()
+        outcome = await kit.invoke("f")
+        assert outcome.error_type == "ZeroDivisionError"
+        assert function.provisioned.failures == 1
+        flag.touch()
+        await ready(kit, 1)
+        assert function.provisioned.failures == 0
+
+
+async def test_a_target_may_come_before_the_function(run_dir: Path) -> None:
+    """And outlives it: deployed again it is made ready again."""
+    async with HostKit(run_dir) as kit:
+        target(kit, 1)
+        kit.deploy("f", TELL)
+        await ready(kit, 1)
+        gone: Any = kit.configuration.view.functions.pop((TENANT, "f"))
+        kit.host.dispatcher.configuration_changed()
+        await ready(kit, 0)
+        await eventually(lambda: not kit.pids())
+        gone.revision += 100
+        kit.configuration.view.functions[TENANT, "f"] = gone
+        kit.host.dispatcher.configuration_changed()
+        await ready(kit, 1)
+
+
+async def test_a_host_that_drains_keeps_nothing_ready(run_dir: Path) -> None:
+    """And says so."""
+    async with HostKit(run_dir) as kit:
+        kit.deploy("f", TELL)
+        target(kit, 2)
+        await ready(kit, 2)
+        await kit.host.drain()
+        await ready(kit, 0)
+        await eventually(lambda: not kit.pids())
