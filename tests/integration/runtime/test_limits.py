@@ -121,7 +121,9 @@ def handler(event, context):
         (parent,) = kit.host.parent_pids()
         nursery = kit.host.dispatcher.nursery
         per_sandbox = 2 if "pid" in kit.host.isolation.namespaces and not kit.host.isolation.by_user_namespace else 1
-        await eventually(lambda: len(strays.children_of(parent)) == per_sandbox * (nursery.spare + len(nursery.sandboxes)))
+        await eventually(
+            lambda: len(strays.children_of(parent)) == per_sandbox * (nursery.spare + len(nursery.sandboxes))
+        )
 
 
 async def test_an_isolated_network_reaches_nothing(run_dir: Path) -> None:
