@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from services.policy.function_rules import NODE_RUNTIMES, PROVIDED_RUNTIMES, PYTHON_RUNTIMES
+from services.policy.function_rules import NODE_RUNTIMES, PYTHON_RUNTIMES
 from services.runtime.runtimes import Interpreter, NodeClient, NodeProgram, RuntimeTable
 from services.runtime.settings import RuntimeSettings
 
@@ -28,6 +28,7 @@ _PROBE = (
     "'.'.join(map(str, sys.version_info[:3])), [sys.base_prefix, sys.base_exec_prefix, "
     "s.get_path('stdlib'), s.get_path('platstdlib')]]))"
 )
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -39,44 +40,70 @@ def own_interpreter() -> Interpreter:
 
 
 class Runtimes:
-    """The host's table; what is beyond the own Python is looked for when it is first wanted."""
+    """The host's table; what is beyond the own Python is looked for when it is first wanted, each kind by itself."""
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self.own = own_interpreter()
         self._settings = settings
-        self._looking: asyncio.Task[RuntimeTable] | None = None
+        self._pythons: asyncio.Task[dict[str, Interpreter]] | None = None
+        self._nodes: asyncio.Task[dict[str, NodeProgram]] | None = None
 
     def known(self) -> RuntimeTable:
         """What is known by now, without a look at the machine."""
-        if self._looking is not None and self._looking.done() and not self._looking.cancelled():
-            return self._looking.result()
-        return RuntimeTable(self.own)
+        return RuntimeTable(self.own, _found(self._pythons), _found(self._nodes), host_client(self._settings))
 
     async def table(self, runtime: str = "") -> RuntimeTable:
         """The whole table, or at least what this runtime needs: most need no look at the machine."""
-        if runtime in ("python3", f"python{self.own.line}", *PROVIDED_RUNTIMES):
-            return RuntimeTable(self.own)
-        if self._looking is None:
-            self._looking = asyncio.create_task(asyncio.to_thread(discover, self._settings, self.own), name="runtimes")
-        return await asyncio.shield(self._looking)
+        wants_all = not runtime
+        if wants_all or (runtime in PYTHON_RUNTIMES and runtime != f"python{self.own.line}"):
+            if self._pythons is None:
+                looking = asyncio.to_thread(find_pythons, self._settings, self.own)
+                self._pythons = asyncio.create_task(looking, name="find pythons")
+            await asyncio.shield(self._pythons)
+        if wants_all or runtime in NODE_RUNTIMES:
+            if self._nodes is None:
+                self._nodes = asyncio.create_task(asyncio.to_thread(find_nodes, self._settings), name="find nodes")
+            await asyncio.shield(self._nodes)
+        return self.known()
 
 
-def discover(settings: RuntimeSettings, own: Interpreter) -> RuntimeTable:
-    """All that this machine has; takes some 100 ms, up to seconds where a program hangs."""
+def _found(looking: "asyncio.Task[dict[str, T]] | None") -> dict[str, T]:
+    return looking.result() if looking is not None and looking.done() else {}
+
+
+def find_pythons(settings: RuntimeSettings, own: Interpreter) -> dict[str, Interpreter]:
+    """Further Pythons by "3.12"; takes some 100 ms, up to seconds where a program hangs."""
     asked = _paths_in(settings.pythons)
-    python_paths = _python_candidates(asked, own)
-    node_paths = _paths_in(settings.node) or _on_path(["node", "nodejs"])[:MAX_CANDIDATES]
-    with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        pythons = dict(zip(python_paths, pool.map(_interpreter, python_paths), strict=True))
-        nodes = dict(zip(node_paths, pool.map(_node, node_paths), strict=True))
-    table = RuntimeTable(own, _first_of_line(pythons.values()), _first_of_major(nodes.values()), _host_client(settings))
+    found = _probe(_interpreter, _python_candidates(asked, own))
+    lines: dict[str, Interpreter] = {}
+    for one in found.values():
+        if one is not None and f"python{one.line}" in PYTHON_RUNTIMES and one.line != own.line:
+            lines.setdefault(one.line, one)
     for path in asked:
-        if pythons.get(path) not in table.pythons.values():
+        if found.get(path) not in lines.values():
             log.warning("runtime.pythons: %s is not offered: it does not run, or another one of its version is", path)
-    if settings.node and not table.nodes:
+    log.info("further Pythons: %s", ", ".join(one.version for one in lines.values()) or "none")
+    return lines
+
+
+def find_nodes(settings: RuntimeSettings) -> dict[str, NodeProgram]:
+    """Node.js by major, such as "20"."""
+    found = _probe(_node, _paths_in(settings.node) or _on_path(["node", "nodejs"]))
+    majors: dict[str, NodeProgram] = {}
+    for one in found.values():
+        major = one.version[1:].partition(".")[0] if one is not None else ""
+        if one is not None and f"nodejs{major}.x" in NODE_RUNTIMES:
+            majors.setdefault(major, one)
+    if settings.node and not majors:
         log.warning("runtime.node: nothing in %s is a Node.js that runs", settings.node)
-    log.info("runtimes: %s", ", ".join(table.names()))
-    return table
+    log.info("Node.js: %s", ", ".join(one.version for one in majors.values()) or "none")
+    return majors
+
+
+def _probe(look: Callable[[str], T | None], paths: list[str]) -> dict[str, T | None]:
+    paths = paths[:MAX_CANDIDATES]
+    with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+        return dict(zip(paths, pool.map(look, paths), strict=True))
 
 
 def package_client(code_dir: str) -> NodeClient | None:
@@ -85,7 +112,8 @@ def package_client(code_dir: str) -> NodeClient | None:
     return NodeClient("", entry) if entry is not None else None
 
 
-def _host_client(settings: RuntimeSettings) -> NodeClient | None:
+def host_client(settings: RuntimeSettings) -> NodeClient | None:
+    """The host's own copy of the Node client."""
     modules = Path(settings.node_client) if settings.node_client else HOST_NODE_MODULES
     entry = _entry_of(modules)
     return NodeClient(os.path.realpath(modules.parent), entry) if entry is not None else None
@@ -112,7 +140,7 @@ def _python_candidates(asked: list[str], own: Interpreter) -> list[str]:
     names = [name for name in PYTHON_RUNTIMES if name != f"python{own.line}"]
     siblings = sorted(str(path) for path in Path(sys.base_prefix).parent.glob("*/bin/python3.*"))
     named = [path for path in siblings if os.path.basename(path) in names]
-    return [*dict.fromkeys([*asked, *_on_path(names), *named])][:MAX_CANDIDATES]
+    return [*dict.fromkeys([*asked, *_on_path(names), *named])]
 
 
 def _on_path(names: Iterable[str]) -> list[str]:
@@ -156,23 +184,6 @@ def _output_of(command: list[str]) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode(errors="replace")
-
-
-def _first_of_line(found: Iterable[Interpreter | None]) -> dict[str, Interpreter]:
-    lines: dict[str, Interpreter] = {}
-    for one in found:
-        if one is not None and f"python{one.line}" in PYTHON_RUNTIMES:
-            lines.setdefault(one.line, one)
-    return lines
-
-
-def _first_of_major(found: Iterable[NodeProgram | None]) -> dict[str, NodeProgram]:
-    majors: dict[str, NodeProgram] = {}
-    for one in found:
-        major = one.version[1:].partition(".")[0] if one is not None else ""
-        if one is not None and f"nodejs{major}.x" in NODE_RUNTIMES:
-            majors.setdefault(major, one)
-    return majors
 
 
 def _paths_in(setting: str) -> list[str]:

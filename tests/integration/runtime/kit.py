@@ -193,3 +193,10 @@ class HostKit:
     def pids(self) -> set[int]:
         """Processes of sandboxes."""
         return {s.pid for s in self.host.dispatcher.nursery.sandboxes.values() if s.pid}
+
+
+class PatientHost(HostKit):
+    """One whose first sandbox of a runtime may take its time: a parent or a program is started for it."""
+
+    def __init__(self, run_dir: Path, **changes: Any) -> None:
+        super().__init__(run_dir, **{"max_wait_ms": 30_000, **changes})

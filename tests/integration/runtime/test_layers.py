@@ -9,7 +9,7 @@ from evenflow.common.v1 import event_pb2
 from services.policy import package_rules
 from services.runtime import layers as layer_store
 from services.runtime.discovery import own_interpreter
-from tests.integration.runtime.kit import HostKit, zipped
+from tests.integration.runtime.kit import PatientHost, zipped
 from tests.integration.runtime.programs import node, script
 
 S = event_pb2.OutcomeStatus
@@ -47,7 +47,7 @@ async def test_python_finds_layers_and_the_last_one_wins(run_dir: Path, isolatio
         executable=("bin/tool",),
     )
     second = zipped({"python/shared.py": "NAME = 'second'\n", "thing": "file"})
-    async with HostKit(run_dir, isolation=isolation) as kit:
+    async with PatientHost(run_dir, isolation=isolation) as kit:
         kit.deploy("f", USES_LAYERS, layers=[first, second])
         got = await kit.call("f")
         assert (got["shared"], got["child"], got["versioned"]) == ("second", "second", "in its version")
@@ -66,7 +66,7 @@ async def test_a_layer_may_replace_what_the_runtime_brings(run_dir: Path) -> Non
     """A boto3 in a layer is the one that is imported, although the prepared parent has another."""
     layer = zipped({"python/boto3/__init__.py": "__version__ = 'of the layer'\n"})
     source = "import boto3\ndef handler(event, context):\n    return boto3.__version__\n"
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("plain", source)
         kit.deploy("layered", source, layers=[layer])
         assert await kit.call("plain") != "of the layer"
@@ -76,7 +76,7 @@ async def test_a_layer_may_replace_what_the_runtime_brings(run_dir: Path) -> Non
 async def test_a_bootstrap_in_a_layer(run_dir: Path) -> None:
     """A provided runtime's program may come from /opt; the package's own wins."""
     layer = script("while True:\n    r, _ = take()\n    give(r, [__file__, os.environ['_HANDLER']])\n")
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", {"any.txt": ""}, layers=[layer], runtime="provided.al2023", handler="what ever")
         program, handler = await kit.call("f")
         assert program.endswith("/bootstrap") and handler == "what ever"
@@ -98,7 +98,7 @@ async def test_node_finds_modules_of_a_layer(run_dir: Path) -> None:
         }
     )
     source = "exports.handler = async () => [require('versioned'), require('shared')];\n"
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", {"app.js": source}, runtime=program.runtime, layers=[layer])
         assert await kit.call("f") == ["in its version", "shared"]
 
@@ -108,7 +108,7 @@ async def test_new_layers_mean_new_sandboxes_and_are_kept_once(run_dir: Path) ->
     layer = zipped({"python/shared.py": "NAME = 1\n"})
     other = zipped({"python/shared.py": "NAME = 2\n"})
     source = "import shared\ndef handler(event, context):\n    return shared.NAME\n"
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("a", source, layers=[layer])
         kit.deploy("b", source, layers=[layer], description="other code key")
         assert [await kit.call("a"), await kit.call("b")] == [1, 1]
@@ -122,7 +122,7 @@ async def test_code_and_layers_have_one_bound(run_dir: Path, monkeypatch: pytest
     """250 MiB in all; the refusal says how much it is."""
     monkeypatch.setattr(layer_store, "MAX_TOTAL_BYTES", 1_000)
     assert package_rules.MAX_TOTAL_BYTES == 250 * 1024 * 1024
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", "def handler(event, context):\n    return 1\n", layers=[zipped({"big": "x" * 1_000})])
         outcome = await kit.invoke("f")
         assert outcome.status == S.OUTCOME_STATUS_SYSTEM_ERROR
@@ -131,7 +131,7 @@ async def test_code_and_layers_have_one_bound(run_dir: Path, monkeypatch: pytest
 
 async def test_a_layer_is_checked_like_a_package(run_dir: Path) -> None:
     """A path that would leave its folder is refused before anything is extracted."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", "def handler(event, context):\n    return 1\n", layers=[zipped({"../out": "x"})])
         outcome = await kit.invoke("f")
         assert outcome.status == S.OUTCOME_STATUS_SYSTEM_ERROR and "would leave its folder" in outcome.error_message

@@ -15,7 +15,7 @@ from evenflow.common.v1 import event_pb2
 from evenflow.runtime.v1 import runtime_pb2
 
 from services.runtime.sandbox import strays
-from tests.integration.runtime.kit import HostKit
+from tests.integration.runtime.kit import HostKit, PatientHost
 from tests.integration.runtime.programs import BIG_BYTES, PROGRAMS, Program, script
 from tests.kit.waiting import eventually
 
@@ -37,7 +37,7 @@ def deploy(kit: HostKit, program: Program, **changes: Any) -> None:
 
 async def test_success_and_warm_reuse(run_dir: Path, program: Program) -> None:
     """The context is Lambda's; the second run is in the same program, and had no init."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, program)
         first = await kit.invoke(
             "f", {"do": "look"}, trace=TRACE, client_context='{"custom": {"a": 1}}', request_id=b"\x01" * 16
@@ -64,7 +64,7 @@ async def test_a_big_payload_in_and_out(run_dir: Path, program: Program) -> None
     """5.9 MB each way, unchanged, twice."""
     event = {"do": "echo", "text": "ä" * (BIG_BYTES // 6)}
     assert len(json.dumps(event)) > BIG_BYTES - 100
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, program, memory_mb=512, timeout_ms=30_000)
         for _ in range(2):
             assert await kit.call("f", event) == event
@@ -72,7 +72,7 @@ async def test_a_big_payload_in_and_out(run_dir: Path, program: Program) -> None
 
 async def test_an_error_has_the_clients_type_and_words(run_dir: Path, program: Program) -> None:
     """The body is passed on as it is; the sandbox lives on."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, program)
         outcome = await kit.invoke("f", {"do": "raise"})
         assert outcome.status == S.OUTCOME_STATUS_FUNCTION_ERROR
@@ -85,7 +85,7 @@ async def test_an_error_has_the_clients_type_and_words(run_dir: Path, program: P
 
 async def test_a_timeout_leaves_nothing(run_dir: Path, program: Program) -> None:
     """AWS's words; the program and what it started are dead when the outcome is there; the next run is another's."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, program, timeout_ms=1_000)
         await kit.call("f", {"do": "echo"})
         (sandbox_pid,) = kit.pids()
@@ -103,7 +103,7 @@ async def test_a_timeout_leaves_nothing(run_dir: Path, program: Program) -> None
 @pytest.mark.parametrize(("do", "text"), [("exit", "exit status 3"), ("kill", "signal: killed")])
 async def test_a_crash_tells_how_the_program_ended(run_dir: Path, program: Program, do: str, text: str) -> None:
     """The program's own status or signal is the outcome's; the next run gets a new sandbox."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, program)
         outcome = await kit.invoke("f", {"do": do}, request_id=b"\x03" * 16)
         assert outcome.error_type == "Runtime.ExitError"
@@ -117,7 +117,7 @@ async def test_a_crash_tells_how_the_program_ended(run_dir: Path, program: Progr
 
 async def test_an_init_error_is_the_clients(run_dir: Path, program: Program) -> None:
     """init/error before the first next: its type is the run's outcome."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, program, handler="broken.handler")
         outcome = await kit.invoke("f", {})
         assert outcome.status == S.OUTCOME_STATUS_FUNCTION_ERROR
@@ -127,7 +127,7 @@ async def test_an_init_error_is_the_clients(run_dir: Path, program: Program) -> 
 
 async def test_output_of_queued_runs_stands_between_their_lines(run_dir: Path, program: Program) -> None:
     """Also where runs are sent ahead."""
-    async with HostKit(run_dir, max_sandboxes=1) as kit:
+    async with PatientHost(run_dir, max_sandboxes=1) as kit:
         deploy(kit, program)
         await kit.call("f", {"do": "echo"})
         kind = runtime_pb2.INVOCATION_KIND_ASYNC
@@ -141,7 +141,7 @@ async def test_output_of_queued_runs_stands_between_their_lines(run_dir: Path, p
 async def test_a_fast_program_waits_until_its_output_is_taken(run_dir: Path) -> None:
     """Runs that were sent ahead begin when the host has the output of the one before."""
     package = script("while True:\n    r, n = take()\n    print('said', n, flush=True)\n    give(r, n)\n")
-    async with HostKit(run_dir, max_sandboxes=1) as kit:
+    async with PatientHost(run_dir, max_sandboxes=1) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         kind = runtime_pb2.INVOCATION_KIND_ASYNC
         await asyncio.gather(*(kit.invoke("f", n, kind=kind) for n in range(400)))
@@ -153,7 +153,7 @@ async def test_a_fast_program_waits_until_its_output_is_taken(run_dir: Path) -> 
 
 async def test_a_streamed_response_is_collected(run_dir: Path) -> None:
     """Chunks of a Node.js stream are one payload; a stream that breaks off is an error, by its trailers."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         deploy(kit, PROGRAMS["node"](), handler="app.stream")
         assert await kit.call("f", {}) == {"part": 1, "rest": 2}
         broken = await kit.invoke("f", {"do": "raise"})
@@ -164,7 +164,7 @@ async def test_a_streamed_response_is_collected(run_dir: Path) -> None:
 
 async def test_in_a_network_of_its_own_the_api_is_there(run_dir: Path) -> None:
     """With a network namespace; seccomp alone keeps clients from any connection, which is said before one starts."""
-    async with HostKit(run_dir, network="isolated") as kit:
+    async with PatientHost(run_dir, network="isolated") as kit:
         if not kit.host.isolation.has_loopback:
             pytest.skip("this machine gives no network namespaces")
         deploy(kit, PROGRAMS["shell"]())
@@ -173,7 +173,7 @@ async def test_in_a_network_of_its_own_the_api_is_there(run_dir: Path) -> None:
 
 async def test_a_network_isolated_by_seccomp_alone_is_refused_with_the_reason(run_dir: Path) -> None:
     """Tier 0 has no namespaces: forked handlers run, programs cannot reach the API."""
-    async with HostKit(run_dir, network="isolated", isolation="0") as kit:
+    async with PatientHost(run_dir, network="isolated", isolation="0") as kit:
         assert not kit.host.isolation.has_loopback
         deploy(kit, PROGRAMS["shell"]())
         outcome = await kit.invoke("f", {"do": "echo"})
@@ -207,7 +207,7 @@ found = {
 while True:
     give(take()[0], found)
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         got = await kit.call("f")
         assert (got["privileges"], got["capabilities"]) == ("1", 0)
@@ -232,7 +232,7 @@ seen += [give(first, "late"), call("POST", "init/error", b"{}")[0]]
 give(second, seen)
 take()
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         assert await kit.call("f") == "mine"
         seen = await kit.call("f")
@@ -253,7 +253,7 @@ bodies = [json.loads(answer.read()) for answer in (refused, given)]
 give(given.headers["Lambda-Runtime-Aws-Request-Id"], [early, [refused.status, bodies[0]], bodies[1]])
 take()
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         early, second, event = await kit.call("f", {"for": "one"})
         for status, body in (early, second):
@@ -272,7 +272,7 @@ for sent in (body, iter([body[:100], body[100:]])):
     give(request_id, [status, json.loads(answer)])
 take()
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         for _ in range(2):
             outcome = await kit.invoke("f")
@@ -297,7 +297,7 @@ take()
 )
 async def test_a_response_that_is_no_json_is_handed_on_as_text(run_dir: Path, sent: bytes, payload: bytes) -> None:
     """JSON passes byte for byte; anything else becomes a JSON string, as what follows takes payloads for JSON."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", script(f"give(take()[0], {sent!r})\ntake()\n"), runtime="provided.al2023")
         outcome = await kit.invoke("f")
         assert (outcome.status, outcome.response_payload) == (S.OUTCOME_STATUS_SUCCEEDED, payload)
@@ -313,7 +313,7 @@ async def test_a_response_that_is_no_json_is_handed_on_as_text(run_dir: Path, se
 )
 async def test_a_package_that_cannot_be_started(run_dir: Path, files: dict[str, str], text: str) -> None:
     """Runtime.InvalidEntrypoint in AWS's words."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", files, runtime="provided.al2023")
         outcome = await kit.invoke("f")
         assert outcome.error_type == "Runtime.InvalidEntrypoint"
@@ -323,7 +323,7 @@ async def test_a_package_that_cannot_be_started(run_dir: Path, files: dict[str, 
 
 async def test_a_program_that_ends_before_it_asks(run_dir: Path) -> None:
     """A crash at init, as of any handler."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", script("sys.exit(7)\n"), runtime="provided.al2023")
         outcome = await kit.invoke("f")
         assert outcome.error_type == "Runtime.ExitError"
@@ -332,7 +332,7 @@ async def test_a_program_that_ends_before_it_asks(run_dir: Path) -> None:
 
 async def test_a_program_killed_while_it_waits_is_replaced(run_dir: Path) -> None:
     """The host hears of it without a run to fail; the next run gets a new sandbox."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", script("while True:\n    give(take()[0], 1)\n"), runtime="provided.al2023")
         first = await kit.invoke("f")
         os.kill(program_of(kit), signal.SIGKILL)
@@ -352,7 +352,7 @@ signal.signal(signal.SIGTERM, on_term)
 while True:
     give(take()[0], 1)
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         await kit.call("f")
         (sandbox,) = kit.host.dispatcher.nursery.sandboxes.values()
@@ -363,7 +363,7 @@ while True:
 
 async def test_memory_is_the_programs(run_dir: Path) -> None:
     """Peak memory is measured, not the server's."""
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         package = script("while True:\n    r, n = take()\n    kept = bytearray(n)\n    give(r, 1)\n")
         kit.deploy("f", package, runtime="provided.al2023")
         before = (await kit.invoke("f", 1)).max_memory_mb
@@ -382,7 +382,7 @@ signal.sigwait({signal.SIGUSR1})
 connection.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", b'"last"')
 os._exit(0)
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         ended = kit.begin(kit.invocation("f"))
         await eventually(lambda: "taken" in kit.log("f"))
@@ -413,7 +413,7 @@ while True:
     if status == 200:
         give(headers["Lambda-Runtime-Aws-Request-Id"], "kept")
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         assert await kit.call("f") == "first"
         await eventually(lambda: "asked" in kit.log("f"))
@@ -438,7 +438,7 @@ while True:
     s.sendall(b"{}")
     s.recv(65536)
 """)
-    async with HostKit(run_dir) as kit:
+    async with PatientHost(run_dir) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         runs = [await kit.invoke("f") for _ in range(20)]
         assert {run.response_payload for run in runs} == {b"{}"}
@@ -468,7 +468,7 @@ def handler(event, context):
 @pytest.mark.parametrize("isolation", ["auto", "0"])
 async def test_nobody_else_may_poll(run_dir: Path, isolation: str) -> None:
     """Neither the host nor a neighbour, whatever its uid, gets a word; the function goes on, its log says so once."""
-    async with HostKit(run_dir, isolation=isolation) as kit:
+    async with PatientHost(run_dir, isolation=isolation) as kit:
         kit.deploy("keeper", KEEPER, runtime="provided.al2023")
         kit.deploy("thief", THIEF)
         api = (await kit.call("keeper", 1))["api"]
@@ -496,7 +496,7 @@ if not code:
 while True:
     give(take()[0], [code, os.getppid() != 0])
 """)
-    async with HostKit(run_dir, isolation=isolation) as kit:
+    async with PatientHost(run_dir, isolation=isolation) as kit:
         kit.deploy("f", package, runtime="provided.al2023")
         assert (await kit.call("f"))[0] == "inner"
         assert (await kit.call("f"))[0] == "inner"

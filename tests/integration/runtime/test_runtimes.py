@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from evenflow.common.v1 import event_pb2
 
-from services.runtime.discovery import HOST_NODE_MODULES, discover, own_interpreter
-from tests.integration.runtime.kit import HostKit, settings_for, zipped
+from services.runtime.discovery import HOST_NODE_MODULES, find_nodes, find_pythons, own_interpreter
+from tests.integration.runtime.kit import PatientHost, settings_for, zipped
 from tests.integration.runtime.programs import node_runtime
 
 S = event_pb2.OutcomeStatus
@@ -25,8 +25,7 @@ def handler(event, context):
 
 async def test_every_python_that_is_here_runs_functions(run_dir: Path) -> None:
     """Each version forks from a parent of its own, with boto3 preloaded, and has its standard library."""
-    # The first parent of a further version compiles boto3 for it.
-    async with HostKit(run_dir, max_wait_ms=30_000) as kit:
+    async with PatientHost(run_dir) as kit:
         table = await kit.host.runtimes.table()
         lines = [table.own.line, *table.pythons]
         for line in lines:
@@ -47,7 +46,7 @@ async def test_every_python_that_is_here_runs_functions(run_dir: Path) -> None:
 
 async def test_a_runtime_that_is_not_here_is_refused_with_the_list(run_dir: Path) -> None:
     """RUNTIME_UNSUPPORTED, and what this host offers instead."""
-    async with HostKit(run_dir, node="/no/such/node") as kit:
+    async with PatientHost(run_dir, node="/no/such/node") as kit:
         kit.deploy("f", {"app.js": ""}, runtime="nodejs22.x")
         outcome = await kit.invoke("f")
         assert outcome.status == S.OUTCOME_STATUS_SYSTEM_ERROR
@@ -67,7 +66,7 @@ async def test_a_package_may_bring_its_node_client(run_dir: Path) -> None:
     files: dict[str, str | bytes] = {"app.js": handler, "node_modules/left/index.js": "module.exports = 'right';\n"}
     names = ("package.json", "index.mjs", "rapid-client.node")
     brought = {f"node_modules/aws-lambda-ric/{name}": (client / name).read_bytes() for name in names}
-    async with HostKit(run_dir, node_client="/nowhere/node_modules") as kit:
+    async with PatientHost(run_dir, node_client="/nowhere/node_modules") as kit:
         kit.deploy("bare", zipped(files), runtime=node_runtime())
         outcome = await kit.invoke("bare")
         assert "aws-lambda-ric is neither in the package's node_modules nor on the host" in outcome.error_message
@@ -88,6 +87,5 @@ def test_programs_that_cannot_run_are_not_offered(run_dir: Path) -> None:
         path.chmod(0o755)
         broken.append(str(path))
     settings = settings_for(run_dir, pythons=",".join([*broken, "/no/such/python3.14"]), node=broken[0])
-    table = discover(settings, own_interpreter())
-    assert not set(broken) & {one.executable for one in table.pythons.values()}
-    assert table.nodes == {}
+    assert not set(broken) & {one.executable for one in find_pythons(settings, own_interpreter()).values()}
+    assert find_nodes(settings) == {}
