@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 from . import system
-from .lib import LIFE_SECONDS, Event, Tries, end_by_itself, in_child, linger, run
+from .lib import LIFE_SECONDS, Event, Tries, end_by_itself, in_child, keep, linger, run
 from .mark import MARK
 
 
@@ -17,6 +17,7 @@ def _until_refused(event: Event, tries: Tries, make: Any) -> None:
     try:
         while len(pids) < event["processes"]:
             pids.append(make())
+        keep(event)
         tries.got(f"{len(pids)} processes")
     finally:
         if event.get("is_control"):

@@ -4,19 +4,17 @@ import ctypes
 import mmap
 import os
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, end_by_itself, run
+from .lib import Event, Tries, end_by_itself, keep, run
 
 CHUNK_BYTES = 16 * 1_048_576
 TIMES = 4
 _CHUNK = b"\x01" * CHUNK_BYTES
 # As much as the kernel gives; it has a bound of its own for that.
 SOCKET_BYTES = 8 * 1_048_576
-KEPT_SECONDS = 1.0
 _IPC_PRIVATE, _IPC_RMID, _IPC_CREAT = 0, 0, 0o1000
 
 
@@ -27,6 +25,7 @@ def _fill(event: Event, tries: Tries, take: Callable[[], object]) -> None:
     while taken < wanted:
         held.append(take())
         taken += CHUNK_BYTES
+    keep(event)
     tries.got(f"{taken >> 20} MB")
 
 
@@ -98,7 +97,7 @@ def socket_buffers(event: Event, tries: Tries) -> None:
             held += pair
             for one in pair:
                 filled += _fill_socket(one, wanted - filled)
-        time.sleep(KEPT_SECONDS)
+        keep(event)
         tries.got(f"{filled >> 20} MB in {len(held)} sockets")
     finally:
         for one in held:

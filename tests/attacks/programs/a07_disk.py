@@ -2,17 +2,15 @@
 
 import contextlib
 import os
-import time
 from typing import Any
 
-from .lib import Event, Tries, run
+from .lib import Event, Tries, keep, run
 
 BLOCK = b"\x01" * 1_048_576
 TIMES = 4
 FILES_IN_FOLDER = 1_000
 SPARSE_BYTES = 1 << 42
 DEEP_FOLDERS = 1_500
-KEPT_SECONDS = 1.0
 LOCKED_NAME = "locked"
 
 
@@ -41,7 +39,7 @@ def _write(event: Event, tries: Tries, files: int) -> None:
             for _ in range(event["tmp_mb"] * TIMES // files):
                 written += file.write(BLOCK)
     # Kept for a while, so that whoever looks now and then sees it.
-    time.sleep(KEPT_SECONDS)
+    keep(event)
     tries.got(f"{written >> 20} MB")
 
 
@@ -55,7 +53,7 @@ def inodes(event: Event, tries: Tries) -> None:
         for number in range(FILES_IN_FOLDER):
             os.close(os.open(os.path.join(folder, str(number)), os.O_CREAT | os.O_WRONLY))
         made += FILES_IN_FOLDER
-    time.sleep(KEPT_SECONDS)
+    keep(event)
     tries.got(f"{made} files")
 
 
@@ -71,20 +69,21 @@ def sparse(event: Event, tries: Tries) -> None:
 
 def reserved(event: Event, tries: Tries) -> None:
     """Blocks without writing them."""
-    _reserve(event, tries, KEPT_SECONDS)
+    _reserve(event, tries, keeps=True)
 
 
 def for_a_moment(event: Event, tries: Tries) -> None:
     """The same, and gone before anybody can look."""
-    _reserve(event, tries, 0.0)
+    _reserve(event, tries, keeps=False)
 
 
-def _reserve(event: Event, tries: Tries, seconds: float) -> None:
+def _reserve(event: Event, tries: Tries, *, keeps: bool) -> None:
     path = os.path.join(_folder("reserved"), "file")
     fd = os.open(path, os.O_CREAT | os.O_WRONLY)
     try:
         os.posix_fallocate(fd, 0, event["tmp_mb"] * TIMES * 1_048_576)
-        time.sleep(seconds)
+        if keeps:
+            keep(event)
         tries.got(f"{os.fstat(fd).st_blocks * 512 >> 20} MB")
     finally:
         os.close(fd)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .lib import Event, end_by_itself, linger
+from .lib import Event, end_by_itself, keep, linger
 from .mark import MARK
 
 LOG_BYTES = 64 * 1_048_576
@@ -16,7 +16,6 @@ MAX_MEMORY_MB = 512
 MAX_DISK_MB = 256
 MAX_DESCRIPTORS = 4_096
 HANG_SECONDS = 60
-KEPT_SECONDS = 1.0
 
 
 def _forks(event: Event) -> None:
@@ -67,7 +66,7 @@ def _disk(event: Event) -> None:
         for _ in range(MAX_DISK_MB):
             file.write(b"\x01" * 1_048_576)
     # What is watched is seen within a moment.
-    time.sleep(KEPT_SECONDS)
+    keep(event)
     raise AssertionError(f"{MAX_DISK_MB} MB were given")
 
 
