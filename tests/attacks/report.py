@@ -73,6 +73,7 @@ def table(found: Mapping[str, Any]) -> str:
         if columns:
             lines += [f"### {title}", *_network_table(columns, runs, notes), ""]
     lines += ["### What gets through", *notes.lines(), ""]
+    lines += ["### Without a plain process to compare with", *_without_control(), ""]
     if reasons := _unsupported(runs):
         lines += ["### Not supported here", *reasons, ""]
     return "\n".join(lines)
@@ -153,6 +154,17 @@ def _unsupported(runs: Runs) -> list[str]:
         for column in COLUMNS
         if column.name in runs and not runs[column.name]["supported"]
     ]
+
+
+def _without_control() -> list[str]:
+    lines = []
+    for attack in (*ATTACKS, HOSTILE):
+        names = [name for name in attack.variants if name not in attack.controls]
+        if names:
+            whose = f"attack {attack.number}" if attack.number else attack.title
+            which = ", ".join(names) if attack.controls else "all"
+            lines.append(f"- {whose} ({which}): {attack.no_control}.")
+    return lines
 
 
 def is_of_this_suite(found: Mapping[str, Any]) -> list[str]:
