@@ -3,7 +3,9 @@
 Prints JSON. It is a process of its own, so that an attack that gets through hits this and not the suite.
 """
 
+import asyncio
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -66,6 +68,9 @@ class Scene:
         if self.host.process is not None and self.host.process.returncode is None:
             await self.host.stop()
         await self.place.close()
+        outside = self.host.sandbox_folder()
+        if not outside.is_relative_to(self.place.folder):
+            await asyncio.to_thread(shutil.rmtree, outside, True)
 
     def reason(self) -> str:
         """The host's last words."""

@@ -12,6 +12,7 @@ from cli.output import for_stream
 from tests.attacks import zips
 from tests.attacks.aftermath import marked, tree
 from tests.attacks.cell import KEY, Cell
+from tests.attacks.control_run import plain_process
 from tests.attacks.finding import Finding, Findings, describe, of_answer
 from tests.attacks.host import ATTACKER, OTHER
 from tests.attacks.package import bootstrap
@@ -166,6 +167,14 @@ async def channels(cell: Cell) -> Findings:
 
 async def poison(cell: Cell) -> Findings:
     """Attack 17: what one leaves behind, looked for by the next version, another function, another tenant."""
+    try:
+        return await _poison(cell)
+    finally:
+        # Whatever got through must not be found by the next run.
+        await plain_process(cell.place, cell.program, cell.place.event(do="clean"))
+
+
+async def _poison(cell: Cell) -> Findings:
     findings: Findings = {}
     same_name = (OTHER, KEY[1])
 

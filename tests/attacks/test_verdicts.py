@@ -11,7 +11,7 @@ STRONG = columns.BY_NAME["c"]
 
 
 def row(attack: Any, obtained: dict[str, list[str]], controls: bool = True) -> dict[str, Any]:
-    names = {**dict.fromkeys(attack.variants, []), **obtained}
+    names = {**{name: [] for name in attack.variants}, **obtained}
     return {
         "findings": {name: {"obtained": got, "refused": {}} for name, got in names.items()},
         "controls": {name: {"obtained": ["yes"] if controls else [], "refused": {}} for name in attack.controls},

@@ -7,18 +7,21 @@ import json
 import os
 import socket
 import time
+import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from . import system
-from .lib import Event
+from .lib import Event, works
+from .mark import MARK
 
-NAME = "ef-attack-poison"
-KEY = 0x6566
+NAME = f"{MARK}-poison"
+# Of this run alone, as the name is.
+KEY = zlib.crc32(MARK.encode()) & 0x7FFFFFFF | 1
 _USER_KEYRING = -4
-_KEYCTL_SEARCH = 10
-_IPC_CREAT = 0o1000
+_KEYCTL_SEARCH, _KEYCTL_UNLINK = 10, 9
+_IPC_CREAT, _IPC_RMID = 0o1000, 0
 SHARED_FILES = (f"/dev/shm/{NAME}", f"/var/tmp/{NAME}", f"/run/lock/{NAME}", f"/dev/mqueue/{NAME}")
 VERSION = "1"
 
@@ -91,6 +94,21 @@ def _traces(event: Event) -> "dict[str, Callable[[], object]]":
     }
 
 
+def _removals(event: Event) -> "dict[str, Callable[[], object]]":
+    """What the machine shares, removed again; for a plain process of the host's user."""
+
+    def system_v() -> bool:
+        number = system.libc.shmget(KEY, 0, 0)
+        return bool(number >= 0 and system.libc.shmctl(number, _IPC_RMID, None) == 0)
+
+    def keys() -> bool:
+        key = system.call("keyctl", _KEYCTL_SEARCH, _USER_KEYRING, b"user", NAME.encode(), 0)
+        return system.succeeds("keyctl", _KEYCTL_UNLINK, key, _USER_KEYRING, 0, 0)
+
+    files = {path: partial(works, os.unlink, path) for path in SHARED_FILES}
+    return {**files, "System V memory": system_v, "the user's keys": keys}
+
+
 def _sees_abstract() -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.connect("\0" + NAME)
@@ -108,6 +126,8 @@ def _which(candidates: "dict[str, Callable[[], object]]") -> "list[str]":
 
 def handler(event: Event, _context: object) -> "dict[str, Any]":
     """`do`: poison, look, or poison and crash."""
+    if event["do"] == "clean":
+        return {"found": _which(_removals(event)), "version": VERSION}
     if event["do"] == "look":
         return {"found": _which(_traces(event)), "version": VERSION, "uid": os.getuid()}
     left = _which(_poisons(event))
