@@ -104,17 +104,23 @@ def deploy(
 
 def deploy_functions(fleet: FleetConnection, specs: list[FunctionSpec]) -> list[Deployed]:
     """Check and upload every package, then put every function: a bad package changes nothing."""
+    # Functions often share their code: it is packed and sent once.
+    packed: dict[Path, bytes] = {}
     packages = []
     for spec in specs:
         if not spec.code.exists():
             raise CliError(f"{spec.name}: {spec.code}: no such file or folder")
-        package = read_package(spec.code)
+        if spec.code not in packed:
+            packed[spec.code] = read_package(spec.code)
+        package = packed[spec.code]
         check_handler(package, spec.handler, spec.code)
         packages.append(package)
     identity = fleet.fleet_identity()
-    uploads = [
-        fleet.ask(fleet.control.UploadPackage, _chunks(package), UPLOAD_SECONDS).code_sha256 for package in packages
-    ]
+    sent = {
+        package: fleet.ask(fleet.control.UploadPackage, _chunks(package), UPLOAD_SECONDS).code_sha256
+        for package in dict.fromkeys(packages)
+    }
+    uploads = [sent[package] for package in packages]
     done = []
     for spec, package, sha256 in zip(specs, packages, uploads, strict=True):
         buckets = sorted({one.name for one in spec.buckets} | {one.bucket for one in spec.sources})

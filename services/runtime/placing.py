@@ -181,6 +181,7 @@ class Placing:
         line.join(function)
         if begun:
             line.to_the_end(function)
+        self._room.make_for(line.front(self._settings.max_parallel_starts))
 
     def _begin_starts(self, function: HostedFunction, missing: int, wanted: int) -> int:
         """Those that are to be kept ready first; returns how many could be begun."""
