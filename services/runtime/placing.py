@@ -73,7 +73,8 @@ class Placing:
         if line.first is function:
             line.to_the_end(function)
         first = line.first
-        return "" if first is None or first is function else self._room.eviction_cause(first)
+        # For the first only: what the others need may come free without ending anything.
+        return "" if first is None or first is function else self._room.eviction_cause([first])
 
     def pump(self, function: HostedFunction) -> None:
         """Run what can run, start what should start, come back when time may change that."""
@@ -181,6 +182,7 @@ class Placing:
         line.join(function)
         if begun:
             line.to_the_end(function)
+        # Of those whose starts may be under way at once.
         self._room.make_for(line.front(self._settings.max_parallel_starts))
 
     def _begin_starts(self, function: HostedFunction, missing: int, wanted: int) -> int:

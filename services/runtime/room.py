@@ -43,10 +43,12 @@ class Room:
             return None
         return refusals.too_large(function, self.budget_mb, kept_mb)
 
-    def eviction_cause(self, function: HostedFunction) -> str:
-        """Why one more is to be ended for a start of this function beside those that end already; empty: none is."""
-        need = self._need([function])
-        census = self.nursery.census
+    def eviction_cause(self, functions: Sequence[HostedFunction]) -> str:
+        """Why one more is to be ended, beside those that end already, so that each of these can have one more.
+
+        Empty: there is room, or it is on its way.
+        """
+        need, census = self._need(functions), self.nursery.census
         if need.memory_mb > census.ending_mb:
             return "memory"
         return "evicted" if need.sandboxes > census.ending else ""
@@ -70,13 +72,14 @@ class Room:
 
         For several at once: a sandbox takes its time to end, and each of them would wait for that in turn.
         """
+        cause = self.eviction_cause(functions)
+        if not cause:
+            return
         need, census = self._need(functions), self.nursery.census
         lacking = Need(need.memory_mb - census.ending_mb, need.sandboxes - census.ending)
-        if not lacking.is_met:
-            idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
-            cause = "memory" if lacking.memory_mb > 0 else "evicted"
-            for number in pool.victims(idle, functions, lacking):
-                self.retire(self._resting[number], cause)
+        idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
+        for number in pool.victims(idle, functions, lacking):
+            self.retire(self._resting[number], cause)
 
     # --- who rests
 
