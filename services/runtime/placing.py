@@ -156,7 +156,6 @@ class Placing:
 
     def _start_what_is_wanted(self, function: HostedFunction, now_ms: float) -> None:
         """Begin the starts that are wanted and possible, or stand in line for them."""
-        line = self._line
         line, provisioned = self._line, function.provisioned
         wanted = 0
         if function.waiting:
