@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup run demo test check style types imports contracts format bench crash growth placement fair-share many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench crash growth placement fair-share many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -18,6 +18,9 @@ help: ## list these commands
 setup: ## make .venv with evenflow in it (PYTHON=python3.12 chooses the Python)
 	@tools/setup.sh
 
+node: ## install AWS's runtime client for the Node.js that is here, so that hosts offer nodejs runtimes
+	@tools/node_client.sh
+
 run: setup ## start the whole fleet here, send a real file through it, stay up until Ctrl-C
 	@$(PYTHON_IN_VENV) -m cli.demo --stay
 
@@ -26,6 +29,7 @@ demo: setup ## the same, and stop when the file is through
 
 test: ## run the tests (ARGS='-k shard -x' goes to pytest)
 	@tools/setup.sh test
+	@tools/node_client.sh
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 
 check: style types imports contracts test ## lint, types, imports, contracts, tests: what CI runs

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.failures import CliError
+from services.policy.function_rules import MAX_LAYERS
 
 MANIFEST_NAME = "evenflow.toml"
 MAX_MANIFEST_BYTES = 1_048_576
@@ -24,6 +25,7 @@ _FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
     "description": str,
     "environment": dict,
     "buckets": list,
+    "layers": list,
     "sources": list,
     "async": dict,
     "reserved_concurrency": int,
@@ -60,7 +62,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """One function to deploy; `code` is a folder or a zip. None: what the fleet has by default."""
+    """One function to deploy; `code` and each of `layers` is a folder or a zip. None: what the fleet has by default."""
 
     name: str
     code: Path
@@ -71,6 +73,7 @@ class FunctionSpec:
     description: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     buckets: tuple[Bucket, ...] = ()
+    layers: tuple[Path, ...] = ()
     sources: tuple[Source, ...] = ()
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
@@ -128,6 +131,7 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         description=entry.get("description", ""),
         environment=environment,
         buckets=tuple(_bucket(one, f"{where}: buckets[{n}]") for n, one in enumerate(entry.get("buckets", []))),
+        layers=_layers(entry.get("layers", []), folder, where),
         sources=tuple(_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
         maximum_retry_attempts=asynchronous.get("maximum_retry_attempts"),
         maximum_event_age_seconds=asynchronous.get("maximum_event_age_seconds"),
@@ -135,6 +139,15 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         on_failure=_destination(asynchronous, "on_failure", where),
         reserved_concurrency=entry.get("reserved_concurrency"),
     )
+
+
+def _layers(entry: list[Any], folder: Path, where: str) -> tuple[Path, ...]:
+    for layer in entry:
+        if not isinstance(layer, str) or not layer:
+            raise CliError(f"{where}: layers must be folders or zip files, in quotes, not {layer!r}")
+    if len(entry) > MAX_LAYERS:
+        raise CliError(f"{where}: layers: at most {MAX_LAYERS}, not {len(entry)}: merge some into one")
+    return tuple(folder / layer for layer in entry)
 
 
 def _bucket(entry: Any, where: str) -> Bucket:

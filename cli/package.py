@@ -3,11 +3,13 @@
 import os
 import stat
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from cli.failures import CliError
-from cli.manifest import MANIFEST_NAME
+from cli.manifest import DEFAULT_RUNTIME, MANIFEST_NAME
+from services.policy.function_rules import NODE_RUNTIMES, PROVIDED_RUNTIMES
 
 MAX_PACKAGE_BYTES = 52_428_800
 MAX_UNPACKED_BYTES = 262_144_000
@@ -17,6 +19,7 @@ SKIPPED_SUFFIXES = {".pyc", ".pyo"}
 # The first moment that a zip can tell; real times would change the package's hash with every checkout.
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 _MODULE_ENDS = (".py", "/__init__.py", ".so", ".pyc")
+_NODE_ENDS = (".js", ".mjs", ".cjs")
 
 
 def read_package(code: Path) -> bytes:
@@ -81,21 +84,60 @@ def _files_of(folder: Path) -> list[tuple[str, Path]]:
     return sorted(found)
 
 
-def check_handler(package: bytes, handler: str, code: Path) -> None:
-    """Pass when the handler's module is in the package. CliError: it is not, or the package is no zip."""
+def check_handler(
+    package: bytes, handler: str, code: Path, runtime: str = DEFAULT_RUNTIME, layers: Sequence[bytes] = ()
+) -> None:
+    """Pass when what the runtime starts is in the package, or in a layer. CliError: it is not, or one is no zip."""
+    if runtime in PROVIDED_RUNTIMES:
+        _check_bootstrap([package, *layers], code)
+        return
     module, dot, function = handler.rpartition(".")
     if not dot or not module or not function:
         raise CliError(f"handler {handler!r}: MODULE.FUNCTION is expected, such as app.lambda_handler")
-    try:
-        with zipfile.ZipFile(BytesIO(package)) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as e:
-        raise CliError(f"{code}: no zip file: {e}") from None
-    path = module.replace(".", "/")
+    names, is_node = _names_in(package, code), runtime in NODE_RUNTIMES
+    path = module if is_node else module.replace(".", "/")
+    ends: tuple[str, ...] = _NODE_ENDS if is_node else _MODULE_ENDS
+    if not is_node:
+        # A layer's modules are beside the function's own.
+        names = names | {
+            name.partition("python/")[2] for layer in layers for name in _names_in(layer, code) if "python/" in name
+        }
     for name in names:
-        if any(name == path + end for end in _MODULE_ENDS):
+        if any(name == path + end for end in ends):
             return
         # Extension modules carry the platform: app.cpython-311-x86_64-linux-gnu.so.
         if name.startswith(path + ".") and name.endswith(".so"):
             return
-    raise CliError(f"{code}: handler {handler!r} needs {path}.py, which is not in the package")
+    raise CliError(f"{code}: handler {handler!r} needs {path}{ends[0]}, which is not in the package")
+
+
+def check_size(package: bytes, layers: Sequence[bytes], code: Path) -> None:
+    """Pass when code and layers unpack to what a sandbox may have. CliError: it is more."""
+    total_bytes = sum(info.file_size for data in (package, *layers) for info in _entries_in(data, code))
+    if total_bytes > MAX_UNPACKED_BYTES:
+        raise CliError(
+            f"{code}: code and layers unpack to {total_bytes:,} bytes; at most {MAX_UNPACKED_BYTES:,} are possible"
+        )
+
+
+def _check_bootstrap(packages: Sequence[bytes], code: Path) -> None:
+    """Of the package, else of a layer, where the last one lies on top."""
+    for package in (packages[0], *reversed(packages[1:])):
+        for info in _entries_in(package, code):
+            if info.filename == "bootstrap":
+                if not info.external_attr >> 16 & stat.S_IXUSR:
+                    raise CliError(f"{code}: bootstrap is not executable: chmod +x it")
+                return
+    raise CliError(f"{code}: a provided runtime starts an executable file bootstrap, which is not in the package")
+
+
+def _names_in(package: bytes, code: Path) -> set[str]:
+    return {info.filename for info in _entries_in(package, code)}
+
+
+def _entries_in(package: bytes, code: Path) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(BytesIO(package)) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as e:
+        raise CliError(f"{code}: no zip file: {e}") from None

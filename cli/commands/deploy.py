@@ -1,12 +1,14 @@
 """`evenflow deploy`: functions of a folder or a zip onto the running fleet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 from evenflow.control.v1 import control_pb2, resources_pb2
+from evenflow.runtime.v1 import runtime_pb2
 
 from cli.commands.options import DataOption, JsonOption
 from cli.connection import TENANT, FleetConnection
@@ -20,7 +22,8 @@ from cli.manifest import (
     read_manifest,
 )
 from cli.output import print_json, print_line, size_of
-from cli.package import check_handler, read_package
+from cli.package import check_handler, check_size, read_package
+from services.policy.function_rules import NODE_RUNTIMES, PYTHON_RUNTIMES
 
 UPLOAD_CHUNK_BYTES = 1_048_576
 UPLOAD_SECONDS = 60.0
@@ -53,6 +56,10 @@ def deploy(
         int | None, typer.Option(help=f"Memory, MiB. Default: {DEFAULT_MEMORY_MB}", show_default=False)
     ] = None,
     env: Annotated[list[str] | None, typer.Option("--env", metavar="K=V", help="An environment variable.")] = None,
+    layer: Annotated[
+        list[Path] | None, typer.Option("--layer", metavar="DIR|ZIP", help="Laid at /opt; later ones win.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also for a runtime that a host does not offer.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put functions on the running fleet.
@@ -66,6 +73,7 @@ def deploy(
         "--timeout-seconds": timeout_seconds,
         "--memory-mb": memory_mb,
         "--env": env,
+        "--layer": layer,
     }
     if not path.exists():
         raise CliError(f"{path}: no such file or folder")
@@ -88,9 +96,12 @@ def deploy(
                 timeout_seconds=DEFAULT_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds,
                 memory_mb=DEFAULT_MEMORY_MB if memory_mb is None else memory_mb,
                 environment=_environment(env or []),
+                layers=tuple(layer or ()),
             )
         ]
     with FleetConnection(data) as fleet:
+        if not force:
+            check_offered(fleet, specs)
         done = deploy_functions(fleet, specs)
     if as_json:
         print_json([asdict(one) for one in done])
@@ -104,27 +115,27 @@ def deploy(
 
 def deploy_functions(fleet: FleetConnection, specs: list[FunctionSpec]) -> list[Deployed]:
     """Check and upload every package, then put every function: a bad package changes nothing."""
-    # Functions often share their code: it is packed and sent once.
+    # Functions often share code and layers: each is packed and sent once.
     packed: dict[Path, bytes] = {}
     packages = []
     for spec in specs:
-        if not spec.code.exists():
-            raise CliError(f"{spec.name}: {spec.code}: no such file or folder")
-        if spec.code not in packed:
-            packed[spec.code] = read_package(spec.code)
-        package = packed[spec.code]
-        check_handler(package, spec.handler, spec.code)
-        packages.append(package)
+        paths = (spec.code, *spec.layers)
+        for path in paths:
+            if not path.exists():
+                raise CliError(f"{spec.name}: {path}: no such file or folder")
+            if path not in packed:
+                packed[path] = read_package(path)
+        package, *layers = (packed[path] for path in paths)
+        check_handler(package, spec.handler, spec.code, spec.runtime, layers)
+        check_size(package, layers, spec.code)
+        packages.append((package, layers))
     identity = fleet.fleet_identity()
-    sent = {
-        package: fleet.ask(fleet.control.UploadPackage, _chunks(package), UPLOAD_SECONDS).code_sha256
-        for package in dict.fromkeys(packages)
-    }
-    uploads = [sent[package] for package in packages]
+    sent = {one: _upload(fleet, one) for one in dict.fromkeys(packed.values())}
+    uploads = [[sent[one] for one in (package, *layers)] for package, layers in packages]
     done = []
-    for spec, package, sha256 in zip(specs, packages, uploads, strict=True):
+    for spec, (package, _), (sha256, *layers_sha256) in zip(specs, packages, uploads, strict=True):
         buckets = sorted({one.name for one in spec.buckets} | {one.bucket for one in spec.sources})
-        request = put_request(spec, sha256, identity)
+        request = put_request(spec, sha256, identity, layers_sha256)
         answer = fleet.ask(fleet.control.PutFunction, request)
         # After control has checked the names.
         for bucket in buckets:
@@ -133,8 +144,32 @@ def deploy_functions(fleet: FleetConnection, specs: list[FunctionSpec]) -> list[
     return done
 
 
+def check_offered(fleet: FleetConnection, specs: list[FunctionSpec]) -> None:
+    """Pass when every host that answers offers every runtime. CliError: one does not; it says what it offers."""
+    # These are everywhere, and control knows best which names there are: no host need look around for them.
+    specs = [spec for spec in specs if spec.runtime in (*PYTHON_RUNTIMES, *NODE_RUNTIMES)]
+    for host_id, host in fleet.hosts().items() if specs else ():
+        try:
+            request = runtime_pb2.DescribeHostRequest(wants_runtimes=True)
+            offered = list(fleet.ask(host.DescribeHost, request).runtimes)
+        except grpc.RpcError:
+            # A host that is down now says no; events wait for it.
+            continue
+        for spec in specs:
+            if spec.runtime not in offered:
+                raise CliError(
+                    f"{spec.name}: runtime {spec.runtime} is not offered by {host_id}: {', '.join(offered)} are "
+                    "(--force deploys it all the same)"
+                )
+
+
+def _upload(fleet: FleetConnection, package: bytes) -> bytes:
+    sha256: bytes = fleet.ask(fleet.control.UploadPackage, _chunks(package), UPLOAD_SECONDS).code_sha256
+    return sha256
+
+
 def put_request(
-    spec: FunctionSpec, code_sha256: bytes, identity: resources_pb2.Fleet
+    spec: FunctionSpec, code_sha256: bytes, identity: resources_pb2.Fleet, layers_sha256: Sequence[bytes] = ()
 ) -> control_pb2.PutFunctionRequest:
     """The function as control takes it."""
 
@@ -153,6 +188,10 @@ def put_request(
         environment=dict(spec.environment),
         buckets=[resources_pb2.BucketGrant(bucket=one.name, writable=one.writable) for one in spec.buckets],
         description=spec.description,
+        layers=[
+            resources_pb2.Layer(name=path.name, code_sha256=sha256)
+            for path, sha256 in zip(spec.layers, layers_sha256, strict=True)
+        ],
     )
     asynchronous = resources_pb2.AsyncConfig(
         on_success_arn=arn_of(spec.on_success), on_failure_arn=arn_of(spec.on_failure)

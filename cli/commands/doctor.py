@@ -64,6 +64,7 @@ def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
         _python,
         _sqlite,
         lambda: _isolation(data),
+        lambda: _runtimes(data),
         lambda: _door(data, "http", 9000, "--http-port"),
         lambda: _door(data, "grpc", 9001, "--grpc-port"),
         _inotify,
@@ -133,6 +134,20 @@ def _isolation(data: Path | None) -> Finding:
 
 def _level_of(tiers: Sequence[str]) -> str:
     return "ok" if all(tier == STRONGEST_TIER for tier in tiers) else "note"
+
+
+def _runtimes(data: Path | None) -> Finding:
+    """What every host of the running fleet can run."""
+    try:
+        with FleetConnection(data) as fleet:
+            offered = [
+                fleet.ask(host.DescribeHost, runtime_pb2.DescribeHostRequest(wants_runtimes=True)).runtimes
+                for host in fleet.hosts().values()
+            ]
+    except (CliError, grpc.RpcError):
+        return Finding("runtimes", "note", "no fleet is running here; its hosts say what they offer")
+    everywhere = [name for name in offered[0] if all(name in names for names in offered)] if offered else []
+    return Finding("runtimes", "ok" if everywhere else "bad", ", ".join(everywhere) or "none on every host")
 
 
 def _shards(data: Path | None) -> Finding:

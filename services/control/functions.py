@@ -129,15 +129,6 @@ class Functions:
         before: resources_pb2.Function | None,
         reserved: int | None,
     ) -> resources_pb2.Function:
-        code = asked.latest.code_sha256
-        if len(code) != SHA256_BYTES:
-            raise invalid(f"code_sha256 must be the {SHA256_BYTES} bytes that UploadPackage answered, not {len(code)}")
-        size_bytes = self._packages.size_of(code)
-        if size_bytes is None:
-            raise EvenflowError(
-                Reason.ERROR_REASON_INVALID_PACKAGE,
-                f"there is no package with SHA-256 {code.hex()}: upload it with UploadPackage first",
-            )
         function = resources_pb2.Function()
         function.CopyFrom(asked)
         function.ClearField("reserved_concurrency")
@@ -145,10 +136,23 @@ class Functions:
             function.reserved_concurrency = reserved
         latest = function.latest
         latest.version, latest.timeout_ms, latest.memory_mb = spec.version, spec.timeout_ms, spec.memory_mb
-        latest.code_size_bytes = size_bytes
+        latest.code_size_bytes = self._size_of("code_sha256", latest.code_sha256)
+        for layer in latest.layers:
+            layer.code_size_bytes = self._size_of("layers.code_sha256", layer.code_sha256)
         function.async_config.SetInParent()
         function.created_at_ms = before.created_at_ms if before is not None else self._clock.wall_ms()
         return function
+
+    def _size_of(self, field_name: str, code: bytes) -> int:
+        if len(code) != SHA256_BYTES:
+            raise invalid(f"{field_name} must be the {SHA256_BYTES} bytes that UploadPackage answered, not {len(code)}")
+        size_bytes = self._packages.size_of(code)
+        if size_bytes is None:
+            raise EvenflowError(
+                Reason.ERROR_REASON_INVALID_PACKAGE,
+                f"there is no package with SHA-256 {code.hex()}: upload it with UploadPackage first",
+            )
+        return size_bytes
 
     def _check_reservation(self, key: FunctionKey, reserved: int | None) -> None:
         if reserved is None:
@@ -194,6 +198,11 @@ def _is_same(before: resources_pb2.Function, after: resources_pb2.Function) -> b
     return compared == before
 
 
+def packages_of(version: resources_pb2.FunctionVersion) -> list[bytes]:
+    """SHA-256 of every package that a version needs: its code and its layers."""
+    return [version.code_sha256, *(layer.code_sha256 for layer in version.layers)]
+
+
 def _spec_of(function: resources_pb2.Function) -> FunctionSpec:
     version, config = function.latest, function.async_config
     return FunctionSpec(
@@ -205,6 +214,7 @@ def _spec_of(function: resources_pb2.Function) -> FunctionSpec:
         memory_mb=version.memory_mb,
         environment=dict(version.environment),
         buckets=[grant.bucket for grant in version.buckets],
+        layers=[layer.name for layer in version.layers],
         description=version.description,
         maximum_retry_attempts=(config.maximum_retry_attempts if config.HasField("maximum_retry_attempts") else None),
         maximum_event_age_seconds=(

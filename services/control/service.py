@@ -11,7 +11,7 @@ from evenflow.control.v1 import control_pb2, control_pb2_grpc
 from services.control import shard_moves
 from services.control.changes import Changes
 from services.control.feed import Feed
-from services.control.functions import SHA256_BYTES, Functions
+from services.control.functions import SHA256_BYTES, Functions, packages_of
 from services.control.ledger import Ledger
 from services.control.members import Members
 from services.control.packages import PackageStore
@@ -251,7 +251,7 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         return await self._answer(context, "control.upload_package", "", upload)
 
     def _make_room(self) -> None:
-        used = {function.latest.code_sha256 for function in self._state.functions.values()}
+        used = {code for function in self._state.functions.values() for code in packages_of(function.latest)}
         self._packages.remove_unused(used, time.time())
 
     async def DownloadPackage(

@@ -18,15 +18,22 @@ MIN_EVENT_AGE_SECONDS = 60
 MAX_EVENT_AGE_SECONDS = 21_600
 MIN_UNRESERVED = 100
 MAX_BUCKETS = 16
+MAX_LAYERS = 5
+MAX_LAYER_NAME_CHARACTERS = 140
 MAX_SOURCES = 16
 MAX_EVENTS_PER_SOURCE = 8
 # S3's own bound of a key.
 MAX_KEY_PART_BYTES = 1_024
-RUNTIMES = ("python3", "python3.11", "python3.12", "python3.13", "python3.14")
+# "python3" is the host's own, whichever that is.
+PYTHON_RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
+NODE_RUNTIMES = ("nodejs20.x", "nodejs22.x", "nodejs24.x")
+PROVIDED_RUNTIMES = ("provided", "provided.al2", "provided.al2023")
+RUNTIMES = ("python3", *PYTHON_RUNTIMES, *NODE_RUNTIMES, *PROVIDED_RUNTIMES)
 BUCKET_EVENTS = ("s3:ObjectCreated:*", "s3:ObjectCreated:Put")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HANDLER = re.compile(r"[^\s/.]+([./][^\s/.]+)*\.[^\s/.]+")
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]+")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RESERVED_VARIABLES = frozenset(
@@ -65,6 +72,7 @@ class FunctionSpec:
     memory_mb: int = 0
     environment: Mapping[str, str] | None = None
     buckets: Sequence[str] = ()
+    layers: Sequence[str] = ()
     description: str = ""
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
@@ -107,16 +115,14 @@ def check_function(spec: FunctionSpec, home: Home) -> None:
         raise RuleBroken("version", f"only {LATEST} can be put, not {spec.version[:64]!r}")
     if spec.runtime not in RUNTIMES:
         raise RuleBroken("runtime", f"{spec.runtime[:64]!r} is not offered; choose one of {', '.join(RUNTIMES)}")
-    if len(spec.handler) > MAX_HANDLER_CHARACTERS or not _HANDLER.fullmatch(spec.handler):
-        raise RuleBroken(
-            "handler", f"{spec.handler[:140]!r} must read module.function, at most {MAX_HANDLER_CHARACTERS} characters"
-        )
+    check_handler(spec.handler, spec.runtime)
     _within("timeout_ms", spec.timeout_ms, 1, MAX_TIMEOUT_MS)
     _within("memory_mb", spec.memory_mb, DEFAULT_MEMORY_MB, MAX_MEMORY_MB)
     if len(spec.description) > MAX_DESCRIPTION_CHARACTERS:
         raise RuleBroken("description", f"at most {MAX_DESCRIPTION_CHARACTERS} characters, not {len(spec.description)}")
     check_environment(spec.environment or {})
     _check_grants(spec.buckets)
+    check_layers(spec.layers)
     if spec.maximum_retry_attempts is not None:
         _within("maximum_retry_attempts", spec.maximum_retry_attempts, 0, MAX_RETRY_ATTEMPTS)
     if spec.maximum_event_age_seconds is not None:
@@ -134,10 +140,28 @@ def check_name(function_name: str) -> None:
         raise RuleBroken("function_name", f"{function_name[:80]!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -")
 
 
+def check_handler(handler: str, runtime: str) -> None:
+    """Pass for module.function; a `provided` runtime takes any text, which its bootstrap reads. RuleBroken."""
+    is_free = runtime in PROVIDED_RUNTIMES
+    form = _PRINTABLE if is_free else _HANDLER
+    if len(handler) > MAX_HANDLER_CHARACTERS or not form.fullmatch(handler):
+        what = "be a text, not empty" if is_free else "read module.function"
+        raise RuleBroken("handler", f"{handler[:140]!r} must {what}, at most {MAX_HANDLER_CHARACTERS} characters")
+
+
+def check_layers(names: Sequence[str]) -> None:
+    """Pass for up to five layers with names. RuleBroken."""
+    if len(names) > MAX_LAYERS:
+        raise RuleBroken("layers", f"at most {MAX_LAYERS} for a function, not {len(names)}: merge some into one")
+    for name in names:
+        if len(name) > MAX_LAYER_NAME_CHARACTERS or not _PRINTABLE.fullmatch(name):
+            raise RuleBroken("layers.name", f"{name[:80]!r} must be 1 to {MAX_LAYER_NAME_CHARACTERS} characters")
+
+
 def check_environment(environment: Mapping[str, str]) -> None:
     """Pass when names are AWS's form, none is reserved, and all is at most 4 KiB. RuleBroken."""
     for name, value in environment.items():
-        if name == "_HANDLER" or name == "_X_AMZN_TRACE_ID" or _is_reserved(name):
+        if name == "_HANDLER" or name == "_X_AMZN_TRACE_ID" or is_reserved(name):
             raise RuleBroken("environment", f"{name[:80]} is set by the runtime and cannot be changed; rename it")
         if not _VARIABLE.fullmatch(name):
             raise RuleBroken("environment", f"{name[:80]!r} must begin with a letter, then letters, digits and _")
@@ -203,7 +227,8 @@ def check_reservation(reserved: int, reserved_by_others: int, account_limit: int
         )
 
 
-def _is_reserved(name: str) -> bool:
+def is_reserved(name: str) -> bool:
+    """Whether only the runtime sets this variable."""
     return name in _RESERVED_VARIABLES or name.startswith(_RESERVED_PREFIX)
 
 

@@ -1,23 +1,26 @@
 """What this host knows of one function that was invoked here: its configuration, what waits, its sandboxes."""
 
 import asyncio
-import sys
 from collections import deque
+from collections.abc import Mapping
 
 from evenflow.control.v1 import resources_pb2
 
+from services.policy import function_rules
 from services.policy.arns import function_arn
 from services.runtime.admission import limit_key_of, provisioned_key_of
 from services.runtime.function_log import FunctionLog
+from services.runtime.layers import NO_LAYERS, Layers
 from services.runtime.packages import Package
 from services.runtime.provision import Provision
 from services.runtime.runs import Run
+from services.runtime.runtimes import Launch
 from services.runtime.sandboxes import Sandbox
 from services.runtime.seats import Seat
 
 LATEST = "$LATEST"
-OWN_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
-RUNTIMES = ("python3", OWN_RUNTIME)
+# Names that control takes; which of them this host really offers, its RuntimeTable says.
+RUNTIMES = function_rules.RUNTIMES
 
 
 class HostedFunction:
@@ -47,7 +50,10 @@ class HostedFunction:
         self.last_begun_ms = 0.0
         # Of sandboxes that crashed or timed out: the replacement gets the same /tmp.
         self.kept_seats: list[Seat] = []
+        # All three are there or none is.
         self.package: Package | None = None
+        self.launch: Launch | None = None
+        self.layers: Layers = NO_LAYERS
         self.preparing: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.code_key = b""
@@ -64,7 +70,7 @@ class HostedFunction:
         code_key = function.latest.SerializeToString(deterministic=True)
         changed, self.code_key = code_key != self.code_key, code_key
         if changed:
-            self.package = None
+            self.package, self.launch, self.layers = None, None, NO_LAYERS
         return changed
 
     @property
@@ -80,20 +86,26 @@ class HostedFunction:
 
 
 def environment_of(
-    function: resources_pb2.Function, fleet: resources_pb2.Fleet | None, log_stream: str
+    function: resources_pb2.Function,
+    fleet: resources_pb2.Fleet | None,
+    log_stream: str,
+    of_runtime: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables that AWS sets, and the function's own, which cannot replace AWS's."""
+    """The variables that AWS sets, and the function's own, which cannot replace AWS's.
+
+    of_runtime: those of its runtime, see runtimes.environment_of.
+    """
     region = (fleet.region if fleet is not None else "") or "us-east-1"
     version = function.latest
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        **{name: value for name, value in of_runtime.items() if not function_rules.is_reserved(name)},
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
         "HOME": "/tmp",
         **version.environment,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{OWN_RUNTIME}",
+        **{name: value for name, value in of_runtime.items() if function_rules.is_reserved(name)},
         "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         "AWS_LAMBDA_FUNCTION_VERSION": version.version or LATEST,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),

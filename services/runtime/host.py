@@ -15,12 +15,16 @@ from services.runtime import memory_budget, sandbox_folder
 from services.runtime.admission import Shares
 from services.runtime.book import Configuration
 from services.runtime.cgroups import Cgroups
+from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import HostedFunction
+from services.runtime.layers import LayerStore
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
+from services.runtime.parentage import Parents
 from services.runtime.parents import PreparedParent, Surroundings
+from services.runtime.runtimes import Interpreter
 from services.runtime.sandbox import linux, strays
 from services.runtime.seats import Seats
 from services.runtime.service import RuntimeServicer
@@ -74,13 +78,15 @@ class SandboxHost:
         )
         self.isolation: Isolation
         self._configuration = configuration
+        self.runtimes = Runtimes(settings)
         self._packages = packages
+        self._layers = LayerStore(self.folder / "layers", packages)
         self._clock = clock
         self._adopts_orphans = adopts_orphans
         wants_uids = os.geteuid() == 0 and settings.isolation != "0"
         self._uids = UidBlock(settings.first_uid) if wants_uids else None
         self._cgroups: Cgroups | None = None
-        self._parents: dict[bool, PreparedParent] = {}
+        self._parents = Parents(self.runtimes.own, self._parent)
 
     @property
     def tier(self) -> str:
@@ -94,17 +100,19 @@ class SandboxHost:
         started = time.monotonic()
         cgroups = Cgroups(self.settings.node_id, self.settings.cgroup)
         self._cgroups = None if cgroups.missing else cgroups
-        self._make_parents()
-        await self._parents[False].ensure()
+        self._surroundings = self._look_around()
+        await self._parents.own.ensure()
         self.isolation = self._choose(cgroups.missing)
         if not self.isolation.has_cgroup:
             cgroups.close()
             self._cgroups = None
-        for parent in self._parents.values():
-            parent.prepare({**self.isolation.for_parent(), "hides": self._hides, "folder": self._data_dir})
+        for parent in self._parents.all():
+            parent.prepare(self._for_parents())
         folder = sandbox_folder.prepare(self.folder, self.isolation)
         self._packages.keep_in(folder / "packages")
+        self._layers.keep_in(folder / "layers")
         await asyncio.to_thread(self._packages.prepare)
+        await asyncio.to_thread(self._layers.prepare)
         uids = self._uids if self.isolation.has_uid else None
         self._seats = Seats(folder / "tmp", uids.first_uid if uids is not None else None)
         await asyncio.to_thread(self._seats.prepare)
@@ -114,6 +122,8 @@ class SandboxHost:
             self.settings,
             self.dispatcher,
             self._packages,
+            self._layers,
+            self.runtimes,
             self._parents,
             self._seats,
             self.isolation,
@@ -126,9 +136,8 @@ class SandboxHost:
         self.dispatcher.start(nursery)
         log.info("isolation %s; ready after %.0f ms", self.isolation.describe(), (time.monotonic() - started) * 1_000)
 
-    def _make_parents(self) -> None:
-        uids, settings = self._uids, self.settings
-        preload = tuple(name.strip() for name in settings.preload.split(",") if name.strip())
+    def _look_around(self) -> Surroundings:
+        uids = self._uids
         group = self._cgroups.take() if self._cgroups is not None else None
         surroundings = Surroundings(
             probe_uid=uids.first_uid if uids is not None else os.geteuid(),
@@ -137,19 +146,29 @@ class SandboxHost:
         )
         if self._cgroups is not None and group is not None:
             self._cgroups.give_back(group)
-        keep_fds = (uids.fd,) if uids is not None else ()
-        for brings_own in (False, True):
-            self._parents[brings_own] = PreparedParent(
-                "bare" if brings_own else "prepared",
-                () if brings_own else preload,
-                surroundings,
-                self._parent_lost,
-                keep_fds,
-            )
+        return surroundings
+
+    def _parent(self, interpreter: Interpreter, is_bare: bool, reads: tuple[str, ...]) -> PreparedParent:
+        preload = tuple(name.strip() for name in self.settings.preload.split(",") if name.strip())
+        parent = PreparedParent(
+            f"{interpreter.line} {'bare' if is_bare else 'prepared'}",
+            interpreter,
+            () if is_bare else preload,
+            reads,
+            self._surroundings,
+            self._parent_lost,
+            (self._uids.fd,) if self._uids is not None else (),
+        )
+        if hasattr(self, "isolation"):
+            parent.prepare(self._for_parents())
+        return parent
+
+    def _for_parents(self) -> Mapping[str, object]:
+        return {**self.isolation.for_parent(), "hides": self._hides, "folder": self._data_dir}
 
     def _choose(self, cgroups_missing: str) -> Isolation:
         settings = self.settings
-        abilities = abilities_of(self._parents[False].found, self._uids is not None, cgroups_missing)
+        abilities = abilities_of(self._parents.own.found, self._uids is not None, cgroups_missing)
         try:
             return choose(abilities, settings.isolation, settings.required_tier, settings.network)
         except ValueError as e:
@@ -164,7 +183,7 @@ class SandboxHost:
         await self.dispatcher.stop()
         if hasattr(self.dispatcher, "nursery"):
             await self.dispatcher.nursery.stop()
-        await asyncio.gather(*(parent.stop() for parent in self._parents.values()))
+        await asyncio.gather(*(parent.stop() for parent in self._parents.all()))
         if self._cgroups is not None:
             self._cgroups.close()
         if hasattr(self, "_seats"):
@@ -176,7 +195,7 @@ class SandboxHost:
 
     def parent_pids(self) -> set[int]:
         """Processes of the prepared parents that were started."""
-        return {parent.pid for parent in self._parents.values() if parent.pid}
+        return {parent.pid for parent in self._parents.all() if parent.pid}
 
     def states(self) -> Mapping[str, int]:
         """Sandboxes by state."""

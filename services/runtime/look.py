@@ -10,6 +10,7 @@ import os
 import tempfile
 
 from services.runtime.cgroups import Cgroups
+from services.runtime.discovery import own_interpreter
 from services.runtime.parents import PreparedParent, Surroundings
 from services.runtime.tiers import AUTO, HOST_NETWORK, TIERS, abilities_of, choose, missing_for
 from services.runtime.uids import FIRST_UID
@@ -26,7 +27,7 @@ async def look() -> dict[str, object]:
             probe_cgroups=tuple(group.entrances) if group is not None else (),
             folder=os.path.realpath(folder),
         )
-        parent = PreparedParent("look", (), surroundings, lambda: None)
+        parent = PreparedParent("look", own_interpreter(), (), (), surroundings, lambda: None)
         try:
             await parent.ensure()
             abilities = abilities_of(parent.found, has_uids=is_root, cgroups_missing=cgroups.missing)

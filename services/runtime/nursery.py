@@ -4,23 +4,26 @@ import asyncio
 import itertools
 import json
 import logging
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, runs, watch
+from services.runtime import log_lines, refusals, runs, watch
 from services.runtime.census import Census
 from services.runtime.cgroups import Cgroups, Limits
-from services.runtime.functions import OWN_RUNTIME, HostedFunction, environment_of
+from services.runtime.discovery import Runtimes, package_client
+from services.runtime.fork_requests import fork_request
+from services.runtime.functions import HostedFunction
 from services.runtime.kept_seats import KeptSeats
+from services.runtime.layers import LayerStore
 from services.runtime.packages import PackageStore
+from services.runtime.parentage import Parents
 from services.runtime.parents import BOTO3_PACKAGES, PreparedParent
+from services.runtime.runtimes import NotOffered
 from services.runtime.sandbox import frames
 from services.runtime.sandboxes import Sandbox
-from services.runtime.seats import Seat, Seats
+from services.runtime.seats import Seats
 from services.runtime.settings import RuntimeSettings
 from services.runtime.spares import Spares
 from services.runtime.telemetry import Telemetry
@@ -57,7 +60,9 @@ class Nursery:
         settings: RuntimeSettings,
         keeper: Keeper,
         packages: PackageStore,
-        parents: dict[bool, PreparedParent],
+        layers: LayerStore,
+        runtimes: Runtimes,
+        parents: Parents,
         seats: Seats,
         isolation: Isolation,
         cgroups: Cgroups | None,
@@ -70,6 +75,8 @@ class Nursery:
         self._settings = settings
         self._keeper = keeper
         self._packages = packages
+        self._layers = layers
+        self._runtimes = runtimes
         self._parents = parents
         self._seats = KeptSeats(seats)
         self._telemetry = telemetry
@@ -94,7 +101,7 @@ class Nursery:
     def is_prepared(self, function: HostedFunction) -> bool:
         """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
         parent = self._parent_of(function)
-        if function.package is not None and parent is not None and parent.is_up:
+        if function.launch is not None and parent is not None and parent.is_up:
             return True
         if function.preparing is None and not self._stopping:
             function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
@@ -105,8 +112,8 @@ class Nursery:
 
         EvenflowError: UNAVAILABLE, another try may do; INVALID_PARAMETER, none will.
         """
-        parent = self._parent_of(function)
-        if self._stopping or parent is None:
+        parent, launch = self._parent_of(function), function.launch
+        if self._stopping or parent is None or launch is None:
             return False
         seat = self._seats.take(function)
         if seat is None:
@@ -114,7 +121,9 @@ class Nursery:
         sandbox: Sandbox | None = None
         try:
             sandbox = self._spares.take(parent)
-            request = self._request(function, sandbox, seat)
+            request = fork_request(
+                self._settings, self._isolation, function, self._view().fleet, sandbox.sandbox_id, seat
+            )
             if is_provisioned:
                 request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
             configuration = json.dumps(request).encode()
@@ -134,7 +143,7 @@ class Nursery:
         sandbox.is_provisioned = is_provisioned
         self.census.begun(sandbox)
         self._telemetry.started(*function.key)
-        function.log.append(log_lines.init_start(OWN_RUNTIME.replace("python", "python:"), "evenflow"))
+        function.log.append(log_lines.init_start(launch.label, "evenflow"))
         sandbox.timer = asyncio.get_running_loop().call_later(self._settings.init_seconds, sandbox.end, "init timeout")
         return True
 
@@ -144,7 +153,7 @@ class Nursery:
 
     def start(self) -> None:
         """Have blank sandboxes at hand, and look after those that run."""
-        for parent in self._parents.values():
+        for parent in self._parents.all():
             if parent.is_up:
                 self._spares.prepare(parent)
         self._watching = asyncio.create_task(self._watch(), name="watch sandboxes")
@@ -318,19 +327,21 @@ class Nursery:
     # --- before the fork
 
     def _parent_of(self, function: HostedFunction) -> PreparedParent | None:
-        if function.package is None:
+        package, launch = function.package, function.launch
+        if package is None or launch is None:
             return None
-        brings_own = not function.package.top_names.isdisjoint(BOTO3_PACKAGES)
-        return self._parents[brings_own]
+        brings_own = package.top_names | function.layers.python_names(launch.layer_python)
+        is_bare = not launch.is_forked or not brings_own.isdisjoint(BOTO3_PACKAGES)
+        return self._parents.of(launch.interpreter, is_bare=is_bare, reads=launch.reads)
 
     async def _prepare(self, function: HostedFunction) -> None:
         try:
             try:
-                package = await self._packages.get(function.version.code_sha256)
-                function.package = package
+                await self._fetch(function)
                 parent = self._parent_of(function)
-                assert parent is not None
-                await parent.ensure()
+                # None: the function changed meanwhile; on_prepared has it looked at again.
+                if parent is not None:
+                    await parent.ensure()
             finally:
                 function.preparing = None
         except EvenflowError as e:
@@ -343,33 +354,18 @@ class Nursery:
         else:
             self._keeper.on_prepared(function)
 
-    def _request(self, function: HostedFunction, sandbox: Sandbox, seat: Seat) -> dict[str, Any]:
-        assert function.package is not None
-        settings = self._settings
-        buckets = []
-        for grant in function.version.buckets:
-            path = Path(os.path.realpath(settings.data_dir)) / "buckets" / grant.bucket
-            self._open_bucket(path, seat.uid is not None)
-            buckets.append([grant.bucket, str(path), grant.writable])
-        return {
-            "handler": function.version.handler,
-            "environment": environment_of(function.function, self._view().fleet, sandbox.sandbox_id),
-            "code": os.path.realpath(function.package.code_dir),
-            "tmp": os.path.realpath(seat.tmp_dir),
-            "buckets": buckets,
-            "layers": "",
-            "uid": seat.uid,
-            "limits": {
-                "nofile": settings.max_files,
-                "nproc": settings.max_processes,
-                "fsize": settings.max_file_bytes,
-                "data": 0 if self._isolation.has_cgroup else function.version.memory_mb << 20,
-            },
-        }
-
-    @staticmethod
-    def _open_bucket(path: Path, for_others: bool) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        if for_others and path.stat().st_mode & 0o777 != 0o777:
-            # Sandboxes of many uids write here; the folder above is the fleet's own and closed to other users.
-            path.chmod(0o777)
+    async def _fetch(self, function: HostedFunction) -> None:
+        """Its code, its layers and how it is started. EvenflowError: one of them is not to be had."""
+        version = function.version
+        package = await self._packages.get(version.code_sha256)
+        table = await self._runtimes.table(version.runtime)
+        try:
+            launch = table.launch(version.runtime, package_client(package.code_dir))
+            if not launch.is_forked and not self._isolation.has_loopback:
+                raise NotOffered("its network is isolated by seccomp alone, where no client reaches the Runtime API")
+        except NotOffered as e:
+            offered = (await self._runtimes.table()).names()
+            raise refusals.unsupported(version.runtime, offered, str(e)) from None
+        layers = await self._layers.get(package, [layer.code_sha256 for layer in version.layers])
+        if function.version is version:
+            function.package, function.launch, function.layers = package, launch, layers

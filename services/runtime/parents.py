@@ -6,14 +6,13 @@ import logging
 import os
 import socket
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from services.runtime.runtimes import Interpreter
 from services.runtime.sandbox import parent as parent_end
 
 READY_SECONDS = 30.0
@@ -50,16 +49,19 @@ class Fork:
 
 
 class PreparedParent:
-    """One parent process.
+    """One parent process, of this Python.
 
-    on_lost: it ended unasked or had to be killed; its sandboxes die with it, and what they had started is to be found
-    and ended by whoever adopts orphans here. keep_fds: stay open in it as long as anything of it lives.
+    reads: folders that its sandboxes see and read besides the Python's own. on_lost: it ended unasked or had to be
+    killed; its sandboxes die with it, and what they had started is to be found and ended by whoever adopts orphans
+    here. keep_fds: stay open in it as long as anything of it lives.
     """
 
     def __init__(
         self,
         name: str,
+        interpreter: Interpreter,
         preload: tuple[str, ...],
+        reads: tuple[str, ...],
         surroundings: Surroundings,
         on_lost: Callable[[], None],
         keep_fds: tuple[int, ...] = (),
@@ -70,7 +72,9 @@ class PreparedParent:
         # How it shuts sandboxes in; set before the first is asked for.
         self.isolation: Mapping[str, Any] = {}
         self.pid = 0
+        self._interpreter = interpreter
         self._preload = preload
+        self._reads = reads
         self._surroundings = surroundings
         self._keep_fds = keep_fds
         self._on_lost = on_lost
@@ -145,7 +149,7 @@ class PreparedParent:
         folder = str(Path(parent_end.__file__).parent)
         with theirs:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a few ms, at start or after a crash
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, folder, str(theirs.fileno())],
+                [self._interpreter.executable, "-I", "-S", "-X", "utf8", "-c", _START, folder, str(theirs.fileno())],
                 env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), *self._keep_fds),
@@ -171,12 +175,11 @@ class PreparedParent:
 
     def _configuration(self) -> dict[str, Any]:
         spec = find_spec("boto3")
-        roots = {sys.base_prefix, sys.base_exec_prefix, sys.prefix}
+        roots = {*self._interpreter.roots, *self._reads}
         packages_folder = ""
         if spec is not None and spec.origin is not None:
             packages_folder = str(Path(spec.origin).parent.parent)
             roots.add(packages_folder)
-        roots.update(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
         real = sorted({os.path.realpath(path) for path in roots} | roots)
         needed = [p for p in real if not any(p != other and p.startswith(other.rstrip("/") + "/") for other in real)]
         return {

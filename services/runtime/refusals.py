@@ -1,5 +1,7 @@
 """Why an invocation is not run here, each with what the caller may do about it."""
 
+from collections.abc import Sequence
+
 from services.runtime.functions import RUNTIMES, HostedFunction
 from services.shared.errors import EvenflowError, Reason
 
@@ -42,7 +44,8 @@ def throttled(function: HostedFunction) -> EvenflowError:
     return EvenflowError(reason, f"Rate Exceeded. ({text} is in use)", RETRY_AFTER_MS)
 
 
-def unsupported(runtime: str) -> EvenflowError:
+def unsupported(runtime: str, offered: Sequence[str] = RUNTIMES, why: str = "") -> EvenflowError:
     """This host cannot run such code."""
-    text = f"runtime {runtime!r} is not offered by this host: {', '.join(RUNTIMES)} are"
+    because = f" ({why})" if why else ""
+    text = f"runtime {runtime!r} is not offered by this host{because}: {', '.join(offered)} are"
     return EvenflowError(Reason.ERROR_REASON_RUNTIME_UNSUPPORTED, text)

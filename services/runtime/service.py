@@ -11,7 +11,6 @@ from evenflow.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 
 from services.runtime import runs
 from services.runtime.function_log import FunctionLog
-from services.runtime.functions import RUNTIMES
 from services.runtime.runs import Run
 from services.runtime.usage import FOLDED_DAY, MAX_DAYS, NS_PER_DAY, UsageKey, UsageRow
 from services.runtime.usage_files import day_text
@@ -196,12 +195,13 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
     ) -> runtime_pb2.DescribeHostResponse:
         """See runtime.proto."""
         host = self._host
+        table = await host.runtimes.table() if request.wants_runtimes else host.runtimes.known()
         answer = runtime_pb2.DescribeHostResponse(
             host_id=host.settings.node_id,
             isolation_tier=host.tier,
             isolation=host.isolation.describe(),
             load=load_of(host),
-            runtimes=RUNTIMES,
+            runtimes=table.names(),
         )
         for sandbox in host.dispatcher.nursery.sandboxes.values():
             tenant_id, function_name = sandbox.function.key

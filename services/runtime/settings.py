@@ -57,6 +57,17 @@ class RuntimeSettings(NodeSettings):
     preload: str = setting(
         "runtime.preload", "boto3", help="Modules the prepared parent imports, separated by commas; empty: none."
     )
+    pythons: str = setting(
+        "runtime.pythons", "", help="Further Pythons to offer, as paths separated by commas; PATH is looked into, too."
+    )
+    node: str = setting(
+        "runtime.node", "", help="Node.js programs to offer, as paths separated by commas; empty: PATH."
+    )
+    node_client: str = setting(
+        "runtime.node_client",
+        "",
+        help="Folder node_modules with aws-lambda-ric, for packages that do not bring it; empty: that of `make node`.",
+    )
     log_bytes: int = setting(
         "runtime.log_bytes",
         16_777_216,

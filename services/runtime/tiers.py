@@ -48,6 +48,11 @@ class Isolation:
         """Whether a sandbox sees a file system that was put together for it."""
         return namespaces.MOUNT in self.namespaces
 
+    @property
+    def has_loopback(self) -> bool:
+        """Whether a process in a sandbox can connect to another one of it over 127.0.0.1."""
+        return self.network == HOST_NETWORK or namespaces.NETWORK in self.namespaces
+
     def describe(self) -> str:
         """One line for a person."""
         own = ["user"] if self.has_uid else []

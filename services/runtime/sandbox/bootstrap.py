@@ -98,8 +98,7 @@ def _loop(channel: socket.socket, handler: Handler) -> None:
                 else:
                     waiting.append(frames.parse_invoke(frame))
         invoke = waiting.popleft()
-        digits = invoke.request_id.hex()
-        _request_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        _request_id = text_of_id(invoke.request_id)
         if invoke.trace_header != trace_header:
             trace_header = invoke.trace_header
             environ["_X_AMZN_TRACE_ID"] = trace_header.decode()
@@ -129,7 +128,7 @@ def _run(handler: Handler, invoke: frames.Invoke, facts: "dict[str, str | None]"
         _write_log(failures.as_log_text(error))
         payload = error.payload
     _flush()
-    has_output = _has_output()
+    has_output = is_output_waiting()
     result = frames.pack_result(
         invoke.request_id,
         started_ns,
@@ -143,7 +142,13 @@ def _run(handler: Handler, invoke: frames.Invoke, facts: "dict[str, str | None]"
     return result, has_output
 
 
-def _has_output() -> bool:
+def text_of_id(request_id: bytes) -> str:
+    """A request id as AWS writes it."""
+    digits = request_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_output_waiting() -> bool:
     """Whether something that this run wrote is still in the pipe to the host."""
     try:
         return fcntl.ioctl(1, termios.FIONREAD, _NO_BYTES) != _NO_BYTES

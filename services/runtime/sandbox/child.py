@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import Any, NamedTuple, NoReturn
 
-from . import bootstrap, frames, identity, landlock, linux, namespaces, view
+from . import bootstrap, frames, identity, landlock, linux, namespaces, runtime_api, view
 
 _SETUP_FAILED = 70
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -25,6 +25,8 @@ def become_sandbox(plan: "Plan", cgroups: "list[str]", channel_fd: int, output_f
             os._exit(0)
         request = json.loads(configuration)
         blank.settle(request)
+        if not request["commands"]:
+            blank.enforce()
     except BaseException as e:
         text = f"{type(e).__name__}: {e}"
         try:
@@ -33,6 +35,9 @@ def become_sandbox(plan: "Plan", cgroups: "list[str]", channel_fd: int, output_f
             )
         finally:
             os._exit(_SETUP_FAILED)
+    if request["commands"]:
+        # What this process does for the program is its own code's; the rules are the program's, from its start on.
+        runtime_api.serve(request, blank.enforce)
     bootstrap.serve(request["handler"])
 
 
@@ -54,6 +59,7 @@ class Blank:
         self._namespaces: list[str] = plan.isolation["namespaces"]
         self._view: view.View | None = None
         self._rules: landlock.Ruleset | None = None
+        self._granted: list[tuple[str, int]] = []
 
     def shut_in(self, cgroups: "list[str]") -> None:
         """Everything that needs no knowledge of the function."""
@@ -78,7 +84,7 @@ class Blank:
             self._rules = self._rules_of_all(isolation["landlock"])
 
     def settle(self, request: "dict[str, Any]") -> None:
-        """Take a function's code, /tmp, buckets, user and environment, and give up every privilege."""
+        """Take a function's code, /tmp, buckets, user and environment, and give up every privilege; then `enforce`."""
         uid: int | None = request["uid"]
         environment: dict[str, str] = dict(request["environment"])
         code, tmp, layers = request["code"], request["tmp"], request["layers"]
@@ -93,7 +99,7 @@ class Blank:
             environment[bucket_variable(name)] = path
         environment["LAMBDA_TASK_ROOT"] = code
         own_uid = uid is not None
-        identity.limit(request["limits"], own_uid, is_command=bool(request.get("command")))
+        identity.limit(request["limits"], own_uid, is_command=bool(request["commands"]))
         # What one sandbox writes into a bucket, another with another uid must be able to replace.
         os.umask(0 if own_uid else 0o022)
         if uid is not None:
@@ -102,12 +108,26 @@ class Blank:
         own_pids = namespaces.PID in self._namespaces
         identity.bind_to_parent(self._parent_pid, own_pids, own_uid)
         os.chdir(code)
-        self._enforce([code, layers], [tmp], buckets)
+        self._granted = [(path, landlock.READ_AND_RUN) for path in (code, layers) if path]
+        self._granted.append((tmp, landlock.EVERYTHING))
+        for _, path, is_writable in buckets:
+            self._granted.append((path, landlock.EVERYTHING if is_writable else landlock.READ))
         os.environ.clear()
         os.environ.update(environment)
-        sys.path.insert(0, code)
+        sys.path[:0] = [code, *request["module_folders"]]
         sys.argv[:] = ["bootstrap", request["handler"]]
         sys.dont_write_bytecode = True
+
+    def enforce(self) -> None:
+        """The last of it, after `settle`: which files may be opened, which calls made. OSError: refused."""
+        rules = self._rules
+        if rules is not None:
+            for path, access in self._granted:
+                rules.allow(path, access)
+            rules.allow("/proc/self", landlock.READ)
+            rules.enforce()
+        if self._filter_program:
+            linux.load_seccomp_filter(self._filter_program)
 
     def _rules_of_all(self, version: int) -> landlock.Ruleset:
         rules = landlock.Ruleset(version)
@@ -121,20 +141,6 @@ class Blank:
         if namespaces.PID in self._namespaces:
             rules.allow("/proc", landlock.READ)
         return rules
-
-    def _enforce(self, readable: "list[str]", writable: "list[str]", buckets: "list[tuple[str, str, bool]]") -> None:
-        rules = self._rules
-        if rules is not None:
-            for path in readable:
-                rules.allow(path, landlock.READ_AND_RUN)
-            for path in writable:
-                rules.allow(path, landlock.EVERYTHING)
-            for _, path, is_writable in buckets:
-                rules.allow(path, landlock.EVERYTHING if is_writable else landlock.READ)
-            rules.allow("/proc/self", landlock.READ)
-            rules.enforce()
-        if self._filter_program:
-            linux.load_seccomp_filter(self._filter_program)
 
 
 def _take_descriptors(channel_fd: int, output_fd: int) -> None:

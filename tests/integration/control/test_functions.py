@@ -104,6 +104,23 @@ BAD_FUNCTIONS: list[tuple[dict[str, Any], int, str]] = [
     ({"timeout_ms": 900_001}, Reason.ERROR_REASON_INVALID_PARAMETER, "1 to 900,000"),
     ({"code_sha256": b"x" * 32}, Reason.ERROR_REASON_INVALID_PACKAGE, "upload it"),
     ({"code_sha256": b"../../etc"}, Reason.ERROR_REASON_INVALID_PARAMETER, "32 bytes"),
+    ({"runtime": "provided.al2023", "handler": ""}, Reason.ERROR_REASON_INVALID_PARAMETER, "a text, not empty"),
+    (
+        {"layers": [resources_pb2.Layer(name="l", code_sha256=b"x" * 32)]},
+        Reason.ERROR_REASON_INVALID_PACKAGE,
+        "upload it",
+    ),
+    (
+        {"layers": [resources_pb2.Layer(name="l", code_sha256=b"x")]},
+        Reason.ERROR_REASON_INVALID_PARAMETER,
+        r"layers\.code_sha256 must be the 32 bytes",
+    ),
+    ({"layers": [resources_pb2.Layer()]}, Reason.ERROR_REASON_INVALID_PARAMETER, "layers.name"),
+    (
+        {"layers": [resources_pb2.Layer(name="l")] * 6},
+        Reason.ERROR_REASON_INVALID_PARAMETER,
+        "at most 5 for a function, not 6",
+    ),
     ({"environment": {"AWS_REGION": "x"}}, Reason.ERROR_REASON_INVALID_PARAMETER, "AWS_REGION"),
     (
         {"async_config": resources_pb2.AsyncConfig(on_success_arn=ARN + "f")},
@@ -177,3 +194,19 @@ async def test_a_full_store_makes_room_only_from_what_nobody_uses(run_dir: Path)
         with pytest.raises(EvenflowError):
             await c.upload(package(noise[2]))
         await c.put("g", used)
+
+
+async def test_a_layer_in_use_is_kept_and_its_size_is_controls_word(run_dir: Path) -> None:
+    """As a package is, although no function has it as its code."""
+    async with running(run_dir, packages_max_bytes=1 << 20), client(run_dir) as c:
+        noise = [os.urandom(300_000).hex() for _ in range(2)]
+        layer, code = await c.upload(package(noise[0])), await c.upload(package())
+        layers = [resources_pb2.Layer(name="shared", code_sha256=layer, code_size_bytes=1)]
+        put = await c.put("f", code, layers=layers)
+        assert put.function.latest.layers[0].code_size_bytes == len(package(noise[0]))
+        for path in (run_dir / "control" / "packages").glob("**/*.zip"):
+            os.utime(path, (1, 1))
+        with pytest.raises(EvenflowError) as refused:
+            await c.upload(package(noise[1]))
+        assert refused.value.reason == Reason.ERROR_REASON_DISK_FULL
+        assert layer.hex() in {p.stem for p in (run_dir / "control" / "packages").glob("**/*.zip")}

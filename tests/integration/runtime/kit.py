@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ TENANT = "default"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def zipped(files: dict[str, str]) -> bytes:
-    """A package of these sources."""
+def zipped(files: Mapping[str, str | bytes], executable: Container[str] = ("bootstrap",)) -> bytes:
+    """A package of these files; some of them are programs."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.create_system = 3
+            entry.external_attr = (0o100755 if name in executable else 0o100644) << 16
+            archive.writestr(entry, data)
     return buffer.getvalue()
 
 
@@ -124,13 +127,20 @@ class HostKit:
         for at in range(0, len(data), 65_536):
             yield data[at : at + 65_536]
 
-    def deploy(self, name: str, source: str | dict[str, str] | bytes, **changes: Any) -> resources_pb2.Function:
+    def _keep(self, package: bytes) -> bytes:
+        sha = hashlib.sha256(package).digest()
+        self.packages[sha] = package
+        return sha
+
+    def deploy(
+        self, name: str, source: str | dict[str, str] | bytes, layers: Sequence[bytes] = (), **changes: Any
+    ) -> resources_pb2.Function:
         """A function of this source; `changes` are fields of its version, or reserved_concurrency."""
         if isinstance(source, str):
             source = {"app.py": source}
         package = source if isinstance(source, bytes) else zipped(source)
-        sha = hashlib.sha256(package).digest()
-        self.packages[sha] = package
+        sha = self._keep(package)
+        changes["layers"] = [resources_pb2.Layer(name="layer", code_sha256=self._keep(one)) for one in layers]
         reserved = changes.pop("reserved_concurrency", None)
         fields = {"handler": "app.handler", "runtime": "python3", "timeout_ms": 10_000, "memory_mb": 128, **changes}
         function = resources_pb2.Function(
@@ -183,3 +193,10 @@ class HostKit:
     def pids(self) -> set[int]:
         """Processes of sandboxes."""
         return {s.pid for s in self.host.dispatcher.nursery.sandboxes.values() if s.pid}
+
+
+class PatientHost(HostKit):
+    """One whose first sandbox of a runtime may take its time: a parent or a program is started for it."""
+
+    def __init__(self, run_dir: Path, **changes: Any) -> None:
+        super().__init__(run_dir, **{"max_wait_ms": 30_000, **changes})

@@ -169,7 +169,7 @@ async def test_packages_that_cannot_be_had(run_dir: Path) -> None:
         kit.deploy("gone", SLEEP)
         kit.packages.clear()
         assert (await kit.invoke("gone", 0)).refusal.reason == R.ERROR_REASON_UNAVAILABLE
-        kit.deploy("other", SLEEP, runtime="nodejs20.x")
+        kit.deploy("other", SLEEP, runtime="ruby3.3")
         assert (await kit.invoke("other", 0)).refusal.reason == R.ERROR_REASON_RUNTIME_UNSUPPORTED
 
 

@@ -3,13 +3,12 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 from evenflow.common.v1 import errors_pb2, event_pb2
 
-from services.runtime import kept_seats, placing
+from services.runtime import kept_seats, parents, placing
 from tests.integration.runtime.kit import HostKit
 from tests.kit.waiting import eventually
 
@@ -52,7 +51,7 @@ async def test_a_parent_that_does_not_come_back_is_given_up_after_some_tries(
     async with HostKit(run_dir, max_wait_ms=60_000) as kit:
         kit.deploy("f", SLOW_INIT)
         with monkeypatch.context() as broken:
-            broken.setattr(sys, "executable", "/bin/false")
+            broken.setattr(parents, "_START", "raise SystemExit(1)")
             kill_parents(kit)
             outcomes = await asyncio.gather(*(kit.invoke("f") for _ in range(3)))
         assert {o.refusal.reason for o in outcomes} == {R.ERROR_REASON_UNAVAILABLE}

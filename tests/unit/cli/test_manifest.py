@@ -93,6 +93,8 @@ FUNCTION = '[[functions]]\nname = "f"\nhandler = "f.f"\n'
         (FUNCTION + 'memory_mb = "128"\n', ["memory_mb must be a whole number"]),
         (FUNCTION + "memory_mb = true\n", ["memory_mb must be a whole number"]),
         (FUNCTION + "[functions.environment]\nA = 1\n", ["environment.A must be a text"]),
+        (FUNCTION + "layers = [1]\n", ["layers must be folders or zip files", "not 1"]),
+        (FUNCTION + 'layers = ["a", "b", "c", "d", "e", "f"]\n', ["layers: at most 5, not 6", "merge some"]),
         (FUNCTION + '[[functions.buckets]]\naccess = "read"\n', ["buckets[0]", "name is missing"]),
         (FUNCTION + '[[functions.buckets]]\nname = "b"\naccess = "all"\n', ["access must be", "'all'"]),
         (FUNCTION + '[[functions.sources]]\nevents = ["x"]\n', ["sources[0]", "bucket is missing"]),
@@ -110,6 +112,15 @@ def test_every_mistake_is_named_with_its_place(tmp_path: Path, text: str, words:
     assert message.startswith(f"{tmp_path / 'evenflow.toml'}: ")
     assert all(word in message for word in words), message
     assert "\n" not in message
+
+
+def test_layers_are_beside_the_manifest_and_keep_their_order(tmp_path: Path) -> None:
+    """Their file names are their names; control gets their hashes in the same order."""
+    (tmp_path / "evenflow.toml").write_text(FUNCTION + 'layers = ["shared-libs", "more.zip"]\n')
+    (spec,) = read_manifest(tmp_path)
+    assert spec.layers == (tmp_path / "shared-libs", tmp_path / "more.zip")
+    layers = put_request(spec, b"c" * 32, IDENTITY, [b"1" * 32, b"2" * 32]).function.latest.layers
+    assert [(one.name, one.code_sha256) for one in layers] == [("shared-libs", b"1" * 32), ("more.zip", b"2" * 32)]
 
 
 def test_a_manifest_that_is_no_text(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cli import package
 from cli.failures import CliError
-from cli.package import check_handler, read_package, zip_folder
+from cli.package import check_handler, check_size, read_package, zip_folder
 from services.policy.package_rules import check_package
 
 
@@ -104,3 +104,42 @@ def test_what_is_no_zip_is_named(tmp_path: Path) -> None:
     """Before it is sent."""
     with pytest.raises(CliError, match=r"bad\.zip: no zip file"):
         check_handler(b"PK\3\4 nothing", "app.handler", tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize("file", ["index.js", "index.mjs", "index.cjs"])
+def test_a_node_handlers_module_is_found(tmp_path: Path, file: str) -> None:
+    """By Node's endings; dots are not folders there."""
+    check_handler(zip_folder(make(tmp_path / "a", file)), "index.handler", tmp_path, "nodejs20.x")
+    check_handler(zip_folder(make(tmp_path / "b", f"src/{file}")), "src/index.handler", tmp_path, "nodejs20.x")
+    with pytest.raises(CliError, match=r"needs src\.index\.js"):
+        check_handler(zip_folder(tmp_path / "b"), "src.index.handler", tmp_path, "nodejs20.x")
+
+
+def test_a_provided_runtime_needs_a_program(tmp_path: Path) -> None:
+    """An executable bootstrap in the package, or in the layer that lies on top; its handler is free."""
+    package, layer = make(tmp_path / "a", "app.rb"), make(tmp_path / "l", "bootstrap")
+    code, plain = zip_folder(package), zip_folder(layer)
+    with pytest.raises(CliError, match="starts an executable file bootstrap"):
+        check_handler(code, "whatever", package, "provided.al2023")
+    with pytest.raises(CliError, match=r"not executable: chmod \+x"):
+        check_handler(code, "whatever", package, "provided.al2023", [plain])
+    (layer / "bootstrap").chmod(0o755)
+    check_handler(code, "whatever", package, "provided.al2023", [plain, zip_folder(layer)])
+    with pytest.raises(CliError, match="not executable"):
+        check_handler(code, "whatever", package, "provided.al2023", [zip_folder(layer), plain])
+    check_handler(zip_folder(layer), "whatever", package, "provided.al2023", [plain])
+
+
+def test_a_handler_may_be_in_a_layer(tmp_path: Path) -> None:
+    """Where Python finds it at run time."""
+    layer = zip_folder(make(tmp_path / "l", "python/app.py"))
+    check_handler(zip_folder(make(tmp_path / "a", "other.py")), "app.handler", tmp_path, "python3", [layer])
+
+
+def test_code_and_layers_have_one_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they unpack to, together."""
+    data = zip_folder(make(tmp_path / "a", "x.py"))
+    monkeypatch.setattr(package, "MAX_UNPACKED_BYTES", 20)
+    check_size(data, [data], tmp_path)
+    with pytest.raises(CliError, match="code and layers unpack to 21 bytes; at most 20"):
+        check_size(data, [data, data], tmp_path)
