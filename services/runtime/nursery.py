@@ -93,6 +93,11 @@ class Nursery:
         self._spares = Spares(self._make_blank, settings.spare_sandboxes)
         self._watching: asyncio.Task[None] | None = None
 
+    @property
+    def count(self) -> int:
+        """Sandboxes that exist, those on their way in or out included."""
+        return self.census.count
+
     def is_prepared(self, function: HostedFunction) -> bool:
         """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
         parent = self._parent_of(function)
