@@ -237,7 +237,7 @@ class Nursery:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
         self.census.gone(sandbox)
-        if sandbox.end_cause in CRASHES and not self._stopping:
+        if sandbox.end_cause in CRASHES and sandbox.code_key == function.code_key and not self._stopping:
             self._seats.keep(function, sandbox.seat)
         else:
             self._seats.give_back(sandbox.seat)
