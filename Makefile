@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -82,6 +82,9 @@ placement: setup ## compare where events land on real shards with what each poli
 
 fair-share: setup ## flood a fleet with one tenant and measure another one's dwell (ARGS='--save')
 	@$(PYTHON_IN_VENV) -m loadtest.fair_share $(ARGS)
+
+many-functions: setup ## invoke 1,000 functions in turn on memory for 50 sandboxes (SAVE=1 keeps the page)
+	@$(PYTHON_IN_VENV) -m loadtest.many_functions $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

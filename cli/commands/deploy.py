@@ -115,17 +115,23 @@ def deploy(
 
 def deploy_functions(fleet: FleetConnection, specs: list[FunctionSpec]) -> list[Deployed]:
     """Check and upload every package, then put every function: a bad package changes nothing."""
+    # Functions often share code and layers: each is packed and sent once.
+    packed: dict[Path, bytes] = {}
     packages = []
     for spec in specs:
-        for path in (spec.code, *spec.layers):
+        paths = (spec.code, *spec.layers)
+        for path in paths:
             if not path.exists():
                 raise CliError(f"{spec.name}: {path}: no such file or folder")
-        package, layers = read_package(spec.code), [read_package(path) for path in spec.layers]
+            if path not in packed:
+                packed[path] = read_package(path)
+        package, *layers = (packed[path] for path in paths)
         check_handler(package, spec.handler, spec.code, spec.runtime, layers)
         check_size(package, layers, spec.code)
         packages.append((package, layers))
     identity = fleet.fleet_identity()
-    uploads = [[_upload(fleet, one) for one in (package, *layers)] for package, layers in packages]
+    sent = {one: _upload(fleet, one) for one in dict.fromkeys(packed.values())}
+    uploads = [[sent[one] for one in (package, *layers)] for package, layers in packages]
     done = []
     for spec, (package, _), (sha256, *layers_sha256) in zip(specs, packages, uploads, strict=True):
         buckets = sorted({one.name for one in spec.buckets} | {one.bucket for one in spec.sources})

@@ -49,7 +49,6 @@ class Dispatcher:
         memory_budget_mb: int,
     ) -> None:
         self._settings = settings
-        self._shares = shares
         self._telemetry = telemetry
         self._usage = usage
         self._clock = clock

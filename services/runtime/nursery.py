@@ -93,6 +93,11 @@ class Nursery:
         self._spares = Spares(self._make_blank, settings.spare_sandboxes)
         self._watching: asyncio.Task[None] | None = None
 
+    @property
+    def count(self) -> int:
+        """Sandboxes that exist, those on their way in or out included."""
+        return self.census.count
+
     def is_prepared(self, function: HostedFunction) -> bool:
         """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
         parent = self._parent_of(function)
@@ -232,7 +237,7 @@ class Nursery:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
         self.census.gone(sandbox)
-        if sandbox.end_cause in CRASHES and not self._stopping:
+        if sandbox.end_cause in CRASHES and sandbox.code_key == function.code_key and not self._stopping:
             self._seats.keep(function, sandbox.seat)
         else:
             self._seats.give_back(sandbox.seat)

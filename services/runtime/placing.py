@@ -73,7 +73,8 @@ class Placing:
         if line.first is function:
             line.to_the_end(function)
         first = line.first
-        return "" if first is None or first is function else self._room.eviction_cause(first)
+        # For the first only: what the others need may come free without ending anything.
+        return "" if first is None or first is function else self._room.eviction_cause([first])
 
     def pump(self, function: HostedFunction) -> None:
         """Run what can run, start what should start, come back when time may change that."""
@@ -155,7 +156,6 @@ class Placing:
 
     def _start_what_is_wanted(self, function: HostedFunction, now_ms: float) -> None:
         """Begin the starts that are wanted and possible, or stand in line for them."""
-        line = self._line
         line, provisioned = self._line, function.provisioned
         wanted = 0
         if function.waiting:
@@ -181,6 +181,8 @@ class Placing:
         line.join(function)
         if begun:
             line.to_the_end(function)
+        # Of those whose starts may be under way at once.
+        self._room.make_for(line.front(self._settings.max_parallel_starts))
 
     def _begin_starts(self, function: HostedFunction, missing: int, wanted: int) -> int:
         """Those that are to be kept ready first; returns how many could be begun."""

@@ -1,6 +1,6 @@
 """When to start a further sandbox, which idle one to end, who is next. Pure: counts and times in, decisions out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -133,7 +133,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What is lacking for a start. `sandboxes`: places; at most MAX_VICTIMS sandboxes are ended for one start."""
+    """What is lacking for some starts. `sandboxes`: places. At most MAX_VICTIMS sandboxes are ended at a time."""
 
     memory_mb: int
     sandboxes: int
@@ -144,8 +144,8 @@ class Need:
         return self.memory_mb <= 0 and self.sandboxes <= 0
 
 
-def victims(idle: Iterable[Idle], wanted_by: object, need: Need) -> list[int]:
-    """Numbers of the sandboxes to end for another function's start: least recently used first, no more than needed.
+def victims(idle: Iterable[Idle], wanted_by: Collection[object], need: Need) -> list[int]:
+    """Numbers of the sandboxes to end for starts of other functions: least recently used first, no more than needed.
 
     `idle` comes least recently used first. All there are when they are not enough: the room is kept for the start.
     """
@@ -154,7 +154,7 @@ def victims(idle: Iterable[Idle], wanted_by: object, need: Need) -> list[int]:
     for one in idle:
         if (freed_mb >= need.memory_mb and len(chosen) >= need.sandboxes) or len(chosen) >= MAX_VICTIMS:
             break
-        if one.owner is not wanted_by:
+        if one.owner not in wanted_by:
             chosen.append(one)
             freed_mb += one.memory_mb
     # A large one that came last may make some of the small ones before it needless; the newest is spared first.

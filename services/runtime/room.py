@@ -1,6 +1,7 @@
 """Room for sandboxes: memory and places, who rests idle, who is ended so that another can start."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from services.runtime import pool, refusals
 from services.runtime.functions import HostedFunction
@@ -42,38 +43,43 @@ class Room:
             return None
         return refusals.too_large(function, self.budget_mb, kept_mb)
 
-    def eviction_cause(self, function: HostedFunction) -> str:
-        """Why one more is to be ended for a start of this function beside those that end already; empty: none is."""
-        need = self._need(function)
-        census = self.nursery.census
+    def eviction_cause(self, functions: Sequence[HostedFunction]) -> str:
+        """Why one more is to be ended, beside those that end already, so that each of these can have one more.
+
+        Empty: there is room, or it is on its way.
+        """
+        need, census = self._need(functions), self.nursery.census
         if need.memory_mb > census.ending_mb:
             return "memory"
         return "evicted" if need.sandboxes > census.ending else ""
 
-    def _need(self, function: HostedFunction) -> Need:
+    def _need(self, functions: Sequence[HostedFunction]) -> Need:
         census = self.nursery.census
-        memory_mb = function.version.memory_mb + census.memory_mb - self.budget_mb
-        return Need(memory_mb, census.count + 1 - self._settings.max_sandboxes)
+        memory_mb = sum(function.version.memory_mb for function in functions) + census.memory_mb - self.budget_mb
+        return Need(memory_mb, census.count + len(functions) - self._settings.max_sandboxes)
 
     def start(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
-        """Begin a cold start; False: not now. Idle sandboxes of others are ended if that makes room.
+        """Begin a cold start; False: there is no room now.
 
         EvenflowError: the machine cannot, or the configuration does not allow it; see Nursery.begin.
         """
-        census = self.nursery.census
-        if census.starting >= self._settings.max_parallel_starts:
+        if self.nursery.census.starting >= self._settings.max_parallel_starts or not self._need([function]).is_met:
             return False
-        need = self._need(function)
-        if need.is_met:
-            return self.nursery.begin(function, is_provisioned=is_provisioned)
-        # Room that is on its way is not made a second time.
+        return self.nursery.begin(function, is_provisioned=is_provisioned)
+
+    def make_for(self, functions: Sequence[HostedFunction]) -> None:
+        """End idle sandboxes of others so that each of these can have one more; beside those that end already.
+
+        For several at once: a sandbox takes its time to end, and each of them would wait for that in turn.
+        """
+        cause = self.eviction_cause(functions)
+        if not cause:
+            return
+        need, census = self._need(functions), self.nursery.census
         lacking = Need(need.memory_mb - census.ending_mb, need.sandboxes - census.ending)
-        if not lacking.is_met:
-            idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
-            cause = "memory" if lacking.memory_mb > 0 else "evicted"
-            for number in pool.victims(idle, function, lacking):
-                self.retire(self._resting[number], cause)
-        return False
+        idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
+        for number in pool.victims(idle, functions, lacking):
+            self.retire(self._resting[number], cause)
 
     # --- who rests
 

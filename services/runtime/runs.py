@@ -70,7 +70,7 @@ def of_result(
     return event_pb2.Outcome(
         status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR if result.is_error else event_pb2.OUTCOME_STATUS_SUCCEEDED,
         response_payload=result.payload,
-        error_type=result.error_type.decode(errors="replace"),
+        error_type=_printable(result.error_type.decode(errors="replace")),
         error_message=result.error_message.decode(errors="replace"),
         executed_version=version,
         started_at_unix_nano=started_ns,
@@ -98,7 +98,7 @@ def of_failure(
     return event_pb2.Outcome(
         status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR,
         response_payload=payload,
-        error_type=error_type[:256],
+        error_type=_printable(error_type[:256]),
         error_message=message[:1_024],
         executed_version=version,
         started_at_unix_nano=started_ns,
@@ -108,6 +108,11 @@ def of_failure(
         max_memory_mb=megabytes_of(max_rss_kb),
         sandbox_id=sandbox_id,
     )
+
+
+def _printable(error_type: str) -> str:
+    """A name that cannot pass for anything else where it is shown; a class may have any name."""
+    return error_type if error_type.isprintable() else "".join(c if c.isprintable() else "?" for c in error_type)
 
 
 def megabytes_of(kilobytes: int) -> int:

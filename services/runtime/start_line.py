@@ -1,6 +1,7 @@
 """Who waits for a start that is not possible now. Pure."""
 
 from collections import OrderedDict
+from itertools import islice
 
 from services.runtime.functions import HostedFunction
 
@@ -32,6 +33,10 @@ class StartLine:
                 return function
             self.leave(function)
         return None
+
+    def front(self, count: int) -> list[HostedFunction]:
+        """Those whose turns come next, the first one first."""
+        return list(islice(self._line, count))
 
     @property
     def has_bare(self) -> bool:

@@ -18,7 +18,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One sandbox and its bounds; max_memory_bytes and max_processes are 0 where a cgroup sees to it.
+    """One sandbox and its bounds; max_memory_bytes and max_processes (threads) are 0 where the kernel sees to it.
 
     shared_bytes: memory that every process below the parent has in common with it.
     """
@@ -51,13 +51,23 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def _threads_of(pid: int) -> int:
+    """Its threads, as the kernel's own limits count them; 0: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            # The name before may hold anything: fields count from behind its parenthesis.
+            return int(file.read().rpartition(")")[2].split()[17])
+    except (OSError, IndexError):
+        return 0
+
+
 def _bound_passed(watched: Watched) -> str:
     if _is_too_large(watched.tmp_dir, watched.max_tmp_bytes):
         return DISK
     if not watched.max_memory_bytes and not watched.max_processes:
         return ""
     pids = [watched.pid, *strays.descendants_of(watched.pid)]
-    if watched.max_processes and len(pids) > watched.max_processes:
+    if watched.max_processes and sum(_threads_of(pid) for pid in pids) > watched.max_processes:
         return PROCESSES
     used = sum(max(0, resident_bytes(pid) - watched.shared_bytes) for pid in pids)
     return MEMORY if watched.max_memory_bytes and used > watched.max_memory_bytes else ""

@@ -57,12 +57,6 @@ GAPS: tuple[Gap, ...] = (
         "the kernel counts these for a user, who is the host's own here",
     ),
     Gap(
-        8,
-        ("threads",),
-        _on("0", "0n"),
-        "without a user or a cgroup of its own the host counts a sandbox's processes, and no threads",
-    ),
-    Gap(
         9,
         ("path socket", "metrics"),
         _on("0"),
@@ -82,19 +76,6 @@ GAPS: tuple[Gap, ...] = (
         _on(*_ALL, network="host"),
         "a function may use the network as the host does",
         by_design=True,
-    ),
-    Gap(
-        17,
-        ("another version, deployed before a crash",),
-        _on(*_ALL),
-        "the /tmp of a sandbox that crashes is kept for the function's next one, also when that has a newer version by "
-        "now",
-    ),
-    Gap(
-        18,
-        ("error type",),
-        _on(*_ALL),
-        "the name of an exception's class is the error's type, whatever characters are in it",
     ),
     Gap(
         18,

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from . import system
-from .lib import Event, Tries, run
+from .lib import Event, Tries, keep, run
 
 STACK_BYTES = 65_536
 STASHED_AT_ONCE = 64
@@ -84,6 +84,7 @@ def threads(event: Event, tries: Tries) -> None:
             thread = threading.Thread(target=stop.wait, daemon=True)
             thread.start()
             started.append(thread)
+        keep(event)
         tries.got(f"{len(started)} threads")
     finally:
         stop.set()

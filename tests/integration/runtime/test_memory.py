@@ -91,13 +91,15 @@ async def test_a_stream_of_small_ones_does_not_starve_a_large_one(run_dir: Path)
                 ended.append("small")
 
         streams = [asyncio.create_task(endless(number)) for number in range(16)]
-        await eventually(lambda: kit.host.dispatcher.busy == 8)
+        await eventually(lambda: kit.host.dispatcher.busy >= 4 and kit.host.dispatcher.waiting >= 4)
         before = len(ended)
         outcome = await kit.invoke("big", 0)
         ended.append("big")
         assert outcome.status == S.OUTCOME_STATUS_SUCCEEDED
         # Those that ran, and those that stood in line before it.
-        assert len(ended) - before <= 40, len(ended) - before
+        # Those that ran, and those that stood in line before it, some of them twice while room was made; 30 s of the
+        # stream would be thousands.
+        assert len(ended) - before <= 100, len(ended) - before
         await asyncio.gather(*streams)
 
 

@@ -75,7 +75,7 @@ async def test_a_kill_loses_at_most_the_last_seconds(process: HostProcess) -> No
 
     assert process.process is not None
     await asyncio.gather(*(process.invoke("f") for _ in range(5)))
-    await until(lambda: is_saved(5), 8.0, "the ledger is saved")
+    await until(lambda: is_saved(5), 20.0, "the ledger is saved")
     os.kill(process.process.pid, signal.SIGKILL)
     await process.process.wait()
     await _start_again(process)

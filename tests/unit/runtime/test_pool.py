@@ -46,25 +46,25 @@ def test_fast_handlers_scale_only_with_the_backlog() -> None:
 def test_victims_are_the_least_recently_used_of_other_functions() -> None:
     """Never one's own, never nobody's, no more than needed."""
     idle = [Idle(1, "mine", 0.0), Idle(3, "b", 20.0), Idle(2, "a", 30.0)]
-    assert victims(idle, "mine", Need(0, 1)) == [3]
-    assert victims(idle, "mine", Need(0, 2)) == [3, 2]
-    assert victims(idle[:1], "mine", Need(0, 1)) == []
+    assert victims(idle, {"mine"}, Need(0, 1)) == [3]
+    assert victims(idle, {"mine"}, Need(0, 2)) == [3, 2]
+    assert victims(idle[:1], {"mine"}, Need(0, 1)) == []
 
 
 def test_as_many_are_ended_as_make_the_memory() -> None:
     """Also all there are when that is not enough: what comes free later is added to it."""
     idle = [Idle(n, "other", float(n), 128) for n in range(20)]
-    assert victims(idle, "big", Need(1_024, 0)) == list(range(8))
-    assert victims(idle, "big", Need(1_025, 0)) == list(range(9))
-    assert victims(idle[:3], "big", Need(1_024, 0)) == [0, 1, 2]
+    assert victims(idle, {"big"}, Need(1_024, 0)) == list(range(8))
+    assert victims(idle, {"big"}, Need(1_025, 0)) == list(range(9))
+    assert victims(idle[:3], {"big"}, Need(1_024, 0)) == [0, 1, 2]
 
 
 def test_small_ones_before_a_large_one_are_spared_when_it_is_enough() -> None:
     """The newest of them first."""
     idle = [Idle(1, "a", 1.0, 128), Idle(2, "b", 2.0, 256), Idle(3, "c", 3.0, 1_024)]
-    assert victims(idle, "big", Need(1_024, 0)) == [3]
-    assert victims(idle, "big", Need(1_100, 0)) == [1, 3]
-    assert victims(idle, "big", Need(1_000, 2)) == [1, 3]
+    assert victims(idle, {"big"}, Need(1_024, 0)) == [3]
+    assert victims(idle, {"big"}, Need(1_100, 0)) == [1, 3]
+    assert victims(idle, {"big"}, Need(1_000, 2)) == [1, 3]
 
 
 def test_an_eviction_looks_at_no_more_than_it_ends() -> None:
@@ -77,7 +77,7 @@ def test_an_eviction_looks_at_no_more_than_it_ends() -> None:
             looked += 1
             yield Idle(number, "other", 0.0)
 
-    assert victims(idle(), "mine", Need(128, 1)) == [0]
+    assert victims(idle(), {"mine"}, Need(128, 1)) == [0]
     assert looked <= 2
 
 

@@ -1,6 +1,7 @@
 """What no limit of the kernel bounds is seen by looking."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,9 @@ def test_memory_beyond_what_is_shared_counts(tmp_path: Path) -> None:
     assert watch.over([watched(tmp_path, max_memory_bytes=own, shared_bytes=own // 2)]) == []
 
 
-def test_processes_count_with_all_below_them(tmp_path: Path) -> None:
-    # Other tests may have left this process a child that is not reaped yet.
-    there = 1 + len(strays.descendants_of(os.getpid()))
+def test_processes_count_with_all_below_them_and_so_do_threads(tmp_path: Path) -> None:
+    # Other tests may have left this process threads, and a child that is not reaped yet.
+    there = sum(watch._threads_of(pid) for pid in (os.getpid(), *strays.descendants_of(os.getpid())))
     assert watch.over([watched(tmp_path, max_processes=there)]) == []
     pid = os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
     try:
@@ -54,6 +55,17 @@ def test_processes_count_with_all_below_them(tmp_path: Path) -> None:
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
+    end = threading.Event()
+    threads = [threading.Thread(target=end.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert watch.over([watched(tmp_path, max_processes=there + 2)]) == [(7, watch.PROCESSES)]
+        assert watch.over([watched(tmp_path, max_processes=there + 3)]) == []
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_what_is_gone_is_not_over(tmp_path: Path) -> None:

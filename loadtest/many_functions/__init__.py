@@ -1,0 +1,1 @@
+"""A thousand functions on a host with memory for fifty sandboxes."""
