@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from tests.attacks import drives, hostile
+from tests.attacks import drives, drives_of_life, drives_of_words, hostile
 from tests.attacks.cell import Cell
 from tests.attacks.finding import Findings
 
@@ -109,7 +109,7 @@ ATTACKS: tuple[Attack, ...] = (
         "outlive the sandbox",
         "a14_background",
         "!past the sandbox; !into the next sandbox; !past a crash; !past a time-out",
-        drives.background,
+        drives_of_life.background,
         "a plain process has no sandbox to outlive; that the daemons live is counted in the same sandbox",
     ),
     _attack(
@@ -118,7 +118,7 @@ ATTACKS: tuple[Attack, ...] = (
         "a15_answers",
         "!own first; !twice; !other id; !guessed ids; !ready; !init error; !unknown kind; !oversize; !garbage; "
         "!endless; !late",
-        drives.answers,
+        drives_of_words.answers,
         "the frames are the host's own; that they reach it, 'own first' shows",
     ),
     _attack(
@@ -126,7 +126,7 @@ ATTACKS: tuple[Attack, ...] = (
         "speak as another sandbox",
         "a16_channels",
         "pidfd_getfd; through /proc; !own channel; !Runtime API",
-        drives.channels,
+        drives_of_words.channels,
         "a plain process has no channel; that the Runtime API answers its own sandbox, the invocation beside it shows",
     ),
     _attack(
@@ -135,15 +135,15 @@ ATTACKS: tuple[Attack, ...] = (
         "a17_poison",
         "!another tenant; !another function; !another version; !another version after a crash; "
         "!another version, deployed before a crash; !whoever gets the seat",
-        drives.poison,
-        "the program tells what it left; that it is found, it shows in the same process",
+        drives_of_life.poison,
+        "that the program finds what it left, the same version shows after a crash",
     ),
     _attack(
         18,
         "forge logs and numbers",
         "a18_forgery",
         "!log lines; !terminal control; !error type; !numbers",
-        drives.forgery,
+        drives_of_words.forgery,
         "there is no log and no meter without a host",
     ),
     _attack(
@@ -151,7 +151,7 @@ ATTACKS: tuple[Attack, ...] = (
         "secrets where they do not belong",
         "a19_secrets",
         "!command lines; !environment; core dumps",
-        drives.leaks,
+        drives_of_words.leaks,
         "a plain process here was started without any",
     ),
 )

@@ -73,6 +73,7 @@ class Neighbour:
 
     def _find_files(self, pid: int) -> None:
         packages = self._host.packages_folder()
+        self._place.packages = str(packages)
         for path in packages.glob("*/programs/secret.py"):
             if self._place.neighbour_code in path.read_text():
                 self._place.paths["neighbour's code"] = str(path)

@@ -44,6 +44,8 @@ class Place:
         self.neighbour_code, self.own_secret = new_secret(), new_secret()
         self.paths: dict[str, str] = {"token": str(folder / "token")}
         self.pids: dict[str, int] = {}
+        # Where the host extracts; told by whoever has seen it do so.
+        self.packages = ""
         self.marker = f"{self.mark}-marker"
         self._ports = {"v4": 0, "v6": 0, "own": 0}
         self._own_address = _own_address()
@@ -99,7 +101,7 @@ class Place:
             "own_address": self._own_address,
             "buckets": {name: str(self.data / "buckets" / name) for name in ("shared", "reading")},
             "beside_buckets": ["other/secret", "buckets/other/secret", "certs/ca.key"],
-            "packages": str(self.data / "runtime" / "runtime-0" / "packages"),
+            "packages": self.packages,
             "pid_namespace": os.stat("/proc/self/ns/pid").st_ino,
             "net_namespace": os.stat("/proc/self/ns/net").st_ino,
             "host_uid": os.geteuid(),

@@ -19,6 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE, FACTS = DOCS / "isolation.md", DOCS / "isolation.json"
 BEGIN, END = "<!-- table: written by make attacks -->", "<!-- end of the table -->"
 NOT_SUPPORTED = "not supported"
+MAX_EVIDENCE, MAX_EVIDENCE_CHARACTERS = 2, 100
 _ALL_SHORT = {"0": "0", "0n": "0 + user namespaces", "a": "a", "b": "b", "c": "c"}
 
 
@@ -39,14 +40,39 @@ def facts(runs: Runs, command: str) -> dict[str, Any]:
             "python": platform.python_version(),
             "file_system": machine.file_system_of(Path("/tmp"), Path("/proc/mounts").read_text()),
         },
-        "columns": dict(runs),
+        "columns": {name: _slim(run) for name, run in runs.items()},
     }
+
+
+def _slim(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample of the evidence is enough for a page."""
+    found = json.loads(json.dumps(run))
+    for row in found.get("attacks", {}).values():
+        for one in (*row["findings"].values(), *row["controls"].values()):
+            one["obtained"] = [text[:MAX_EVIDENCE_CHARACTERS] for text in one["obtained"][:MAX_EVIDENCE]]
+    return dict(found)
 
 
 def save(found: Mapping[str, Any]) -> None:
     """Write the JSON, and the table into the page."""
-    FACTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    FACTS.write_text(_one_line_a_row(found))
     PAGE.write_text(with_table(PAGE.read_text(), found))
+
+
+def _one_line_a_row(found: Mapping[str, Any]) -> str:
+    """JSON of which a difference between two runs can be read."""
+    columns = []
+    for name, run in found["columns"].items():
+        rest = {key: value for key, value in run.items() if key != "attacks"}
+        rows = ",\n".join(f'   "{number}": {_compact(row)}' for number, row in run.get("attacks", {}).items())
+        inner = "".join(f'"{key}": {_compact(value)}, ' for key, value in rest.items())
+        columns.append(f'  "{name}": {{{inner}"attacks": {{\n{rows}}}}}')
+    head = "".join(f' "{key}": {_compact(value)},\n' for key, value in found.items() if key != "columns")
+    return "{\n" + head + ' "columns": {\n' + ",\n".join(columns) + "}}\n"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def with_table(page: str, found: Mapping[str, Any]) -> str:
@@ -115,14 +141,16 @@ def _cell(attack: Attack, column: Column, run: Mapping[str, Any], shown: set[tup
         return "not tried"
     verdicts = variants_of(attack, column, row, shown)
     verdict = worst(verdicts)
-    names = [name for name, one in verdicts.items() if one is verdict]
     if verdict in (Verdict.STOPPED, Verdict.NOT_SHOWN):
         return str(verdict)
-    numbers = sorted({notes.number(_reason(attack, name, column)) for name in names})
-    text = f"**{verdict}**" if verdict is Verdict.NOT_STOPPED else str(verdict)
-    if len(names) < len(verdicts):
-        text += f": {', '.join(names)}"
-    return f"{text} [{', '.join(map(str, numbers))}]"
+    parts = []
+    for one in (Verdict.NOT_STOPPED, Verdict.BY_DESIGN):
+        names = [name for name, found in verdicts.items() if found is one]
+        if names:
+            numbers = sorted({notes.number(_reason(attack, name, column)) for name in names})
+            text = f"**{one}**" if one is Verdict.NOT_STOPPED else str(one)
+            parts.append(f"{text}: {', '.join(names)} [{', '.join(map(str, numbers))}]")
+    return "; ".join(parts)
 
 
 def _reason(attack: Attack, name: str, column: Column) -> str:
