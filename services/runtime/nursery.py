@@ -212,8 +212,9 @@ class Nursery:
         self._keeper.on_result(sandbox, result)
 
     def on_output(self, sandbox: Sandbox, data: bytes) -> None:
-        """See Keeper."""
-        self._keeper.on_output(sandbox, data)
+        """See Keeper. A blank sandbox has nothing to say to anybody's log."""
+        if sandbox.function is not None:
+            self._keeper.on_output(sandbox, data)
 
     def on_ending(self, sandbox: Sandbox) -> None:
         """No further run: its room comes free in a moment."""
