@@ -108,7 +108,7 @@ class SandboxHost:
             self._cgroups = None
         for parent in self._parents.all():
             parent.prepare(self._for_parents())
-        folder = sandbox_folder.prepare(self.folder, self.isolation)
+        folder = self._sandbox_folder = sandbox_folder.prepare(self.folder, self.isolation)
         self._packages.keep_in(folder / "packages")
         self._layers.keep_in(folder / "layers")
         await asyncio.to_thread(self._packages.prepare)
@@ -188,6 +188,7 @@ class SandboxHost:
             self._cgroups.close()
         if hasattr(self, "_seats"):
             await self._seats.close()
+            await asyncio.to_thread(sandbox_folder.leave, self.folder, self._sandbox_folder)
         self.logs.close()
         await self._usage_files.stop()
         if self._uids is not None:
