@@ -199,11 +199,12 @@ class SandboxHost:
         return {parent.pid for parent in self._parents.all() if parent.pid}
 
     def states(self) -> Mapping[str, int]:
-        """Sandboxes by state."""
-        counts = {"blank": 0, "starting": 0, "idle": 0, "busy": 0, "ending": 0}
+        """Sandboxes by state; "template": those that only others are forked from."""
+        counts = {"blank": 0, "starting": 0, "idle": 0, "busy": 0, "ending": 0, "template": 0}
         nursery = getattr(self.dispatcher, "nursery", None)
         if nursery is not None:
             counts["blank"] = nursery.spare
+            counts["template"] = len(nursery.snapshots.sandboxes())
         for sandbox in list(nursery.sandboxes.values()) if nursery is not None else []:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts
