@@ -26,6 +26,7 @@ _FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
     "environment": dict,
     "buckets": list,
     "layers": list,
+    "snap_start": bool,
     "sources": list,
     "async": dict,
     "reserved_concurrency": int,
@@ -39,7 +40,14 @@ _ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
     "on_failure": dict,
 }
 _DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {"function": str}
-_KIND_NAMES = {str: "a text", int: "a whole number", dict: "a table", list: "a list", (int, float): "a number"}
+_KIND_NAMES = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    dict: "a table",
+    list: "a list",
+    (int, float): "a number",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class FunctionSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     buckets: tuple[Bucket, ...] = ()
     layers: tuple[Path, ...] = ()
+    snap_start: bool = False
     sources: tuple[Source, ...] = ()
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
@@ -132,6 +141,7 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         environment=environment,
         buckets=tuple(_bucket(one, f"{where}: buckets[{n}]") for n, one in enumerate(entry.get("buckets", []))),
         layers=_layers(entry.get("layers", []), folder, where),
+        snap_start=entry.get("snap_start", False),
         sources=tuple(_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
         maximum_retry_attempts=asynchronous.get("maximum_retry_attempts"),
         maximum_event_age_seconds=asynchronous.get("maximum_event_age_seconds"),

@@ -188,6 +188,7 @@ def put_request(
         environment=dict(spec.environment),
         buckets=[resources_pb2.BucketGrant(bucket=one.name, writable=one.writable) for one in spec.buckets],
         description=spec.description,
+        snap_start=spec.snap_start,
         layers=[
             resources_pb2.Layer(name=path.name, code_sha256=sha256)
             for path, sha256 in zip(spec.layers, layers_sha256, strict=True)

@@ -26,7 +26,7 @@ def functions(data: DataOption = None, as_json: JsonOption = False) -> None:
         shown.add_row(
             one.function_name,
             latest.handler,
-            latest.runtime,
+            f"{latest.runtime}, SnapStart" if latest.snap_start else latest.runtime,
             f"{latest.timeout_ms / 1_000:g} s",
             f"{latest.memory_mb} MB",
             str(one.reserved_concurrency) if one.HasField("reserved_concurrency") else "-",
@@ -65,6 +65,7 @@ def _as_dictionary(one: resources_pb2.Function) -> dict[str, Any]:
         "runtime": latest.runtime,
         "timeout_ms": latest.timeout_ms,
         "memory_mb": latest.memory_mb,
+        "snap_start": latest.snap_start,
         "description": latest.description,
         # Names only: values may be secrets.
         "environment_names": sorted(latest.environment),

@@ -215,6 +215,7 @@ def _spec_of(function: resources_pb2.Function) -> FunctionSpec:
         environment=dict(version.environment),
         buckets=[grant.bucket for grant in version.buckets],
         layers=[layer.name for layer in version.layers],
+        snap_start=version.snap_start,
         description=version.description,
         maximum_retry_attempts=(config.maximum_retry_attempts if config.HasField("maximum_retry_attempts") else None),
         maximum_event_age_seconds=(

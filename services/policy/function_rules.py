@@ -73,6 +73,7 @@ class FunctionSpec:
     environment: Mapping[str, str] | None = None
     buckets: Sequence[str] = ()
     layers: Sequence[str] = ()
+    snap_start: bool = False
     description: str = ""
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
@@ -123,6 +124,8 @@ def check_function(spec: FunctionSpec, home: Home) -> None:
     check_environment(spec.environment or {})
     _check_grants(spec.buckets)
     check_layers(spec.layers)
+    if spec.snap_start and not spec.runtime.startswith("python"):
+        raise RuleBroken("snap_start", f"Python runtimes have it, {spec.runtime} has not: leave it out")
     if spec.maximum_retry_attempts is not None:
         _within("maximum_retry_attempts", spec.maximum_retry_attempts, 0, MAX_RETRY_ATTEMPTS)
     if spec.maximum_event_age_seconds is not None:

@@ -7,7 +7,7 @@ class Census:
     """Counts every sandbox that has a function, from the beginning of its start until it is gone.
 
     The _mb are sums of memory sizes: of all; of those that were told to end or end by themselves; of those that are
-    kept ready. Also counts what of its function starts.
+    kept ready. Also counts what of its function starts. Templates run nothing: they count by their memory only.
     """
 
     def __init__(self) -> None:
@@ -17,6 +17,7 @@ class Census:
         self.ending_mb = 0
         self.provisioned = 0
         self.provisioned_mb = 0
+        self.templates_mb = 0
         self._ending: set[int] = set()
 
     @property
@@ -35,6 +36,21 @@ class Census:
             self.provisioned_mb += sandbox.memory_mb
         else:
             sandbox.function.starting += 1
+
+    def template_begun(self, memory_mb: int) -> None:
+        """A sandbox that others are forked from takes its memory."""
+        self.memory_mb += memory_mb
+        self.templates_mb += memory_mb
+
+    def template_ends(self, memory_mb: int) -> None:
+        """It was told to end, or ends by itself; once."""
+        self.ending_mb += memory_mb
+
+    def template_gone(self, memory_mb: int) -> None:
+        """Nothing of it is left; after template_ends."""
+        self.memory_mb -= memory_mb
+        self.templates_mb -= memory_mb
+        self.ending_mb -= memory_mb
 
     def started(self, sandbox: Sandbox) -> None:
         """Its handler is loaded, or will not be."""

@@ -41,7 +41,9 @@ class Group:
 
     number: int
     folders: dict[str, Path]
-    oom_kills_before: int = 0
+    # As written last: most functions have the same, and writing costs as much as a mount.
+    limits: Limits | None = None
+    oom_kills: int = 0
 
     @property
     def entrances(self) -> list[str]:
@@ -77,14 +79,19 @@ class Cgroups:
 
     def limit(self, group: Group, limits: Limits) -> None:
         """What a sandbox in it may use from now on. OSError: refused."""
-        group.oom_kills_before = self.oom_kills(group)
+        if group.limits == limits:
+            return
+        group.limits = None
         memory, pids, cpu = (group.folders.get(name) for name in ("memory", "pids", "cpu"))
         if memory is not None:
             self._limit_memory(memory, limits.memory_mb * _MIB)
         if pids is not None:
             _write(pids / "pids.max", str(limits.processes))
-        if cpu is None:
-            return
+        if cpu is not None:
+            self._limit_cpu(cpu, limits)
+        group.limits = limits
+
+    def _limit_cpu(self, cpu: Path, limits: Limits) -> None:
         part = limits.memory_mb / MB_PER_CPU
         if self._is_v2:
             _write(cpu / "cpu.weight", str(min(10_000, max(1, round(WEIGHT_PER_CPU * part)))))
@@ -95,11 +102,11 @@ class Cgroups:
             _write(cpu / "cpu.cfs_quota_us", str(limits.cpu_quota_us) if limits.has_quota else _UNLIMITED_V1)
 
     def was_out_of_memory(self, group: Group) -> bool:
-        """Whether the kernel killed something of it for its memory limit since the limit was written."""
-        return self.oom_kills(group) > group.oom_kills_before
+        """Whether the kernel killed something of it for its memory limit since this was asked last."""
+        before, group.oom_kills = group.oom_kills, self._oom_kills(group)
+        return group.oom_kills > before
 
-    def oom_kills(self, group: Group) -> int:
-        """Processes in it that the kernel ever killed for memory."""
+    def _oom_kills(self, group: Group) -> int:
         memory = group.folders.get("memory")
         if memory is None:
             return 0
@@ -175,12 +182,15 @@ class Cgroups:
                     _write(folder / name, value)
             return
         with_swap = folder / "memory.memsw.limit_in_bytes"
-        names = [folder / "memory.limit_in_bytes", *([with_swap] if with_swap.exists() else [])]
-        # The one with swap may never be the lower one: up from it, down to it.
-        for path in reversed(names):
-            _write(path, _UNLIMITED_V1)
-        for path in names:
-            _write(path, str(size_bytes))
+        limit = folder / "memory.limit_in_bytes"
+        if with_swap.exists():
+            # The one with swap may never be the lower one: up from it, down to it.
+            for path in (with_swap, limit):
+                _write(path, _UNLIMITED_V1)
+            _write(limit, str(size_bytes))
+            _write(with_swap, str(size_bytes))
+        else:
+            _write(limit, str(size_bytes))
 
 
 def _mounts() -> dict[str, Path]:

@@ -231,6 +231,10 @@ class Dispatcher:
         """Its code and a parent are there now."""
         self._placing.pump(function)
 
+    def on_room(self, function: HostedFunction) -> None:
+        """Memory came free that was no sandbox's."""
+        self._placing.after(function, made_room=True)
+
     def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None:
         """Nothing can be started: all who wait are told."""
         self._waiting.refuse_all(function, error)

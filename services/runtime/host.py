@@ -108,7 +108,7 @@ class SandboxHost:
             self._cgroups = None
         for parent in self._parents.all():
             parent.prepare(self._for_parents())
-        folder = sandbox_folder.prepare(self.folder, self.isolation)
+        folder = self._sandbox_folder = sandbox_folder.prepare(self.folder, self.isolation)
         self._packages.keep_in(folder / "packages")
         self._layers.keep_in(folder / "layers")
         await asyncio.to_thread(self._packages.prepare)
@@ -188,6 +188,7 @@ class SandboxHost:
             self._cgroups.close()
         if hasattr(self, "_seats"):
             await self._seats.close()
+            await asyncio.to_thread(sandbox_folder.leave, self.folder, self._sandbox_folder)
         self.logs.close()
         await self._usage_files.stop()
         if self._uids is not None:
@@ -198,11 +199,12 @@ class SandboxHost:
         return {parent.pid for parent in self._parents.all() if parent.pid}
 
     def states(self) -> Mapping[str, int]:
-        """Sandboxes by state."""
-        counts = {"blank": 0, "starting": 0, "idle": 0, "busy": 0, "ending": 0}
+        """Sandboxes by state; "template": those that only others are forked from."""
+        counts = {"blank": 0, "starting": 0, "idle": 0, "busy": 0, "ending": 0, "template": 0}
         nursery = getattr(self.dispatcher, "nursery", None)
         if nursery is not None:
             counts["blank"] = nursery.spare
+            counts["template"] = len(nursery.snapshots.sandboxes())
         for sandbox in list(nursery.sandboxes.values()) if nursery is not None else []:
             counts[sandbox.state] = counts.get(sandbox.state, 0) + 1
         return counts

@@ -25,6 +25,10 @@ class KeptSeats:
         del self._kept[seat.number]
         return seat
 
+    def take_empty(self) -> Seat | None:
+        """An empty one, whatever is kept; None: all are taken."""
+        return self._seats.take()
+
     def keep(self, function: HostedFunction, seat: Seat) -> None:
         """For the function's next sandbox. Beyond MAX_KEPT_SEATS the oldest goes back."""
         function.kept_seats.append(seat)

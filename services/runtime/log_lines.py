@@ -8,17 +8,31 @@ import os
 import re
 import signal
 
+# AWS's name of it, and its words.
+RESTORE_TIMED_OUT = "SnapStartTimeoutException", "Lambda couldn't restore the snapshot within the timeout limit."
 # Put before what of a handler's output begins like a line of the host.
 MARK = b"[function] "
 # Longest beginning that is looked for.
 LONGEST_BEGINNING_BYTES = 18
-_OWN = re.compile(rb"(?:\A|(?<=[\n\r]))(?:(?:START |END |REPORT |)RequestId:|INIT_START |\[evenflow\])")
-_HINTS = (b"RequestId:", b"INIT_START ", b"[evenflow]")
+_OWN = re.compile(
+    rb"(?:\A|(?<=[\n\r]))(?:(?:START |END |REPORT |)RequestId:|INIT_START |RESTORE_(?:START|REPORT) |\[evenflow\])"
+)
+_HINTS = (b"RequestId:", b"INIT_START ", b"RESTORE_", b"[evenflow]")
 
 
 def init_start(runtime: str, runtime_arn: str) -> bytes:
     """Before a handler is loaded."""
     return f"INIT_START Runtime Version: {runtime}\tRuntime Version ARN: {runtime_arn}\n".encode()
+
+
+def restore_start(runtime: str, runtime_arn: str) -> bytes:
+    """Before a sandbox is forked from a template that loaded the handler."""
+    return f"RESTORE_START Runtime Version: {runtime}\tRuntime Version ARN: {runtime_arn}\n".encode()
+
+
+def restore_report(restore_us: int) -> bytes:
+    """After the after-restore hooks."""
+    return f"RESTORE_REPORT Restore Duration: {restore_us / 1_000:.2f} ms\n".encode()
 
 
 def start(request_id: str, version: str) -> bytes:
@@ -35,14 +49,18 @@ def end_and_report(
     init_us: int,
     note: str = "",
     trace: str = "",
+    *,
+    is_restored: bool = False,
 ) -> bytes:
-    """After a run; `note` is such as "Status: timeout"."""
+    """After a run; `note` is such as "Status: timeout". is_restored: init_us is what restoring a snapshot took."""
     text = (
         f"END RequestId: {request_id}\n"
         f"REPORT RequestId: {request_id}\tDuration: {duration_us / 1_000:.2f} ms\tBilled Duration: {billed_ms} ms\t"
         f"Memory Size: {memory_mb} MB\tMax Memory Used: {max_memory_mb} MB\t"
     )
-    if init_us:
+    if init_us and is_restored:
+        text += f"Restore Duration: {init_us / 1_000:.2f} ms\tBilled Restore Duration: {billed_ms_of(init_us)} ms\t"
+    elif init_us:
         text += f"Init Duration: {init_us / 1_000:.2f} ms\t"
     if note:
         text += note + "\t"
@@ -90,6 +108,11 @@ def tail_of(start_line: bytes, output: bytes, last_lines: bytes, max_bytes: int)
 def billed_ms_of(duration_us: int) -> int:
     """Whole milliseconds, rounded up, at least 1."""
     return max(1, -(-duration_us // 1_000))
+
+
+def billed_restore_ms_of(init_us: int, is_restored: bool) -> int:
+    """What is billed besides a run for restoring its sandbox; 0: nothing was."""
+    return billed_ms_of(init_us) if init_us and is_restored else 0
 
 
 def timed_out_text(seconds: float) -> str:

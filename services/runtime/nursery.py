@@ -5,15 +5,16 @@ import itertools
 import json
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, refusals, runs, watch
+from services.runtime import log_lines, refusals, watch
 from services.runtime.census import Census
 from services.runtime.cgroups import Cgroups, Limits
 from services.runtime.discovery import Runtimes, package_client
 from services.runtime.fork_requests import fork_request
+from services.runtime.forks_at_hand import ForksAtHand
 from services.runtime.functions import HostedFunction
 from services.runtime.kept_seats import KeptSeats
 from services.runtime.layers import LayerStore
@@ -22,19 +23,22 @@ from services.runtime.parentage import Parents
 from services.runtime.parents import BOTO3_PACKAGES, PreparedParent
 from services.runtime.runtimes import NotOffered
 from services.runtime.sandbox import frames
-from services.runtime.sandboxes import Sandbox
-from services.runtime.seats import Seats
+from services.runtime.sandboxes import INIT_TIMEOUT, RESTORE_TIMEOUT, Sandbox, Source
+from services.runtime.seats import Seat, Seats
 from services.runtime.settings import RuntimeSettings
+from services.runtime.snapshots import INITIALIZATION_TYPE, RESTORE_SECONDS, Snapshots
 from services.runtime.spares import Spares
+from services.runtime.start_failures import RETRY_AFTER_MS, StartFailures
 from services.runtime.telemetry import Telemetry
+from services.runtime.template_forks import TemplateFork
+from services.runtime.templates import Template
 from services.runtime.tiers import Isolation
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 from services.shared.follower import ConfigView
 
-RETRY_AFTER_MS = 1_000
 # After these the function's next sandbox gets the same /tmp, as AWS does it; not after one that filled it.
-CRASHES = ("", "crashed", "timeout", "init timeout", "broke protocol", watch.MEMORY, watch.PROCESSES)
+CRASHES = ("", "crashed", "timeout", INIT_TIMEOUT, "broke protocol", watch.MEMORY, watch.PROCESSES)
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +54,7 @@ class Keeper(Protocol):
     def on_ending(self, sandbox: Sandbox) -> None: ...
     def on_gone(self, sandbox: Sandbox, status: int) -> None: ...
     def on_prepared(self, function: HostedFunction) -> None: ...
+    def on_room(self, function: HostedFunction) -> None: ...
 
 
 class Nursery:
@@ -85,12 +90,21 @@ class Nursery:
         self._last_number = 0
         self._stopping = False
         self._empty = asyncio.Event()
-        # Of starts that failed and are not gone yet: the handler's fault, and the machine's.
-        self._failures: dict[int, event_pb2.Outcome] = {}
-        self._faults: dict[int, EvenflowError] = {}
+        self._start_failures = StartFailures(settings.init_seconds)
         self._isolation = isolation
         self._cgroups = cgroups
         self._spares = Spares(self._make_blank, settings.spare_sandboxes)
+        self.snapshots = Snapshots(
+            isolation,
+            self._seats,
+            cgroups,
+            self.census,
+            clock,
+            settings.idle_seconds,
+            settings.output_bytes,
+            keeper.on_room,
+            ForksAtHand(self._make_blank, settings.spare_sandboxes),
+        )
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -98,13 +112,17 @@ class Nursery:
         """Sandboxes that exist, those on their way in or out included."""
         return self.census.count
 
-    def is_prepared(self, function: HostedFunction) -> bool:
-        """Whether its code and a parent are there; if not, they are being made ready: on_prepared follows."""
+    def is_prepared(self, function: HostedFunction, room_mb: int) -> bool:
+        """Whether its code, a parent and a template are there; if not, they are being made ready: on_prepared follows.
+
+        room_mb: memory that templates and sandboxes on demand may have.
+        """
         parent = self._parent_of(function)
-        if function.launch is not None and parent is not None and parent.is_up:
+        is_up = function.launch is not None and parent is not None and parent.is_up
+        if is_up and not self.snapshots.wants_template(function, room_mb):
             return True
         if function.preparing is None and not self._stopping:
-            function.preparing = asyncio.create_task(self._prepare(function), name="prepare")
+            function.preparing = asyncio.create_task(self._prepare(function, room_mb), name="prepare")
         return False
 
     def begin(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
@@ -115,15 +133,16 @@ class Nursery:
         parent, launch = self._parent_of(function), function.launch
         if self._stopping or parent is None or launch is None:
             return False
-        seat = self._seats.take(function)
-        if seat is None:
-            return False
-        sandbox: Sandbox | None = None
+        placed: tuple[Sandbox, Seat] | None = None
         try:
-            sandbox = self._spares.take(parent)
-            request = fork_request(
-                self._settings, self._isolation, function, self._view().fleet, sandbox.sandbox_id, seat
-            )
+            placed = self._blank_for(function, parent)
+            if placed is None:
+                return False
+            sandbox, seat = placed
+            fork = sandbox.parent if isinstance(sandbox.parent, TemplateFork) else None
+            request = self._request(function, sandbox, seat)
+            if fork is not None:
+                request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = INITIALIZATION_TYPE
             if is_provisioned:
                 request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
             configuration = json.dumps(request).encode()
@@ -132,9 +151,10 @@ class Nursery:
             sandbox.init_started_ns = self._clock.wall_ns()
             sandbox.assign(function, seat, configuration)
         except (OSError, ValueError) as e:
-            if sandbox is not None:
-                sandbox.end("stopped")
-            self._seats.give_back(seat)
+            if placed is not None:
+                placed[0].end("stopped")
+                if not isinstance(placed[0].parent, TemplateFork):
+                    self._seats.give_back(placed[1])
             may_pass = isinstance(e, OSError)
             reason = Reason.ERROR_REASON_UNAVAILABLE if may_pass else Reason.ERROR_REASON_INVALID_PARAMETER
             raise EvenflowError(reason, f"a sandbox cannot be started: {e}", RETRY_AFTER_MS if may_pass else 0) from e
@@ -143,9 +163,29 @@ class Nursery:
         sandbox.is_provisioned = is_provisioned
         self.census.begun(sandbox)
         self._telemetry.started(*function.key)
-        function.log.append(log_lines.init_start(launch.label, "evenflow"))
-        sandbox.timer = asyncio.get_running_loop().call_later(self._settings.init_seconds, sandbox.end, "init timeout")
+        if fork is not None:
+            sandbox.is_restored = fork.is_used = True
+        begins = log_lines.restore_start if sandbox.is_restored else log_lines.init_start
+        function.log.append(begins(launch.label, "evenflow"))
+        seconds, cause = self._settings.init_seconds, INIT_TIMEOUT
+        if sandbox.is_restored:
+            seconds, cause = RESTORE_SECONDS, RESTORE_TIMEOUT
+        sandbox.timer = asyncio.get_running_loop().call_later(seconds, sandbox.end, cause)
         return True
+
+    def _blank_for(self, function: HostedFunction, parent: PreparedParent) -> tuple[Sandbox, Seat] | None:
+        """A blank sandbox, of the function's template if it has one; None: no seat is free. OSError: cannot be made."""
+        sandbox = self.snapshots.take(function)
+        if sandbox is not None and isinstance(sandbox.parent, TemplateFork):
+            return sandbox, sandbox.parent.seat
+        seat = self._seats.take(function)
+        if seat is None:
+            return None
+        try:
+            return self._spares.take(parent), seat
+        except OSError:
+            self._seats.give_back(seat)
+            raise
 
     def drop_seats(self, function: HostedFunction) -> None:
         """Nothing of this function crashed lately: forget the /tmp folders kept for it."""
@@ -175,6 +215,7 @@ class Nursery:
         if self.sandboxes:
             self._empty.clear()
             await self._empty.wait()
+        await self.snapshots.stop()
 
     # --- what a sandbox tells; Sandbox.Owner
 
@@ -183,28 +224,20 @@ class Nursery:
         sandbox.init_ended_ns = self._clock.wall_ns()
         sandbox.init_us = max(1, (sandbox.init_ended_ns - sandbox.init_started_ns) // 1_000)
         sandbox.max_rss_kb = ready.max_rss_kb
+        if sandbox.is_restored:
+            sandbox.function.log.append(log_lines.restore_report(sandbox.init_us))
         self._is_started(sandbox)
         self._keeper.on_idle(sandbox)
 
     def on_start_failed(self, sandbox: Sandbox, kind: int, failure: frames.Failure) -> None:
         """Its own words for why; the process ends itself."""
-        error_type, message = (
-            failure.error_type.decode(errors="replace"),
-            failure.error_message.decode(errors="replace"),
-        )
-        if sandbox.function is None:
-            log.error("a sandbox cannot be made: %s", message)
-            return
-        if kind == frames.INIT_ERROR:
-            self._failures[sandbox.number] = runs.of_failure(
-                error_type, message, failure.payload, version="$LATEST", sandbox_id=sandbox.sandbox_id
-            )
-        else:
-            log.error("a sandbox cannot be made: %s", message, extra={"function_name": sandbox.function.key[1]})
-            self._faults[sandbox.number] = EvenflowError(
-                Reason.ERROR_REASON_INTERNAL, f"a sandbox cannot be made: {message}", RETRY_AFTER_MS
-            )
-        sandbox.end("start failed")
+        if kind != frames.INIT_ERROR or sandbox.function is None:
+            name = sandbox.function.key[1] if sandbox.function is not None else ""
+            text = failure.error_message.decode(errors="replace")
+            log.error("a sandbox cannot be made: %s", text, extra={"function_name": name})
+        if sandbox.function is not None:
+            self._start_failures.told(sandbox, kind, failure)
+            sandbox.end("start failed")
 
     def on_result(self, sandbox: Sandbox, result: frames.Result) -> None:
         """See Keeper."""
@@ -212,8 +245,9 @@ class Nursery:
         self._keeper.on_result(sandbox, result)
 
     def on_output(self, sandbox: Sandbox, data: bytes) -> None:
-        """See Keeper."""
-        self._keeper.on_output(sandbox, data)
+        """See Keeper. A blank sandbox has nothing to say to anybody's log."""
+        if sandbox.function is not None:
+            self._keeper.on_output(sandbox, data)
 
     def on_ending(self, sandbox: Sandbox) -> None:
         """No further run: its room comes free in a moment."""
@@ -228,7 +262,10 @@ class Nursery:
         if self._cgroups is not None and sandbox.group is not None:
             self._cgroups.give_back(sandbox.group)
         if function is None:
+            if isinstance(sandbox.parent, TemplateFork):
+                sandbox.parent.free()
             self._spares.on_gone(sandbox)
+            self.snapshots.at_hand.on_gone(sandbox)
             return
         if ran_out and sandbox.end_cause in ("", "crashed"):
             sandbox.end_cause = watch.MEMORY
@@ -237,39 +274,26 @@ class Nursery:
             self._is_started(sandbox)
         del self.sandboxes[sandbox.number]
         self.census.gone(sandbox)
-        if sandbox.end_cause in CRASHES and sandbox.code_key == function.code_key and not self._stopping:
-            self._seats.keep(function, sandbox.seat)
-        else:
-            self._seats.give_back(sandbox.seat)
+        self._vacate(sandbox, function)
         if not self.sandboxes:
             self._empty.set()
         if was_ready:
             self._keeper.on_gone(sandbox, status)
         elif sandbox.end_cause != "stopped":
-            fault = self._fault_of(sandbox, status)
+            fault = self._start_failures.fault_of(sandbox, status)
             if fault is not None:
                 self._keeper.on_start_unavailable(function, fault)
             else:
-                self._keeper.on_start_lost(sandbox, self._failure_of(sandbox, status))
+                self._keeper.on_start_lost(sandbox, self._start_failures.outcome_of(sandbox, status))
 
-    def _fault_of(self, sandbox: Sandbox, status: int) -> EvenflowError | None:
-        """Why the start failed when that says nothing about the function: another try may do."""
-        known = self._faults.pop(sandbox.number, None)
-        if known is not None or status >= 0 or sandbox.end_cause == "init timeout" or sandbox.number in self._failures:
-            return known
-        text = "a sandbox cannot be started: its parent could not fork, or ended"
-        return EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, text, RETRY_AFTER_MS)
-
-    def _failure_of(self, sandbox: Sandbox, status: int) -> event_pb2.Outcome:
-        known = self._failures.pop(sandbox.number, None)
-        if known is not None:
-            return known
-        if sandbox.end_cause == "init timeout":
-            error_type, text = "Sandbox.Timedout", log_lines.timed_out_text(self._settings.init_seconds)
+    def _vacate(self, sandbox: Sandbox, function: HostedFunction) -> None:
+        if isinstance(sandbox.parent, TemplateFork):
+            # The seat is the template's, and every fork begins with an empty /tmp.
+            sandbox.parent.free()
+        elif sandbox.end_cause in CRASHES and sandbox.code_key == function.code_key and not self._stopping:
+            self._seats.keep(function, sandbox.seat)
         else:
-            error_type, text = "Runtime.ExitError", log_lines.exit_text(status, sandbox.end_cause)
-        sandbox.function.log.append(f"{text}\n{error_type}\n".encode())
-        return runs.of_failure(error_type, text, b"", version="$LATEST", sandbox_id=sandbox.sandbox_id)
+            self._seats.give_back(sandbox.seat)
 
     def _is_started(self, sandbox: Sandbox) -> None:
         if sandbox.timer is not None:
@@ -279,7 +303,7 @@ class Nursery:
         if not self.census.starting:
             self._spares.refill_soon()
 
-    def _make_blank(self, parent: PreparedParent) -> Sandbox:
+    def _make_blank(self, parent: Source) -> Sandbox:
         group = self._cgroups.take() if self._cgroups is not None else None
         self._last_number += 1
         sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, group)
@@ -290,6 +314,16 @@ class Nursery:
                 self._cgroups.give_back(group)
             raise
         return sandbox
+
+    def _take_for_template(self, parent: PreparedParent, function: HostedFunction) -> Sandbox:
+        sandbox = self._spares.take(parent)
+        if self._cgroups is not None and sandbox.group is not None:
+            self._cgroups.limit(sandbox.group, self._limits_of(function))
+        return sandbox
+
+    def _request(self, function: HostedFunction, sandbox: Sandbox, seat: Seat) -> dict[str, Any]:
+        fleet = self._view().fleet
+        return fork_request(self._settings, self._isolation, function, fleet, sandbox.sandbox_id, seat)
 
     def _limits_of(self, function: HostedFunction) -> Limits:
         settings = self._settings
@@ -305,11 +339,12 @@ class Nursery:
         for round_number in itertools.count():
             await asyncio.sleep(watch.WATCH_SECONDS)
             looks_at_all = round_number % watch.IDLE_ROUNDS == 0
-            watched = [self._watched(s) for s in self.sandboxes.values() if looks_at_all or s.state != "idle"]
+            self.snapshots.tick()
+            everything = {s.number: s for s in (*self.sandboxes.values(), *self.snapshots.sandboxes())}
+            watched = [self._watched(s) for s in everything.values() if looks_at_all or s.state != "idle"]
             for number, cause in await asyncio.to_thread(watch.over, watched) if watched else ():
-                sandbox = self.sandboxes.get(number)
-                if sandbox is not None:
-                    sandbox.end(cause)
+                if everything[number].state != "gone":
+                    everything[number].end(cause)
 
     def _watched(self, sandbox: Sandbox) -> watch.Watched:
         settings, isolation = self._settings, self._isolation
@@ -334,7 +369,8 @@ class Nursery:
         is_bare = not launch.is_forked or not brings_own.isdisjoint(BOTO3_PACKAGES)
         return self._parents.of(launch.interpreter, is_bare=is_bare, reads=launch.reads)
 
-    async def _prepare(self, function: HostedFunction) -> None:
+    async def _prepare(self, function: HostedFunction, room_mb: int) -> None:
+        template: Template | None = None
         try:
             try:
                 await self._fetch(function)
@@ -342,6 +378,10 @@ class Nursery:
                 # None: the function changed meanwhile; on_prepared has it looked at again.
                 if parent is not None:
                     await parent.ensure()
+                    if self.snapshots.wants_template(function, room_mb):
+                        template = await self.snapshots.make(
+                            function, parent, self._take_for_template, self._request, self._settings.init_seconds
+                        )
             finally:
                 function.preparing = None
         except EvenflowError as e:
@@ -351,8 +391,21 @@ class Nursery:
                 function,
                 EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, f"sandboxes cannot be started: {e}", RETRY_AFTER_MS),
             )
+        except ValueError as e:
+            error = EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, f"a sandbox cannot be started: {e}")
+            self._keeper.on_code_unavailable(function, error)
         else:
-            self._keeper.on_prepared(function)
+            if template is None or template.is_ready or template.is_crashed or self._stopping:
+                self._keeper.on_prepared(function)
+            else:
+                self._template_failed(template)
+
+    def _template_failed(self, template: Template) -> None:
+        """The function's code could not be loaded: told as when a sandbox of its own fails so."""
+        provisioned = template.function.provisioned
+        # Nobody waits: it was to be kept ready, and is tried again after a while.
+        template.sandbox.is_provisioned = provisioned.missing > 0 and not template.function.waiting
+        self._keeper.on_start_lost(template.sandbox, self._start_failures.outcome_of_template(template))
 
     async def _fetch(self, function: HostedFunction) -> None:
         """Its code, its layers and how it is started. EvenflowError: one of them is not to be had."""

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from services.runtime.runtimes import Interpreter
+from services.runtime.sandbox import hooks
 from services.runtime.sandbox import parent as parent_end
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 3.0
 # What boto3 imports from outside of itself, some of it late.
 BOTO3_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
+RUNTIME_PACKAGES = (*BOTO3_PACKAGES, hooks.PACKAGE)
 _START = (
     "import importlib.util as u, sys; "
     "s = u.spec_from_file_location('evenflow_sandbox', sys.argv[1] + '/__init__.py', "
@@ -114,6 +116,16 @@ class PreparedParent:
         socket.send_fds(self._control, [packet], [channel.fileno(), output_fd])
         self._forks[sandbox_id] = fork
 
+    def make_view(self, sandbox_id: int, tmp: str, reply: socket.socket) -> None:
+        """Ask for mounts for a fork of this template, answered through `reply`; see sandbox/fork_view.py.
+
+        The caller closes `reply`. OSError: it is down.
+        """
+        if self._control is None:
+            raise ConnectionError("the prepared parent is down")
+        packet = json.dumps({"do": "view", "id": sandbox_id, "tmp": tmp}).encode()
+        socket.send_fds(self._control, [packet], [reply.fileno()])
+
     def signal(self, sandbox_id: int, signum: int) -> None:
         """Signal a sandbox and all it started; after SIGKILL its on_exit follows."""
         if self._control is not None and sandbox_id in self._forks:
@@ -185,7 +197,7 @@ class PreparedParent:
         return {
             "preload": self._preload,
             "packages_folder": packages_folder,
-            "packages": BOTO3_PACKAGES,
+            "packages": RUNTIME_PACKAGES,
             "needed": [p for p in needed if p not in ("/", "/usr") and os.path.isdir(p)],
             "probe_uid": self._surroundings.probe_uid,
             "probe_cgroups": self._surroundings.probe_cgroups,

@@ -32,7 +32,7 @@ class Room:
 
     def is_prepared(self, function: HostedFunction) -> bool:
         """Whether it can be started at all now; if not, on_prepared follows."""
-        return self.nursery.is_prepared(function)
+        return self.nursery.is_prepared(function, self.budget_mb - self.nursery.census.provisioned_mb)
 
     def too_large(self, function: HostedFunction) -> EvenflowError | None:
         """Why no further sandbox of the function fits whatever is ended for it; None: one does."""
@@ -77,6 +77,13 @@ class Room:
             return
         need, census = self._need(functions), self.nursery.census
         lacking = Need(need.memory_mb - census.ending_mb, need.sandboxes - census.ending)
+        if lacking.memory_mb > 0:
+            # Templates that nothing runs on go first: their functions lose time only. Not those of who waits, unless
+            # template and sandbox cannot be there together.
+            room_mb = self.budget_mb - census.provisioned_mb
+            kept = [one for one in functions if 2 * one.version.memory_mb <= room_mb]
+            freed_mb = self.nursery.snapshots.end_idle(lacking.memory_mb, kept)
+            lacking = Need(lacking.memory_mb - freed_mb, lacking.sandboxes)
         idle = (Idle(n, s.function, s.idle_since_ms, s.memory_mb) for n, s in self._resting.items())
         for number in pool.victims(idle, functions, lacking):
             self.retire(self._resting[number], cause)

@@ -28,7 +28,7 @@ def invoke_frame(run: Run, arn: str, timeout_ms: int, *, is_ahead: bool) -> byte
     )
 
 
-def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
+def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int, *, is_restored: bool = False) -> bytes:
     """END and REPORT of a run; gives its outcome the log tail when that was asked for."""
     note = ""
     if outcome.error_type == TIMED_OUT:
@@ -43,6 +43,7 @@ def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
         outcome.max_memory_mb,
         outcome.init_duration_us,
         note,
+        is_restored=is_restored,
     )
     if run.tail is not None:
         start = log_lines.start(run.request_id, LATEST)

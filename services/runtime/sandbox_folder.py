@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -28,6 +29,12 @@ def prepare(folder: Path, isolation: Isolation) -> Path:
         raise PermissionError(1, "belongs to somebody else", str(outside))
     outside.chmod(0o711)
     return outside
+
+
+def leave(folder: Path, used: Path) -> None:
+    """Remove what `prepare` made outside of the host's folder: nothing there is needed again."""
+    if used != folder:
+        shutil.rmtree(used, ignore_errors=True)
 
 
 def _others_may_enter(folder: Path) -> bool:

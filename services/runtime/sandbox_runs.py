@@ -168,13 +168,14 @@ class SandboxRuns:
         # The handler's own time: what the host adds under load is no reason for a further sandbox.
         function.service_ms = pool.smoothed(function.service_ms, outcome.duration_us / 1_000)
         function.last_end_ms = self._clock.monotonic_ms()
-        function.log.append(running.finished(run, outcome, function.version.memory_mb))
+        is_restored = sandbox.is_restored
+        function.log.append(running.finished(run, outcome, function.version.memory_mb, is_restored=is_restored))
         self._telemetry.settled(run, outcome, init_span)
         self._usage.ran(
             function.key,
             outcome.started_at_unix_nano,
             sandbox.memory_mb,
-            outcome.billed_duration_ms,
+            outcome.billed_duration_ms + log_lines.billed_restore_ms_of(outcome.init_duration_us, is_restored),
             request_units(run.payload_bytes, is_sync=run.is_sync),
             is_error=outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED,
         )

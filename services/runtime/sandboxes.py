@@ -12,10 +12,11 @@ import socket
 import struct
 import termios
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from services.runtime.cgroups import Group
-from services.runtime.parents import Fork, PreparedParent
+from services.runtime.parents import Fork
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
 
@@ -27,6 +28,19 @@ TAIL_BYTES = 4_096
 # From the end of the channel to the end of the process; a kill in between would hide how it ended.
 EXIT_GRACE_SECONDS = 0.1
 MAX_RUNS_LOOKED_AT = 64
+# Causes of an end, for who tells why a start failed.
+INIT_TIMEOUT, RESTORE_TIMEOUT = "init timeout", "restore timeout"
+
+
+class Source(Protocol):
+    """What a sandbox's process is forked from: a prepared parent, or a template. `pid`: with it it shares memory."""
+
+    @property
+    def pid(self) -> int: ...
+    def fork(
+        self, sandbox_id: int, cgroups: Sequence[str], channel: socket.socket, output_fd: int, fork: Fork
+    ) -> None: ...
+    def signal(self, sandbox_id: int, signum: int) -> None: ...
 
 
 class Owner(Protocol):
@@ -75,6 +89,7 @@ class Sandbox:
         "invocations",
         "is_cold",
         "is_provisioned",
+        "is_restored",
         "limit_key",
         "max_rss_kb",
         "memory_mb",
@@ -88,7 +103,7 @@ class Sandbox:
         "timer",
     )
 
-    def __init__(self, number: int, host_id: str, owner: Owner, parent: PreparedParent, group: Group | None) -> None:
+    def __init__(self, number: int, host_id: str, owner: Owner, parent: Source, group: Group | None) -> None:
         self.number = number
         self.sandbox_id = f"{host_id}/{number}"
         self.group = group
@@ -97,6 +112,8 @@ class Sandbox:
         self.limit_key = ""
         self.memory_mb = 0
         self.is_provisioned = False
+        # A fork of a template: init_us is the time it took to restore it.
+        self.is_restored = False
         self.seat: Any = None
         self.idle_output_bytes = 0
         self.state = "blank"
@@ -143,13 +160,26 @@ class Sandbox:
         self._loop.add_reader(ours, self._readable)
         self._loop.add_reader(output_read, self._output_readable)
 
-    def assign(self, function: Any, seat: Any, configuration: bytes) -> None:
-        """Make it the function's; the configuration is what sandbox/child.py wants. ValueError: that is too large."""
+    def hand_over(self, owner: Owner) -> None:
+        """From now on somebody else is told what it does."""
+        self._owner = owner
+
+    def assign(self, function: Any, seat: Any, configuration: bytes, beside_fd: int = -1) -> None:
+        """Make it the function's; the configuration is what sandbox/child.py wants. ValueError: that is too large.
+
+        beside_fd: a descriptor that it gets with that, for a template. OSError: its channel takes none.
+        """
         frame = frames.pack_configure(configuration)
         self.function, self.seat = function, seat
         self.code_key, self.limit_key = function.code_key, function.limit_key
         self.memory_mb = function.version.memory_mb
         self.state = "starting"
+        if beside_fd >= 0:
+            if self._channel is None:
+                raise ConnectionError("the sandbox is gone")
+            # It goes with the first byte.
+            socket.send_fds(self._channel, [frame[:1]], [beside_fd])
+            frame = frame[1:]
         self.send(frame)
 
     def send(self, frame: bytes) -> None:

@@ -66,3 +66,32 @@ def test_a_runtime_that_no_host_has_is_refused_before_anything_changes(fleet: Fl
     assert run_cli(*arguments, "--force", data=fleet.data).returncode == 0
     answer = run_cli("invoke", "future", data=fleet.data)
     assert answer.returncode != 0 and "nodejs24.x" in answer.stderr and "not offered by this host" in answer.stderr
+
+
+def test_snap_start_from_a_manifest(fleet: Fleet, tmp_path: Path) -> None:
+    """Asked for in the manifest, listed, and used where the host can; the handler's results are the same either way."""
+    manifest = """
+        [[functions]]
+        name = "slow-import"
+        handler = "app.handler"
+        snap_start = true
+        """
+    write(tmp_path / "evenflow.toml", manifest)
+    source = "import os, snapshot_restore_py\nKIND = os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']\n"
+    write(tmp_path / "app.py", source + "def handler(event, context):\n    return [event, KIND]\n")
+    done = run_cli("deploy", str(tmp_path), data=fleet.data)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(run_cli("functions", "--json", data=fleet.data).stdout)
+    assert {one["function_name"] for one in listed if one["snap_start"]} == {"slow-import"}
+    answer = fleet.lambda_client().invoke(FunctionName="slow-import", Payload=b'"hello"')
+    event, kind = json.load(answer["Payload"])
+    assert event == "hello" and kind in ("snap-start", "on-demand")
+    log = run_cli("logs", "slow-import", data=fleet.data).stdout
+    assert ("RESTORE_REPORT Restore Duration: " in log) == (kind == "snap-start")
+    write(
+        tmp_path / "evenflow.toml",
+        manifest.replace("app.handler", "any").replace("snap_start", 'runtime = "provided"\n        snap_start'),
+    )
+    write(tmp_path / "bootstrap", SHELL_BOOTSTRAP, 0o755)
+    refused = run_cli("deploy", str(tmp_path), data=fleet.data)
+    assert refused.returncode != 0 and "Python runtimes have it" in refused.stderr

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from . import failures, frames
 from .context import LambdaContext, facts_of_function
@@ -26,8 +26,18 @@ Handler = Callable[[Any, LambdaContext], Any]
 _request_id = ""
 
 
-def serve(handler_name: str) -> NoReturn:
-    """Load the handler and run what comes until the host closes the channel; never returns."""
+class Snapshot(Protocol):
+    """What comes between loading a handler and running it; see snapshot.py."""
+
+    def take(self, channel: socket.socket) -> int: ...
+
+
+def serve(handler_name: str, snapshot: "Snapshot | None" = None) -> NoReturn:
+    """Load the handler and run what comes until the host closes the channel; never returns.
+
+    snapshot: with the handler loaded, this process only forks, and each fork goes on from there with a channel of its
+    own.
+    """
     channel = socket.socket(fileno=CHANNEL_FD)
     status = 1
     try:
@@ -35,6 +45,8 @@ def serve(handler_name: str) -> NoReturn:
         _prepare_output()
         try:
             handler = load_handler(handler_name)
+            if snapshot is not None:
+                started = snapshot.take(channel)
         except Exception as e:
             _report_init_error(channel, e)
         else:
@@ -49,7 +61,7 @@ def serve(handler_name: str) -> NoReturn:
         # KeyboardInterrupt and the like out of a handler end the process as they end awslambdaric.
         _write_log(failures.as_log_text(failures.of_exception(e, _request_id)))
     finally:
-        _flush()
+        flush_output()
         os._exit(status)
 
 
@@ -127,7 +139,7 @@ def _run(handler: Handler, invoke: frames.Invoke, facts: "dict[str, str | None]"
     if error is not None:
         _write_log(failures.as_log_text(error))
         payload = error.payload
-    _flush()
+    flush_output()
     has_output = is_output_waiting()
     result = frames.pack_result(
         invoke.request_id,
@@ -185,7 +197,7 @@ def _marshal(result: object) -> bytes:
 def _report_init_error(channel: socket.socket, error: Exception) -> None:
     found = failures.of_exception(error, "")
     _write_log(failures.as_log_text(found))
-    _flush()
+    flush_output()
     channel.sendall(frames.pack_failure(frames.INIT_ERROR, found.error_type, found.message, found.payload))
 
 
@@ -223,7 +235,8 @@ def _write_log(text: str) -> None:
         pass
 
 
-def _flush() -> None:
+def flush_output() -> None:
+    """Give the kernel what the handler wrote."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

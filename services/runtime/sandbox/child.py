@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import Any, NamedTuple, NoReturn
 
-from . import bootstrap, frames, identity, landlock, linux, namespaces, runtime_api, view
+from . import bootstrap, frames, identity, landlock, linux, namespaces, runtime_api, seccomp, snapshot, view
 
 _SETUP_FAILED = 70
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -20,7 +20,8 @@ def become_sandbox(plan: "Plan", cgroups: "list[str]", channel_fd: int, output_f
         blank = Blank(plan)
         blank.shut_in(cgroups)
         with socket.socket(fileno=os.dup(bootstrap.CHANNEL_FD)) as channel:
-            configuration = frames.read_configure(channel.recv)
+            receiver = snapshot.Receiver(channel)
+            configuration = frames.read_configure(receiver.receive)
         if not configuration:
             os._exit(0)
         request = json.loads(configuration)
@@ -38,15 +39,22 @@ def become_sandbox(plan: "Plan", cgroups: "list[str]", channel_fd: int, output_f
     if request["commands"]:
         # What this process does for the program is its own code's; the rules are the program's, from its start on.
         runtime_api.serve(request, blank.enforce)
-    bootstrap.serve(request["handler"])
+    template = None
+    if request.get("fork_tmps"):
+        template = snapshot.Template(socket.socket(fileno=receiver.fds[0]), blank.rules_of_forks())
+    bootstrap.serve(request["handler"], template)
 
 
 class Plan(NamedTuple):
-    """What is the same for all sandboxes of a parent: isolation as in `Parent.prepare`, its filter, its pid."""
+    """What is the same for all sandboxes of a parent: isolation as in `Parent.prepare`, its filter, its pid.
+
+    template_program: the filter of a sandbox that forks others.
+    """
 
     isolation: "dict[str, Any]"
     filter_program: bytes
     parent_pid: int
+    template_program: bytes = b""
 
 
 class Blank:
@@ -55,6 +63,7 @@ class Blank:
     def __init__(self, plan: Plan) -> None:
         self._isolation = plan.isolation
         self._filter_program = plan.filter_program
+        self._template_program = plan.template_program
         self._parent_pid = plan.parent_pid
         self._namespaces: list[str] = plan.isolation["namespaces"]
         self._view: view.View | None = None
@@ -102,9 +111,16 @@ class Blank:
         identity.limit(request["limits"], own_uid, is_command=bool(request["commands"]))
         # What one sandbox writes into a bucket, another with another uid must be able to replace.
         os.umask(0 if own_uid else 0o022)
+        is_template = bool(request.get("fork_tmps"))
         if uid is not None:
+            if is_template:
+                namespaces.take_mounts_along(uid)
             identity.become(uid)
-        linux.drop_capabilities()
+        if is_template:
+            # A user namespace begins with all, for its programs, too.
+            linux.bar_capabilities()
+            self._filter_program = self._template_program
+        linux.drop_capabilities(but=snapshot.CAPABILITIES if is_template else ())
         own_pids = namespaces.PID in self._namespaces
         identity.bind_to_parent(self._parent_pid, own_pids, own_uid)
         os.chdir(code)
@@ -121,13 +137,25 @@ class Blank:
     def enforce(self) -> None:
         """The last of it, after `settle`: which files may be opened, which calls made. OSError: refused."""
         rules = self._rules
+        kept_fds = self._view.kept_fds if self._view is not None else []
         if rules is not None:
             for path, access in self._granted:
                 rules.allow(path, access)
+            for fd in kept_fds:
+                rules.allow(f"/proc/self/fd/{fd}", landlock.EVERYTHING)
             rules.allow("/proc/self", landlock.READ)
             rules.enforce()
+        for fd in kept_fds:
+            os.close(fd)
         if self._filter_program:
             linux.load_seccomp_filter(self._filter_program)
+
+    def rules_of_forks(self) -> snapshot.Rules:
+        """What holds for the forks of this one, a template."""
+        program = b""
+        if self._filter_program:
+            program = seccomp.refusal(linux.machine(), snapshot.CALL_OF_TEMPLATE)
+        return snapshot.Rules(self._isolation["landlock"], program)
 
     def _rules_of_all(self, version: int) -> landlock.Ruleset:
         rules = landlock.Ruleset(version)

@@ -89,6 +89,19 @@ def version() -> int:
         return 0
 
 
+def set_apart(of_version: int) -> None:
+    """A domain of its own inside of the one that holds: its rules hold on, and its siblings' processes are others'.
+
+    Neither may look into the other; since 6.12 no signals either. After PR_SET_NO_NEW_PRIVS. OSError: refused.
+    """
+    # A ruleset must be about something: what the one that holds refuses already.
+    scopes = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS if of_version >= _FIRST_VERSION_WITH_SCOPES else 0
+    attributes = struct.pack("=QQQ", _MAKE_CHAR | _MAKE_BLOCK, 0, scopes)
+    fd = linux.landlock_create_ruleset(attributes if scopes else attributes[:8])
+    linux.landlock_restrict_self(fd)
+    os.close(fd)
+
+
 class Ruleset:
     """Rules that add up; `enforce` makes them hold for this process and all that it starts, for good."""
 

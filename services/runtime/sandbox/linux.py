@@ -27,16 +27,24 @@ PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 # The same numbers on every architecture, as all system calls since 5.1.
+SYS_OPEN_TREE = 428
+SYS_MOVE_MOUNT = 429
 SYS_MOUNT_SETATTR = 442
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_ADD_RULE = 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
 LAST_CAPABILITY = 63
+CAP_SYS_CHROOT = 18
+CAP_SYS_ADMIN = 21
 _CAPABILITY_VERSION_3 = 0x20080522
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
+_AT_EMPTY_PATH = 0x1000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_RDONLY = 1
 _MOUNT_ATTR_NOSUID = 2
+_MOUNT_ATTR_NODEV = 4
 
 # Keeps the interpreter's lock: a process that is being shut in has one thread only.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -78,6 +86,29 @@ def make_read_only(path: str) -> None:
     _check(result, f"mount_setattr {path}")
 
 
+def open_tree(path: str) -> int:
+    """A copy of what is mounted at and below `path`, mounted nowhere: a descriptor. OSError: refused."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    fd: int = _libc.syscall(SYS_OPEN_TREE, _AT_FDCWD, path.encode(), flags)
+    _check(fd, f"open_tree {path}")
+    return fd
+
+
+def bar_tricks(tree_fd: int) -> None:
+    """No devices and no set-user-id bits in what `open_tree` gave. OSError: refused."""
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, 0, 0, 0)
+    result = _libc.syscall(
+        SYS_MOUNT_SETATTR, tree_fd, b"", _AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes))
+    )
+    _check(result, "mount_setattr")
+
+
+def move_mount(tree_fd: int, target: str) -> None:
+    """Mount what `open_tree` gave. OSError: refused."""
+    result = _libc.syscall(SYS_MOVE_MOUNT, tree_fd, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+    _check(result, f"move_mount {target}")
+
+
 def set_host_name(name: str) -> None:
     """sethostname(2). OSError: refused."""
     _check(_libc.sethostname(name.encode(), len(name.encode())), "sethostname")
@@ -93,10 +124,11 @@ def bar_capabilities() -> None:
             break
 
 
-def drop_capabilities() -> None:
-    """Give up all. OSError: refused."""
+def drop_capabilities(but: "tuple[int, ...]" = ()) -> None:
+    """Give up all but these, whose numbers are below 32. OSError: refused."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    kept = sum(1 << number for number in but)
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept)), "capset")
 
 
 def landlock_create_ruleset(attributes: bytes, flags: int = 0) -> int:

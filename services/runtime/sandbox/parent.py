@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from . import linux, namespaces, seccomp, strays
+from . import fork_view, linux, namespaces, seccomp, snapshot, strays
 from .child import Plan, become_sandbox
 from .probe import probe
 
@@ -46,6 +46,8 @@ class Parent:
         # By their own pids and by those of their inits; a process that is none of these was left by a dead one.
         self._forks: dict[int, Fork] = {}
         self._fork_of_sandbox: dict[int, Fork] = {}
+        # Processes that make mounts for a template's fork, and end.
+        self._views: set[int] = set()
         self._plan = Plan({}, b"", os.getpid())
         self._pid_namespaces: namespaces.PidNamespaces | None = None
 
@@ -79,14 +81,16 @@ class Parent:
             namespaces.enter_user_namespace()
         elif namespaces.PID in wanted:
             self._pid_namespaces = namespaces.PidNamespaces()
-        program = b""
+        program = template_program = b""
         if isolation["has_seccomp"]:
             unknown: tuple[str, ...] = () if isolation["counts_memory"] else seccomp.UNCOUNTED_MEMORY
             if namespaces.IPC not in wanted:
                 unknown += seccomp.UNOWNED_IPC
             has_network = isolation["has_network"] or namespaces.NETWORK in wanted
             program = seccomp.program(linux.machine(), has_network, unknown)
-        self._plan = Plan({**isolation, "needed": self._needed}, program, os.getpid())
+            but = (snapshot.CALL_OF_TEMPLATE,)
+            template_program = seccomp.program(linux.machine(), has_network, unknown, but)
+        self._plan = Plan({**isolation, "needed": self._needed}, program, os.getpid(), template_program)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
     def _serve_one(self) -> bool:
@@ -102,6 +106,8 @@ class Parent:
             self._fork(request, *fds)
         elif request["do"] == "signal":
             self._signal(request["id"], request["signal"])
+        elif request["do"] == "view":
+            self._make_view(request, *fds)
         elif request["do"] == "prepare":
             self.prepare(request["isolation"])
         return True
@@ -125,6 +131,25 @@ class Parent:
             self._forks.update(dict.fromkeys(fork.living, fork))
             self._tell({"forked": request["id"], "pid": pid})
 
+    def _make_view(self, request: "dict[str, Any]", reply_fd: int) -> None:
+        """Mounts for a fork of the template that is sandbox "id", with the folder "tmp" as its /tmp."""
+        with socket.socket(fileno=reply_fd) as reply:
+            template = self._fork_of_sandbox.get(request["id"])
+            if template is None or template.pid not in template.living:
+                # The host sees the end of `reply`, if it still looks.
+                return
+            try:
+                pid = os.fork()
+            except OSError:
+                return
+            if pid == 0:
+                try:
+                    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+                    fork_view.make(template.pid, request["tmp"], self._needed, reply)
+                finally:
+                    os._exit(0)
+            self._views.add(pid)
+
     def _signal(self, sandbox_id: int, signum: int) -> None:
         """SIGKILL for the sandbox, whose end takes the rest along; anything milder for all that it started, too."""
         fork = self._fork_of_sandbox.get(sandbox_id)
@@ -146,6 +171,7 @@ class Parent:
                 return
             if pid == 0:
                 return
+            self._views.discard(pid)
             fork = self._forks.pop(pid, None)
             if fork is None:
                 continue
@@ -158,7 +184,7 @@ class Parent:
             if not fork.living:
                 del self._fork_of_sandbox[fork.sandbox_id]
                 # Only when nothing of it is left may its uid and its /tmp be used again.
-                clean = strays.kill_all(self._forks)
+                clean = strays.kill_all(self._forks.keys() | self._views)
                 self._tell({"exited": fork.sandbox_id, "status": fork.status, "clean": clean})
 
     def kill_everything(self) -> None:

@@ -178,11 +178,17 @@ def names_refused(architecture: str) -> "list[str]":
     return sorted((_NUMBERS[architecture].keys() | _COMMON.keys()) - _SPECIAL - _SOMETIMES)
 
 
-def program(architecture: str, has_network: bool, also_unknown: "tuple[str, ...]" = ()) -> bytes:
+def program(
+    architecture: str,
+    has_network: bool,
+    also_unknown: "tuple[str, ...]" = (),
+    but: "tuple[str, ...]" = (),
+) -> bytes:
     """The filter. KeyError: no filter for this architecture, see `is_known`.
 
     has_network: the sandbox may open internet sockets. also_unknown: UNCOUNTED_MEMORY where nobody counts the memory
-    of files without a name, UNOWNED_IPC where there is no IPC namespace.
+    of files without a name, UNOWNED_IPC where there is no IPC namespace. but: names that this one does not refuse,
+    because a further filter does before long.
     """
     numbers = {**_NUMBERS[architecture], **_COMMON}
     code = [
@@ -207,8 +213,19 @@ def program(architecture: str, has_network: bool, also_unknown: "tuple[str, ...]
     for name in ("clone3", *also_unknown):
         code += _answered(numbers[name], _UNKNOWN)
     for name in names_refused(architecture):
-        code += _answered(numbers[name], _REFUSE)
+        if name not in but:
+            code += _answered(numbers[name], _REFUSE)
     code += [_instruction(_JUMP_ABOVE_OR_EQUAL, _LAST_KNOWN + 1, 0, 1), *_two(_UNKNOWN, _ALLOW)]
+    return b"".join(code)
+
+
+def refusal(architecture: str, name: str) -> bytes:
+    """A filter that refuses one call more, on top of `program`."""
+    code = [
+        _instruction(_LOAD, _NUMBER_AT),
+        *_answered({**_NUMBERS[architecture], **_COMMON}[name], _REFUSE),
+        _instruction(_RETURN, _ALLOW),
+    ]
     return b"".join(code)
 
 

@@ -41,6 +41,8 @@ class View:
             self._covers += sorted({blocked for path in needed if (blocked := _blocked_by(path)) is not None})
         shown = [path for path in needed if any(_is_within(path, c) for c in [*self._covers, "/tmp"])]
         self._shown = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown}
+        # Of folders that are nowhere to be seen in the view.
+        self.kept_fds: list[int] = []
         self._opt_fd = os.open(LAYERS_ROOT, os.O_PATH | os.O_CLOEXEC) if LAYERS_ROOT in self._covers else -1
 
     def build(self, has_own_proc: bool) -> None:
@@ -85,6 +87,7 @@ class View:
         self._show_needed("/tmp")
         for path in OWN_ROOTS:
             linux.mount("none", path, "", linux.MS_REMOUNT | linux.MS_BIND | _NO_TRICKS | linux.MS_RDONLY)
+        self.kept_fds = [os.open(self._source(path), os.O_PATH | os.O_CLOEXEC) for path in request.get("fork_tmps", ())]
         for fd in (self._folder_fd, *self._shown.values()):
             os.close(fd)
 
@@ -95,9 +98,12 @@ class View:
                 _bind(f"/proc/self/fd/{fd}", path, writable=False)
 
     def _show(self, source: str, target: str, writable: bool = False) -> None:
-        if not _is_within(source, self._folder):
-            raise ValueError(f"{source} is not below {self._folder}")
-        _bind(f"/proc/self/fd/{self._folder_fd}{source[len(self._folder) :]}", target, writable)
+        _bind(self._source(source), target, writable)
+
+    def _source(self, path: str) -> str:
+        if not _is_within(path, self._folder):
+            raise ValueError(f"{path} is not below {self._folder}")
+        return f"/proc/self/fd/{self._folder_fd}{path[len(self._folder) :]}"
 
 
 def cover(target: str, mode: str = "0755", size_bytes: int = COVER_BYTES) -> None:

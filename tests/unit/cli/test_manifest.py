@@ -93,6 +93,7 @@ FUNCTION = '[[functions]]\nname = "f"\nhandler = "f.f"\n'
         (FUNCTION + 'memory_mb = "128"\n', ["memory_mb must be a whole number"]),
         (FUNCTION + "memory_mb = true\n", ["memory_mb must be a whole number"]),
         (FUNCTION + "[functions.environment]\nA = 1\n", ["environment.A must be a text"]),
+        (FUNCTION + "snap_start = 1\n", ["snap_start must be true or false"]),
         (FUNCTION + "layers = [1]\n", ["layers must be folders or zip files", "not 1"]),
         (FUNCTION + 'layers = ["a", "b", "c", "d", "e", "f"]\n', ["layers: at most 5, not 6", "merge some"]),
         (FUNCTION + '[[functions.buckets]]\naccess = "read"\n', ["buckets[0]", "name is missing"]),
@@ -121,6 +122,14 @@ def test_layers_are_beside_the_manifest_and_keep_their_order(tmp_path: Path) -> 
     assert spec.layers == (tmp_path / "shared-libs", tmp_path / "more.zip")
     layers = put_request(spec, b"c" * 32, IDENTITY, [b"1" * 32, b"2" * 32]).function.latest.layers
     assert [(one.name, one.code_sha256) for one in layers] == [("shared-libs", b"1" * 32), ("more.zip", b"2" * 32)]
+
+
+def test_snap_start_is_asked_for(tmp_path: Path) -> None:
+    """It is off unless it is said."""
+    for text, expected in (("", False), ("snap_start = true\n", True), ("snap_start = false\n", False)):
+        (tmp_path / "evenflow.toml").write_text(FUNCTION + text)
+        (spec,) = read_manifest(tmp_path)
+        assert put_request(spec, b"c" * 32, IDENTITY).function.latest.snap_start is expected
 
 
 def test_a_manifest_that_is_no_text(tmp_path: Path) -> None:

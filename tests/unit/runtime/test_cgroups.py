@@ -53,11 +53,24 @@ def test_limits_of_version_2(tmp_path: Path, writes: dict[str, str]) -> None:
     assert writes["sandbox-1/cpu.max"] == "7235 100000" and writes["sandbox-1/cpu.weight"] == "7"
 
 
+def test_limits_that_stand_are_not_written_again(tmp_path: Path, writes: dict[str, str]) -> None:
+    groups = Cgroups("runtime-0", delegated(tmp_path / "own"))
+    group = groups.take()
+    groups.limit(group, LIMITS)
+    writes.clear()
+    groups.limit(group, LIMITS)
+    assert not writes
+    groups.limit(group, Limits(memory_mb=256, processes=64, has_quota=False))
+    assert writes["sandbox-1/memory.max"] == str(256 << 20)
+
+
 def test_a_kill_for_memory_is_seen_since_the_limit(tmp_path: Path, writes: dict[str, str]) -> None:
     groups = Cgroups("runtime-0", delegated(tmp_path / "own"))
     group = groups.take()
     events = Path(group.entrances[0]).parent / "memory.events"
     events.write_text("low 0\noom 3\noom_kill 3\n")
+    # Of who was in it before.
+    assert groups.was_out_of_memory(group)
     groups.limit(group, LIMITS)
     assert not groups.was_out_of_memory(group)
     events.write_text("low 0\noom 4\noom_kill 4\n")

@@ -9,7 +9,8 @@ from services.runtime.log_lines import LONGEST_BEGINNING_BYTES, MARK, line_begun
 
 FORGED = b"REPORT RequestId: 0\tDuration: 1.00 ms\n"
 OURS = re.compile(
-    rb"(?:\A|[\n\r])(?:START RequestId:|END RequestId:|REPORT RequestId:|RequestId:|INIT_START |\[evenflow\])"
+    rb"(?:\A|[\n\r])(?:START RequestId:|END RequestId:|REPORT RequestId:|RequestId:|INIT_START "
+    rb"|RESTORE_START |RESTORE_REPORT |\[evenflow\])"
 )
 PIECES = st.sampled_from(
     [
@@ -18,6 +19,8 @@ PIECES = st.sampled_from(
         b"REPORT ",
         b"RequestId:",
         b"INIT_START ",
+        b"RESTORE_",
+        b"START ",
         b"[evenflow]",
         b"x",
         b" ",

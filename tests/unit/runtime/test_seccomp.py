@@ -97,3 +97,18 @@ def test_another_architectures_calls_end_the_process() -> None:
 
 def test_an_unknown_architecture_has_no_filter() -> None:
     assert not seccomp.is_known("riscv64") and seccomp.is_known("aarch64")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_template_may_make_one_call_more_which_its_forks_may_not(architecture: str) -> None:
+    """The second filter refuses what the first let through; all else is as ever."""
+    audit = ARCHITECTURES[architecture]
+    numbers = {**seccomp._COMMON, **seccomp._NUMBERS[architecture]}
+    first = seccomp.program(architecture, True, (), ("setns",))
+    second = seccomp.refusal(architecture, "setns")
+    assert verdict(first, numbers["setns"], audit=audit) == "allow"
+    assert verdict(second, numbers["setns"], audit=audit) == errno.EPERM
+    for name in seccomp.names_refused(architecture):
+        if name != "setns":
+            assert verdict(first, numbers[name], audit=audit) == errno.EPERM, name
+            assert verdict(second, numbers[name], audit=audit) == "allow", name
