@@ -3,19 +3,23 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from tests.attacks import drives, drives_of_life, drives_of_words, hostile
+from tests.attacks import drives, drives_of_life, drives_of_words, hostile, snap_start
 from tests.attacks.cell import Cell
 from tests.attacks.finding import Findings
 
 # Left out of a quick run: files enough to pass the host's own bound take a minute to make on an ordinary disk; the
 # others are stopped by what stops their siblings.
 SLOW = ("inodes", "many files", "reserved", "shared", "memfd", "System V", "double", "guessed ids", "init error")
+OTHER_NUMBERS = 100
 Drive = Callable[[Cell], Awaitable[Findings]]
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """controls: variants that a plain process must succeed with; no_control: why there is none for the others."""
+    """controls: variants that a plain process must succeed with; no_control: why there is none for the others.
+
+    only: columns that have what it attacks; empty: all have. Numbers from 100 on, and 0, are not of the list.
+    """
 
     number: int
     title: str
@@ -24,6 +28,7 @@ class Attack:
     drive: Drive = drives.at_once
     controls: tuple[str, ...] = ()
     no_control: str = ""
+    only: tuple[str, ...] = ()
 
     def without_slow(self) -> "Attack":
         """The same without what takes minutes."""
@@ -35,8 +40,12 @@ class Attack:
 
     @property
     def name(self) -> str:
-        """Such as "05 fork bomb"."""
-        return f"{self.number:02} {self.title}"
+        """Such as "5 fork bomb"."""
+        return f"{self.number} {self.title}" if 0 < self.number < OTHER_NUMBERS else self.title
+
+    def is_tried(self, column: str) -> bool:
+        """Whether the column of this name has what it attacks."""
+        return not self.only or column in self.only
 
 
 def _attack(
@@ -164,4 +173,28 @@ HOSTILE = Attack(
     (),
     "an error has no opposite without a host",
 )
-BY_NUMBER = {attack.number: attack for attack in (*ATTACKS, HOSTILE)}
+
+
+def _looking(attack: Attack) -> tuple[str, ...]:
+    """Variants that the program has itself, without those that take another tenant's sandbox beside it."""
+    return tuple(name for name in attack.variants if name != "Runtime API")
+
+
+SNAP_START = Attack(
+    100,
+    "from a SnapStart template",
+    "imported",
+    tuple(
+        f"{attack.number} {name}{where}"
+        for attack in ATTACKS
+        if attack.number in snap_start.PROGRAMS
+        for name in _looking(attack)
+        for where in ("", snap_start.IN_A_FORK)
+    ),
+    snap_start.drive,
+    (),
+    "the same programs have theirs above",
+    ("c", "c-isolated"),
+)
+ALL = (*ATTACKS, SNAP_START, HOSTILE)
+BY_NUMBER = {attack.number: attack for attack in ALL}

@@ -82,7 +82,7 @@ class Scene:
 async def run_column(column: Column, folder: Path, attacks: list[Attack]) -> dict[str, Any]:
     """Facts of every attack; {"supported": False, "reason": ...} when the host refuses to start."""
     rows: dict[str, Any] = {}
-    left = list(attacks)
+    left = [attack for attack in attacks if attack.is_tried(column.name)]
     scenes = 0
     tier = ""
     while left:

@@ -6,6 +6,7 @@ Judged on a kernel with Landlock 6 (Linux 6.12). An older one stops less on the 
 from dataclasses import dataclass
 
 from tests.attacks.columns import COLUMNS, Column
+from tests.attacks.snap_start import IN_A_FORK
 
 LANDLOCK_OF_THIS_TABLE = 6
 
@@ -35,6 +36,8 @@ def _on(*isolations: str, network: str = "") -> frozenset[str]:
 
 
 _ALL = ("0", "0n", "a", "b", "c")
+_NETWORK_OF_TEMPLATES: tuple[str, ...] = ("9 TCP door", "10 localhost", "10 localhost on IPv6", "10 the host's address")
+_NETWORK_OF_TEMPLATES += ("10 metadata address",)
 GAPS: tuple[Gap, ...] = (
     Gap(
         6,
@@ -75,6 +78,22 @@ GAPS: tuple[Gap, ...] = (
         ("localhost", "localhost on IPv6", "the host's address", "metadata address"),
         _on(*_ALL, network="host"),
         "a function may use the network as the host does",
+        by_design=True,
+    ),
+    Gap(
+        100,
+        tuple(f"{name}{where}" for name in _NETWORK_OF_TEMPLATES for where in ("", IN_A_FORK)),
+        _on("c", network="host"),
+        "a function may use the network as the host does",
+        by_design=True,
+    ),
+    Gap(
+        100,
+        ("13 capabilities", "11 further descriptors"),
+        _on("c"),
+        "while a template loads it has two capabilities over mounts of its own, in a user namespace that knows its own "
+        "user only, and a socket to the host; its forks have neither "
+        "([ADR 14](adr/0014-snapstart-by-forks-of-a-sandbox.md))",
         by_design=True,
     ),
     Gap(

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtest.bench import machine
 from services.runtime.sandbox import landlock
-from tests.attacks.attacks import ATTACKS, BY_NUMBER, HOSTILE, Attack
+from tests.attacks.attacks import ALL, BY_NUMBER, OTHER_NUMBERS, Attack
 from tests.attacks.columns import COLUMNS, Column
 from tests.attacks.expected import GAPS
 from tests.attacks.verdicts import Runs, Verdict, shown_by, variants_of, worst
@@ -122,10 +122,9 @@ def _network_table(columns: list[Column], runs: Runs, notes: _Notes) -> list[str
     titles = [_ALL_SHORT[column.name.removesuffix("-isolated")] for column in columns]
     lines = ["| attack | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
     shown = shown_by(runs)
-    for attack in (*ATTACKS, HOSTILE):
-        name = f"{attack.number} {attack.title}" if attack.number else attack.title
+    for attack in ALL:
         cells = [_cell(attack, column, runs[column.name], shown, notes) for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {attack.name} | " + " | ".join(cells) + " |")
     worst_p99 = ["-" if (p99 := _worst_p99_ms(runs[column.name])) is None else f"{p99:.0f} ms" for column in columns]
     errors = [_neighbour_errors(runs[column.name]) for column in columns]
     lines.append("| *neighbour's errors* | " + " | ".join(errors) + " |")
@@ -136,6 +135,8 @@ def _network_table(columns: list[Column], runs: Runs, notes: _Notes) -> list[str
 def _cell(attack: Attack, column: Column, run: Mapping[str, Any], shown: set[tuple[int, str]], notes: _Notes) -> str:
     if not run["supported"]:
         return NOT_SUPPORTED
+    if not attack.is_tried(column.name):
+        return "no templates"
     row = run["attacks"].get(str(attack.number))
     if row is None:
         return "not tried"
@@ -156,8 +157,8 @@ def _cell(attack: Attack, column: Column, run: Mapping[str, Any], shown: set[tup
 def _reason(attack: Attack, name: str, column: Column) -> str:
     for gap in GAPS:
         if gap.covers(attack.number, name, column):
-            return f"Attack {attack.number}, {', '.join(gap.variants)}: {gap.why}."
-    return f"Attack {attack.number}, {name}: a fault. Nothing says that this may be."
+            return f"{attack.name}, {', '.join(gap.variants)}: {gap.why}."
+    return f"{attack.name}, {name}: a fault. Nothing says that this may be."
 
 
 def _rows(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -186,10 +187,10 @@ def _unsupported(runs: Runs) -> list[str]:
 
 def _without_control() -> list[str]:
     lines = []
-    for attack in (*ATTACKS, HOSTILE):
+    for attack in ALL:
         names = [name for name in attack.variants if name not in attack.controls]
         if names:
-            whose = f"attack {attack.number}" if attack.number else attack.title
+            whose = f"attack {attack.number}" if 0 < attack.number < OTHER_NUMBERS else attack.title
             which = ", ".join(names) if attack.controls else "all"
             lines.append(f"- {whose} ({which}): {attack.no_control}.")
     return lines
@@ -202,8 +203,9 @@ def is_of_this_suite(found: Mapping[str, Any]) -> list[str]:
         if not run["supported"]:
             continue
         tried = {int(number) for number in run["attacks"]}
-        if tried != set(BY_NUMBER):
-            wrong.append(f"{name}: attacks {sorted(set(BY_NUMBER) ^ tried)}")
+        today = {number for number, attack in BY_NUMBER.items() if attack.is_tried(name)}
+        if tried != today:
+            wrong.append(f"{name}: attacks {sorted(today ^ tried)}")
         for number in tried & set(BY_NUMBER):
             lacking = set(BY_NUMBER[number].variants) - set(run["attacks"][str(number)]["findings"])
             if lacking:

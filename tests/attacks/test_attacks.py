@@ -12,7 +12,7 @@ import pytest
 
 from services.runtime.sandbox import landlock
 from tests.attacks import columns, report
-from tests.attacks.attacks import ATTACKS, BY_NUMBER, HOSTILE
+from tests.attacks.attacks import ATTACKS, BY_NUMBER, HOSTILE, SNAP_START
 from tests.attacks.expected import LANDLOCK_OF_THIS_TABLE
 from tests.attacks.run import run
 from tests.attacks.verdicts import controls_missed, surprises
@@ -21,7 +21,7 @@ QUICK_SECONDS = 240.0
 _STRONGEST = "c" if os.geteuid() == 0 else "0n"
 _ALL_NUMBERS = [attack.number for attack in ATTACKS]
 QUICK: dict[str, list[int]] = {
-    _STRONGEST: [*_ALL_NUMBERS, HOSTILE.number],
+    _STRONGEST: [*_ALL_NUMBERS, *([SNAP_START.number] if SNAP_START.is_tried(_STRONGEST) else []), HOSTILE.number],
     "0": _ALL_NUMBERS,
     f"{_STRONGEST}-isolated": [9, 10],
     "0-isolated": [10],

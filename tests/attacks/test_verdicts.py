@@ -74,4 +74,4 @@ def test_the_table_says_what_is_not_supported_and_what_is_a_fault() -> None:
     }
     text = report.table(facts)
     assert "no cgroups here" in text and "| not supported | **not stopped**: kill [1] |" in text
-    assert "Attack 4, kill: a fault" in text
+    assert "4 signal others, kill: a fault" in text
