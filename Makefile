@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench crash growth placement fair-share many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
@@ -68,6 +68,10 @@ bench: ## measure Evenflow on this machine beside Huey and taskiq
 growth: ## fill a fleet's queue to 10 million events and measure it beside itself when shallow (SAVE=1 keeps the page)
 	@tools/setup.sh
 	@$(PYTHON_IN_VENV) -m loadtest.growth $(ARGS)
+
+attacks: ## try every attack of a hostile function on every isolation tier; writes docs/isolation.md (ARGS='--columns c --dry')
+	@tools/setup.sh test
+	@$(PYTHON_IN_VENV) -m tests.attacks $(ARGS)
 
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh test

@@ -28,10 +28,16 @@ WITH_BOTO3 = {"app.py": "import boto3\nimport time\ndef handler(event, context):
 START_SECONDS = 30.0
 
 
-class HostProcess:
-    """A host and a stream to it."""
+class HostEndedError(Exception):
+    """The host's process ended instead of serving."""
 
-    def __init__(self, folder: Path, control: StandInControl, settings: dict[str, str]) -> None:
+
+class HostProcess:
+    """A host and a stream to it; `errors`: where its standard error goes, a descriptor; None: to this process's own."""
+
+    def __init__(
+        self, folder: Path, control: StandInControl, settings: dict[str, str], errors: int | None = None
+    ) -> None:
         self.folder = folder
         self.control = control
         self.credits = 0
@@ -40,11 +46,12 @@ class HostProcess:
         self.token = secrets.token_hex(32)
         self.room = asyncio.Event()
         self._settings = settings
+        self._errors = errors
         self._outbox: list[runtime_pb2.Invocation] = []
         self._last_id = 0
 
     async def start(self) -> None:
-        """Control, host, stream: up."""
+        """Control, host, stream: up. HostEndedError: it does not start."""
         token_file = self.folder / "token"
         token_file.write_text(self.token)
         token_file.chmod(0o600)
@@ -63,8 +70,14 @@ class HostProcess:
             hello=lambda: runtime_pb2.InvokeRequest(hello=runtime_pb2.InvokeHello(caller_id="b", incarnation="b")),
         )
         self._link.start()
+        ended, serves = asyncio.create_task(self.process.wait()), asyncio.create_task(self.room.wait())
         async with asyncio.timeout(START_SECONDS):
-            await self.room.wait()
+            await asyncio.wait((ended, serves), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        serves.cancel()
+        if not self.room.is_set():
+            await self.stop()
+            raise HostEndedError(f"the host ended: exit {self.process.returncode}")
 
     async def spawn(self) -> asyncio.subprocess.Process:
         """The host's process, in the same folder each time."""
@@ -77,7 +90,9 @@ class HostProcess:
             "EVENFLOW_LOG_LEVEL": "warning",
             **self._settings,
         }
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "services.runtime", env=environment)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.runtime", env=environment, stderr=self._errors
+        )
 
     async def stop(self) -> int:
         """SIGTERM, and wait; returns the exit code."""
@@ -96,10 +111,10 @@ class HostProcess:
         """Send one invocation."""
         self._last_id += 1
         kind = runtime_pb2.INVOCATION_KIND_SYNC if sync else runtime_pb2.INVOCATION_KIND_ASYNC
-        values: dict[str, Any] = {"version": "$LATEST", "kind": kind, "request_id": os.urandom(16), **fields}
+        values: dict[str, Any] = {"version": "$LATEST", "kind": kind, "request_id": os.urandom(16)}
+        values |= {"tenant_id": TENANT, **fields}
         invocation = runtime_pb2.Invocation(
             invocation_id=self._last_id,
-            tenant_id=TENANT,
             function_name=name,
             attempt=1,
             payload=json.dumps(event).encode(),
