@@ -28,6 +28,7 @@ _BUSY_SECONDS = 0.2
 _BUSY_AFTER_SECONDS = 0.1
 _FRESH_SECONDS = 30.0
 _WARM_SECONDS = 20.0
+_MEMORY_MB = 256
 _BWRAP = ("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all")
 
 
@@ -49,7 +50,11 @@ async def measure(sizes: Sizes, results: Results) -> None:
     times = _Times()
     with tempfile.TemporaryDirectory(prefix="efb-", dir="/tmp") as folder:
         control = StandInControl({"account": 1_000})
-        settings = {"EVENFLOW_RUNTIME_MAX_SANDBOXES": str(sizes.warm_sandboxes)}
+        settings = {
+            "EVENFLOW_RUNTIME_MAX_SANDBOXES": str(sizes.warm_sandboxes),
+            # What many functions of 128 MB may use by their configuration is far more than they do.
+            "EVENFLOW_RUNTIME_MEMORY_MB": str(sizes.warm_sandboxes * _MEMORY_MB),
+        }
         host = runtime_bench.HostProcess(Path(folder), control, settings)
         await host.start()
         try:

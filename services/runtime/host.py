@@ -19,6 +19,7 @@ from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
 from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import HostedFunction
+from services.runtime.intake import Intake
 from services.runtime.layers import LayerStore
 from services.runtime.nursery import Nursery
 from services.runtime.packages import PackageStore
@@ -121,9 +122,7 @@ class SandboxHost:
         nursery = Nursery(
             self.settings,
             self.dispatcher,
-            self._packages,
-            self._layers,
-            self.runtimes,
+            Intake(self._packages, self._layers, self.runtimes, self._parents, self.isolation),
             self._parents,
             self._seats,
             self.isolation,

@@ -1,7 +1,6 @@
 """Makes sandboxes: package, prepared parent, seat, fork, handler loaded; and accounts for every one that lives."""
 
 import asyncio
-import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -9,20 +8,18 @@ from typing import Any, Protocol
 
 from evenflow.common.v1 import event_pb2
 
-from services.runtime import log_lines, refusals, watch
+from services.runtime import log_lines, watch
 from services.runtime.census import Census
 from services.runtime.cgroups import Cgroups, Limits
-from services.runtime.discovery import Runtimes, package_client
 from services.runtime.fork_requests import fork_request
 from services.runtime.forks_at_hand import ForksAtHand
 from services.runtime.functions import HostedFunction
+from services.runtime.intake import Intake
 from services.runtime.kept_seats import KeptSeats
-from services.runtime.layers import LayerStore
-from services.runtime.packages import PackageStore
 from services.runtime.parentage import Parents
-from services.runtime.parents import BOTO3_PACKAGES, PreparedParent
-from services.runtime.runtimes import NotOffered
+from services.runtime.parents import PreparedParent
 from services.runtime.sandbox import frames
+from services.runtime.sandbox_watch import SandboxWatch
 from services.runtime.sandboxes import INIT_TIMEOUT, RESTORE_TIMEOUT, Sandbox, Source
 from services.runtime.seats import Seat, Seats
 from services.runtime.settings import RuntimeSettings
@@ -64,9 +61,7 @@ class Nursery:
         self,
         settings: RuntimeSettings,
         keeper: Keeper,
-        packages: PackageStore,
-        layers: LayerStore,
-        runtimes: Runtimes,
+        intake: Intake,
         parents: Parents,
         seats: Seats,
         isolation: Isolation,
@@ -79,9 +74,7 @@ class Nursery:
         self.census = Census()
         self._settings = settings
         self._keeper = keeper
-        self._packages = packages
-        self._layers = layers
-        self._runtimes = runtimes
+        self._intake = intake
         self._parents = parents
         self._seats = KeptSeats(seats)
         self._telemetry = telemetry
@@ -105,7 +98,7 @@ class Nursery:
             keeper.on_room,
             ForksAtHand(self._make_blank, settings.spare_sandboxes),
         )
-        self._watching: asyncio.Task[None] | None = None
+        self._watch = SandboxWatch(settings, isolation, self._living, self.snapshots.tick)
 
     @property
     def count(self) -> int:
@@ -117,7 +110,7 @@ class Nursery:
 
         room_mb: memory that templates and sandboxes on demand may have.
         """
-        parent = self._parent_of(function)
+        parent = self._intake.parent_of(function)
         is_up = function.launch is not None and parent is not None and parent.is_up
         if is_up and not self.snapshots.wants_template(function, room_mb):
             return True
@@ -130,7 +123,7 @@ class Nursery:
 
         EvenflowError: UNAVAILABLE, another try may do; INVALID_PARAMETER, none will.
         """
-        parent, launch = self._parent_of(function), function.launch
+        parent, launch = self._intake.parent_of(function), function.launch
         if self._stopping or parent is None or launch is None:
             return False
         placed: tuple[Sandbox, Seat] | None = None
@@ -196,7 +189,7 @@ class Nursery:
         for parent in self._parents.all():
             if parent.is_up:
                 self._spares.prepare(parent)
-        self._watching = asyncio.create_task(self._watch(), name="watch sandboxes")
+        self._watch.start()
 
     @property
     def spare(self) -> int:
@@ -206,9 +199,7 @@ class Nursery:
     async def stop(self) -> None:
         """End every sandbox."""
         self._stopping = True
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._watch.stop()
         await self._spares.stop()
         for sandbox in list(self.sandboxes.values()):
             sandbox.end("stopped")
@@ -329,52 +320,21 @@ class Nursery:
         settings = self._settings
         return Limits(function.version.memory_mb, settings.max_processes, settings.cpu == "quota")
 
+    def _living(self) -> list[Sandbox]:
+        return [*self.sandboxes.values(), *self.snapshots.sandboxes()]
+
     def _ran_out_of_memory(self, sandbox: Sandbox) -> bool:
         group = sandbox.group
         return self._cgroups is not None and group is not None and self._cgroups.was_out_of_memory(group)
 
-    # --- what no limit of the kernel bounds
-
-    async def _watch(self) -> None:
-        for round_number in itertools.count():
-            await asyncio.sleep(watch.WATCH_SECONDS)
-            looks_at_all = round_number % watch.IDLE_ROUNDS == 0
-            self.snapshots.tick()
-            everything = {s.number: s for s in (*self.sandboxes.values(), *self.snapshots.sandboxes())}
-            watched = [self._watched(s) for s in everything.values() if looks_at_all or s.state != "idle"]
-            for number, cause in await asyncio.to_thread(watch.over, watched) if watched else ():
-                if everything[number].state != "gone":
-                    everything[number].end(cause)
-
-    def _watched(self, sandbox: Sandbox) -> watch.Watched:
-        settings, isolation = self._settings, self._isolation
-        function: HostedFunction = sandbox.function
-        return watch.Watched(
-            number=sandbox.number,
-            pid=sandbox.pid,
-            tmp_dir=sandbox.seat.tmp_dir,
-            max_tmp_bytes=settings.tmp_mb << 20,
-            max_memory_bytes=0 if isolation.has_cgroup else function.version.memory_mb << 20,
-            max_processes=0 if isolation.has_cgroup or isolation.has_uid else settings.max_processes,
-            shared_bytes=watch.resident_bytes(sandbox.parent.pid),
-        )
-
     # --- before the fork
-
-    def _parent_of(self, function: HostedFunction) -> PreparedParent | None:
-        package, launch = function.package, function.launch
-        if package is None or launch is None:
-            return None
-        brings_own = package.top_names | function.layers.python_names(launch.layer_python)
-        is_bare = not launch.is_forked or not brings_own.isdisjoint(BOTO3_PACKAGES)
-        return self._parents.of(launch.interpreter, is_bare=is_bare, reads=launch.reads)
 
     async def _prepare(self, function: HostedFunction, room_mb: int) -> None:
         template: Template | None = None
         try:
             try:
-                await self._fetch(function)
-                parent = self._parent_of(function)
+                await self._intake.fetch(function)
+                parent = self._intake.parent_of(function)
                 # None: the function changed meanwhile; on_prepared has it looked at again.
                 if parent is not None:
                     await parent.ensure()
@@ -406,19 +366,3 @@ class Nursery:
         # Nobody waits: it was to be kept ready, and is tried again after a while.
         template.sandbox.is_provisioned = provisioned.missing > 0 and not template.function.waiting
         self._keeper.on_start_lost(template.sandbox, self._start_failures.outcome_of_template(template))
-
-    async def _fetch(self, function: HostedFunction) -> None:
-        """Its code, its layers and how it is started. EvenflowError: one of them is not to be had."""
-        version = function.version
-        package = await self._packages.get(version.code_sha256)
-        table = await self._runtimes.table(version.runtime)
-        try:
-            launch = table.launch(version.runtime, package_client(package.code_dir))
-            if not launch.is_forked and not self._isolation.has_loopback:
-                raise NotOffered("its network is isolated by seccomp alone, where no client reaches the Runtime API")
-        except NotOffered as e:
-            offered = (await self._runtimes.table()).names()
-            raise refusals.unsupported(version.runtime, offered, str(e)) from None
-        layers = await self._layers.get(package, [layer.code_sha256 for layer in version.layers])
-        if function.version is version:
-            function.package, function.launch, function.layers = package, launch, layers

@@ -22,8 +22,30 @@ from .context import LambdaContext, facts_of_function
 CHANNEL_FD = 3
 _RECEIVE_BYTES = 262_144
 _NO_BYTES = bytes(4)
+_REHEARSED_VARIABLES = 24
+_REHEARSED_SOURCE = "import os\ndef handler(event, context):\n    return {'event': event}\n"
+_REHEARSED_EVENT = b'{"text": "a", "numbers": [1, 2.5], "nothing": null}'
 Handler = Callable[[Any, LambdaContext], Any]
 _request_id = ""
+
+
+def rehearse() -> None:
+    """Do what every sandbox does from its assignment to its first answer, once, for nothing.
+
+    In a fresh fork each page that is written to is copied first: here, before there is a function, nobody waits for it.
+    """
+    _prepare_output()
+    os.environ.update({f"EVENFLOW_REHEARSAL_{n}": "x" * 40 for n in range(_REHEARSED_VARIABLES)})
+    os.environ.clear()
+    try:
+        load_handler("evenflow_rehearsal.handler")
+    except failures.Fault:
+        # There is no such module.
+        compile(_REHEARSED_SOURCE, "app.py", "exec")
+    frame = frames.pack_invoke(bytes(16), 1, b"arn", b"", b"", _REHEARSED_EVENT)
+    for whole in frames.Assembler().feed(frame):
+        _run(lambda event, _context: event, frames.parse_invoke(whole), facts_of_function())
+    frames.pack_ready(0, _max_rss_kb())
 
 
 class Snapshot(Protocol):
@@ -42,7 +64,6 @@ def serve(handler_name: str, snapshot: "Snapshot | None" = None) -> NoReturn:
     status = 1
     try:
         started = time.monotonic_ns()
-        _prepare_output()
         try:
             handler = load_handler(handler_name)
             if snapshot is not None:

@@ -19,6 +19,7 @@ def become_sandbox(plan: "Plan", cgroups: "list[str]", channel_fd: int, output_f
         _take_descriptors(channel_fd, output_fd)
         blank = Blank(plan)
         blank.shut_in(cgroups)
+        bootstrap.rehearse()
         with socket.socket(fileno=os.dup(bootstrap.CHANNEL_FD)) as channel:
             receiver = snapshot.Receiver(channel)
             configuration = frames.read_configure(receiver.receive)
