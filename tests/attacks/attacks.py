@@ -76,7 +76,8 @@ ATTACKS: tuple[Attack, ...] = (
         7,
         "disk bomb",
         "a07_disk",
-        "one file; many files; inodes; sparse; reserved; for a moment; !hard to remove; !elsewhere",
+        "one file; many files; inodes; sparse; reserved; for a moment; without a name; too deep; behind a door; "
+        "never still; !hard to remove; !elsewhere",
         drives.disk,
         "the harness looks at what is left of it after the sandbox's end",
     ),

@@ -4,6 +4,7 @@ import contextlib
 import os
 from typing import Any
 
+from . import unseen
 from .lib import Event, Tries, keep, run
 
 BLOCK = b"\x01" * 1_048_576
@@ -132,6 +133,7 @@ def handler(event: Event, _context: object) -> "dict[str, Any]":
             "sparse": sparse,
             "reserved": reserved,
             "for a moment": for_a_moment,
+            **unseen.VARIANTS,
             "hard to remove": hard_to_remove,
             "elsewhere": elsewhere,
         },
