@@ -70,7 +70,11 @@ ATTACKS: tuple[Attack, ...] = (
     _attack(4, "signal others", "a04_signals", "named; scanned; queued; bounds; kill"),
     _attack(5, "fork bomb", "a05_forks", "plain; double; vfork; in a namespace", drives.each),
     _attack(
-        6, "memory bomb", "a06_memory", "heap; shared; tree; /dev/shm; memfd; System V; socket buffers", drives.each
+        6,
+        "memory bomb",
+        "a06_memory",
+        "heap; shared; tree; /dev/shm; memfd; System V; many programs; socket buffers",
+        drives.each,
     ),
     _attack(
         7,

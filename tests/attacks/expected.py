@@ -47,6 +47,26 @@ GAPS: tuple[Gap, ...] = (
         "bounds it",
     ),
     Gap(
+        6,
+        ("many programs",),
+        _on("0", "0n", "a"),
+        "without a cgroup every process of a sandbox may have as much as a prepared parent has before it counts, as a fork "
+        "shares that; a program that was started anew shares nothing",
+    ),
+    Gap(
+        7,
+        ("without a name", "too deep"),
+        _on(*_ALL),
+        "what is counted is what paths below /tmp lead to: a file that is open and removed has none, and one that lies "
+        "deeper than a path can say is not found",
+    ),
+    Gap(
+        7,
+        ("behind a door",),
+        _on("0", "0n"),
+        "a folder that is closed even to its owner is closed to the host that counts, as it is the same user",
+    ),
+    Gap(
         7,
         ("for a moment",),
         _on(*_ALL),

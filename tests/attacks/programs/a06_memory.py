@@ -4,13 +4,18 @@ import ctypes
 import mmap
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from . import system
 from .lib import Event, Tries, end_by_itself, keep, run
+from .mark import MARK
 
 CHUNK_BYTES = 16 * 1_048_576
+# Less than a prepared parent has in memory.
+PROGRAM_MB = 24
 TIMES = 4
 _CHUNK = b"\x01" * CHUNK_BYTES
 # As much as the kernel gives; it has a bound of its own for that.
@@ -84,6 +89,30 @@ def tree(event: Event, tries: Tries) -> None:
         tries.got(f"{len(told) * each * CHUNK_BYTES >> 20} MB in {len(told)} processes")
     else:
         tries.refuse(f"{len(pids) - len(told)} of {len(pids)} were killed or refused")
+
+
+def programs(event: Event, tries: Tries) -> None:
+    """As many programs as it takes, each a little one of its own, none a fork of what is shared."""
+    wanted = event["memory_mb"] * TIMES
+    code = f"import sys; held = b'1' * ({PROGRAM_MB} << 20); print('up', flush=True); sys.stdin.read()"
+    started = []
+    try:
+        for _ in range(-(-wanted // PROGRAM_MB)):
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", code, MARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            started.append(process)
+        up = sum(process.stdout is not None and process.stdout.readline() == b"up\n" for process in started)
+        keep(event)
+        alive = sum(process.poll() is None for process in started)
+        if min(up, alive) * PROGRAM_MB >= wanted:
+            tries.got(f"{alive * PROGRAM_MB} MB in {alive} programs")
+        else:
+            tries.refuse(f"{up} of {len(started)} began, {alive} lasted")
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def socket_buffers(event: Event, tries: Tries) -> None:
@@ -183,6 +212,7 @@ def handler(event: Event, _context: object) -> "dict[str, Any]":
             "/dev/shm": shm,
             "memfd": memfd,
             "System V": system_v,
+            "many programs": programs,
             "socket buffers": socket_buffers,
         },
         event,
