@@ -50,8 +50,8 @@ GAPS: tuple[Gap, ...] = (
         6,
         ("many programs",),
         _on("0", "0n", "a"),
-        "without a cgroup every process of a sandbox may have as much as a prepared parent has before it counts, as a fork "
-        "shares that; a program that was started anew shares nothing",
+        "without a cgroup every process of a sandbox may have as much as a prepared parent has before it counts, as a "
+        "fork shares that; a program that was started anew shares nothing",
     ),
     Gap(
         7,
