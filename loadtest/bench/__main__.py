@@ -18,7 +18,7 @@ from cli.failures import CliError
 from loadtest.bench import cold_starts, evenflow_load, faces, machine, report, starts
 from loadtest.bench.bystanders import Bystanders
 from loadtest.bench.evenflow_fleet import UNTRACED, EvenflowFleet
-from loadtest.bench.options import Options, parse
+from loadtest.bench.options import Options, Sizes, parse
 from loadtest.bench.peers import redis_server
 from loadtest.bench.peers.huey_peer import HueyPeer
 from loadtest.bench.peers.peer import Peer
@@ -55,6 +55,9 @@ def make_peers(folder: Path, results: Results) -> list[Peer]:
 async def measure(options: Options, folder: Path, results: Results) -> None:
     """Everything, into `results`; nothing is left running, however it ends."""
     sizes = options.sizes
+    if options.starts_only:
+        await measure_starts(sizes, results)
+        return
     async with AsyncExitStack() as stack:
 
         async def started(name: str, cold_functions: int, *more: str) -> EvenflowFleet:
@@ -91,6 +94,11 @@ async def measure(options: Options, folder: Path, results: Results) -> None:
             found = await queue_node.measure(sizes.node_events, nodes, NODE_SHARDS // nodes)
             for name, rate in found.items():
                 rounds.note(f"{measure}_{name}", EVENFLOW, rate)
+    await measure_starts(sizes, results)
+
+
+async def measure_starts(sizes: Sizes, results: Results) -> None:
+    """What a runtime host by itself is good for."""
     say("the runtime host by itself")
     await starts.measure_host(sizes, results)
     say("cold starts side by side")
@@ -120,9 +128,10 @@ def publish(options: Options, folder: Path, results: Results, seconds: float) ->
     say(f"\nwritten: {path.relative_to(ROOT)}")
     if options.saves:
         PUBLISHED_FOLDER.mkdir(parents=True, exist_ok=True)
-        (PUBLISHED_FOLDER / "latest.json").write_text(told)
-        (PUBLISHED_FOLDER / "latest.md").write_text(faces.as_markdown(lines, cpu, results.notes, dict(about)))
-        say(f"written: {PUBLISHED_FOLDER.relative_to(ROOT)}/latest.json and latest.md")
+        name = options.published_name
+        (PUBLISHED_FOLDER / f"{name}.json").write_text(told)
+        (PUBLISHED_FOLDER / f"{name}.md").write_text(faces.as_markdown(lines, cpu, results.notes, dict(about)))
+        say(f"written: {PUBLISHED_FOLDER.relative_to(ROOT)}/{name}.json and {name}.md")
 
 
 async def run(options: Options) -> int:

@@ -29,6 +29,11 @@ _BUSY_AFTER_SECONDS = 0.1
 _FRESH_SECONDS = 30.0
 _WARM_SECONDS = 20.0
 _MEMORY_MB = 256
+_OTHERS = {
+    "bubblewrap": "bubblewrap",
+    "awslambdaric": "awslambdaric",
+    "awslambdaric, nothing imported": "plain_client",
+}
 _BWRAP = ("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all")
 
 
@@ -124,14 +129,13 @@ def _tell(times: _Times, isolation: str, results: Results) -> None:
     results.add("host_cold_p50", EVENFLOW, ours)
     results.add("host_cold_p99", EVENFLOW, times.quantile("evenflow", P99) or 0.0)
     words = []
-    for kind in ("bubblewrap", "awslambdaric", "awslambdaric, nothing imported"):
+    for kind, measure in _OTHERS.items():
         theirs = times.quantile(kind, P50)
         if theirs is None:
             results.notes.append(f"cold starts: {kind} could not be started here")
             continue
         words.append(f"{kind} {theirs:.0f} ms")
-        if kind != "awslambdaric":
-            results.add(f"cold_times_{kind.partition(',')[0]}", EVENFLOW, theirs / ours)
+        results.add(f"cold_times_{measure}", EVENFLOW, theirs / ours)
     rounds = len(times.by_kind["evenflow"])
     results.notes.append(f"cold starts in {isolation}, {rounds} rounds; p50 of the others: {', '.join(words)}")
 

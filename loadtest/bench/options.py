@@ -74,9 +74,16 @@ class Options:
     saves: bool
     repeats: int
     with_peers: bool
+    # Nothing but a runtime host by itself: its starts, its warm runs, the memory of its sandboxes.
+    starts_only: bool
     keeps_data: bool
     # Further arguments of `evenflow up`, to compare settings; empty: what a user gets.
     up_arguments: tuple[str, ...]
+
+    @property
+    def published_name(self) -> str:
+        """Of the files in docs/benchmarks."""
+        return "starts" if self.starts_only else "latest"
 
     @property
     def sizes(self) -> Sizes:
@@ -91,6 +98,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/latest.json and .md (SAVE=1)")
     parser.add_argument("--repeats", type=_repeats, help=f"{FULL_REPEATS}; {QUICK_REPEATS} when quick")
     parser.add_argument("--no-peers", action="store_true", help="measure Evenflow alone: no ratios")
+    parser.add_argument("--starts-only", action="store_true", help="a runtime host by itself (starts.json, .md)")
     parser.add_argument("--keep", action="store_true", help="keep the folder with data and logs, and say where it is")
     parser.add_argument("--shards", type=int, help="shards of the fleet, as `evenflow up --shards`")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `evenflow up --set`")
@@ -101,6 +109,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
         saves=given.save or _is_set(environ, "SAVE"),
         repeats=given.repeats or (QUICK_REPEATS if is_quick else FULL_REPEATS),
         with_peers=not given.no_peers,
+        starts_only=given.starts_only,
         keeps_data=given.keep,
         up_arguments=(
             *(("--shards", str(given.shards)) if given.shards else ()),
