@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import logging
 import os
@@ -48,6 +49,8 @@ S = TypeVar("S", bound=NodeSettings)
 
 def main(settings_class: type[S], build: Callable[[S], Awaitable[Service]]) -> None:
     """Run one service until SIGTERM or SIGINT; exits 0 after a drain, 2 for bad settings, 3 when it cannot start."""
+    # A crash in native code leaves its stack in the log.
+    faulthandler.enable()
     try:
         settings = load(settings_class, os.environ)
     except SettingsError as e:
