@@ -19,6 +19,7 @@ from evenflow.common.v1 import event_pb2
 from evenflow.control.v1 import control_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 
+from loadtest.plain_process import PlainProcess
 from loadtest.stand_in_control import TENANT, StandInControl
 from services.shared.channels import GrpcServer, Peer
 from services.shared.streams import StreamLink
@@ -42,7 +43,7 @@ class HostProcess:
         self.control = control
         self.credits = 0
         self.results: dict[int, asyncio.Future[event_pb2.Outcome]] = {}
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: PlainProcess | None = None
         self.token = secrets.token_hex(32)
         self.room = asyncio.Event()
         self._settings = settings
@@ -59,7 +60,7 @@ class HostProcess:
         control_pb2_grpc.add_ControlServiceServicer_to_server(self.control, self._server.server)
         self._server.bind(f"unix:{self.folder}/control.sock")
         await self._server.start()
-        self.process = await self.spawn()
+        self.process = self.spawn()
         self.peer = Peer.dial(f"unix:{self.folder}/runtime-0.sock", self.token)
         self.stub = runtime_pb2_grpc.RuntimeServiceStub(self.peer.channel)
         self._link = StreamLink(
@@ -79,7 +80,7 @@ class HostProcess:
             await self.stop()
             raise HostEndedError(f"the host ended: exit {self.process.returncode}")
 
-    async def spawn(self) -> asyncio.subprocess.Process:
+    def spawn(self) -> PlainProcess:
         """The host's process, in the same folder each time."""
         environment = {
             **os.environ,
@@ -90,9 +91,7 @@ class HostProcess:
             "EVENFLOW_LOG_LEVEL": "warning",
             **self._settings,
         }
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.runtime", env=environment, stderr=self._errors
-        )
+        return PlainProcess([sys.executable, "-m", "services.runtime"], environment, self._errors)
 
     async def stop(self) -> int:
         """SIGTERM, and wait; returns the exit code."""

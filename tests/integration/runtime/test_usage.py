@@ -90,7 +90,7 @@ async def test_a_kill_loses_at_most_the_last_seconds(process: HostProcess) -> No
 
 async def _start_again(process: HostProcess) -> None:
     process.room.clear()
-    process.process = await process.spawn()
+    process.process = process.spawn()
     async with asyncio.timeout(30.0):
         await process.room.wait()
 
