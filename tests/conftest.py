@@ -1,5 +1,7 @@
 """Fixtures for every test."""
 
+import gc
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +10,10 @@ from typing import Any
 
 import pytest
 import uvloop
+
+# uvloop starts programs by a fork that runs Python's at-fork handlers: OpenTelemetry's make many objects there, and to
+# collect gRPC's in the child crashes it before it is the program. First come, first called: this is before theirs.
+os.register_at_fork(after_in_child=gc.disable)
 
 
 @pytest.fixture
