@@ -8,6 +8,8 @@ SHELL := /bin/bash
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli loadtest tests tools)
+# Tests that start whole fleets or exhaust things: one at a time. The others run two by two.
+WHOLE_MACHINE := tests/e2e tests/faults tests/attacks
 BUF := npx --yes @bufbuild/buf@1.75.0
 BASELINE := protos/baseline.binpb
 
@@ -30,7 +32,12 @@ demo: setup ## the same, and stop when the file is through
 test: ## run the tests (ARGS='-k shard -x' goes to pytest)
 	@tools/setup.sh test
 	@tools/node_client.sh
+ifdef ARGS
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+else
+	@$(PYTHON_IN_VENV) -m pytest -n 2 $(addprefix --ignore=,$(WHOLE_MACHINE))
+	@$(PYTHON_IN_VENV) -m pytest $(WHOLE_MACHINE)
+endif
 
 check: style types imports contracts test ## lint, types, imports, contracts, tests: what CI runs
 
