@@ -7,7 +7,15 @@ from services.shared import ids
 from services.shared.errors import EvenflowError, Reason
 
 # Error shapes of the Lambda model whose text member is "Message"; all others have "message". A test walks the model.
-_CAPITAL_MESSAGE = frozenset({"ResourceNotFoundException", "ServiceException", "AccessDeniedException"})
+_CAPITAL_MESSAGE = frozenset(
+    {
+        "ResourceNotFoundException",
+        "ServiceException",
+        "AccessDeniedException",
+        "ResourceInUseException",
+        "RecursiveInvocationException",
+    }
+)
 _THROTTLE_REASON: dict[int, str] = {
     Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED: "ReservedFunctionConcurrentInvocationLimitExceeded",
     Reason.ERROR_REASON_CONCURRENCY_EXCEEDED: "ConcurrentInvocationLimitExceeded",
@@ -21,6 +29,7 @@ _PHRASES = {
     403: b"Forbidden",
     404: b"Not Found",
     409: b"Conflict",
+    412: b"Precondition Failed",
     413: b"Request Entity Too Large",
     415: b"Unsupported Media Type",
     429: b"Too Many Requests",

@@ -59,6 +59,23 @@ TABLE: dict[int, ErrorKind] = {
     Reason.ERROR_REASON_INTERNAL: ErrorKind(_C.INTERNAL, 500, "ServiceException", True),
     Reason.ERROR_REASON_NOT_IMPLEMENTED: ErrorKind(_C.UNIMPLEMENTED, 501, "NotImplementedException", False),
     Reason.ERROR_REASON_DEADLINE_EXCEEDED: ErrorKind(_C.DEADLINE_EXCEEDED, 504, "ServiceException", True),
+    Reason.ERROR_REASON_RESOURCE_NOT_FOUND: ErrorKind(_C.NOT_FOUND, 404, "ResourceNotFoundException", False),
+    Reason.ERROR_REASON_REVISION_MISMATCH: ErrorKind(_C.FAILED_PRECONDITION, 412, "PreconditionFailedException", False),
+    Reason.ERROR_REASON_CODE_STORAGE_EXCEEDED: ErrorKind(
+        _C.RESOURCE_EXHAUSTED, 400, "CodeStorageExceededException", False
+    ),
+    Reason.ERROR_REASON_POLICY_TOO_LONG: ErrorKind(_C.RESOURCE_EXHAUSTED, 400, "PolicyLengthExceededException", False),
+    Reason.ERROR_REASON_PROVISIONED_NOT_FOUND: ErrorKind(
+        _C.NOT_FOUND, 404, "ProvisionedConcurrencyConfigNotFoundException", False
+    ),
+    Reason.ERROR_REASON_RESOURCE_IN_USE: ErrorKind(_C.FAILED_PRECONDITION, 400, "ResourceInUseException", False),
+    Reason.ERROR_REASON_INVALID_SIGNATURE: ErrorKind(_C.UNAUTHENTICATED, 403, "InvalidSignatureException", False),
+    Reason.ERROR_REASON_MISSING_AUTHENTICATION: ErrorKind(
+        _C.UNAUTHENTICATED, 403, "MissingAuthenticationTokenException", False
+    ),
+    Reason.ERROR_REASON_RECURSION_STOPPED: ErrorKind(
+        _C.FAILED_PRECONDITION, 400, "RecursiveInvocationException", False
+    ),
 }
 
 

@@ -42,6 +42,15 @@ EXPECTED = {
     "INTERNAL": (C.INTERNAL, 500, "ServiceException", True),
     "NOT_IMPLEMENTED": (C.UNIMPLEMENTED, 501, "NotImplementedException", False),
     "DEADLINE_EXCEEDED": (C.DEADLINE_EXCEEDED, 504, "ServiceException", True),
+    "RESOURCE_NOT_FOUND": (C.NOT_FOUND, 404, "ResourceNotFoundException", False),
+    "REVISION_MISMATCH": (C.FAILED_PRECONDITION, 412, "PreconditionFailedException", False),
+    "CODE_STORAGE_EXCEEDED": (C.RESOURCE_EXHAUSTED, 400, "CodeStorageExceededException", False),
+    "POLICY_TOO_LONG": (C.RESOURCE_EXHAUSTED, 400, "PolicyLengthExceededException", False),
+    "PROVISIONED_NOT_FOUND": (C.NOT_FOUND, 404, "ProvisionedConcurrencyConfigNotFoundException", False),
+    "RESOURCE_IN_USE": (C.FAILED_PRECONDITION, 400, "ResourceInUseException", False),
+    "INVALID_SIGNATURE": (C.UNAUTHENTICATED, 403, "InvalidSignatureException", False),
+    "MISSING_AUTHENTICATION": (C.UNAUTHENTICATED, 403, "MissingAuthenticationTokenException", False),
+    "RECURSION_STOPPED": (C.FAILED_PRECONDITION, 400, "RecursiveInvocationException", False),
 }
 
 
