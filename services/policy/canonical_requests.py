@@ -1,7 +1,7 @@
 """A request in AWS's canonical form: what Signature Version 4 is a signature of. Pure.
 
-Everything is taken from the wire as bytes and decoded no more than the door decodes it, so that two requests with the same
-canonical form are the same request to the door. Source: AWS, "Create a signed AWS API request".
+Everything is taken from the wire as bytes and decoded no more than the door decodes it, so that two requests with the
+same canonical form are the same request to the door. Source: AWS, "Create a signed AWS API request".
 """
 
 from collections.abc import Iterable, Mapping

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.policy.signatures import (
-    MAX_SKEW_MS,
-    SignatureMissing,
-    SignatureRefused,
-    SigningKeys,
-    check_signature,
-    read_claim,
-)
+from services.policy.signature_claims import SignatureMissing, SignatureRefused, read_claim
+from services.policy.signatures import MAX_SKEW_MS, SigningKeys, check_signature
 from tests.kit.signing import WireRequest, sign
 
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -29,6 +23,8 @@ SEGMENT = st.text(max_size=8).map(lambda text: quote(text, safe=""))
 def accept(request: WireRequest, *, now_ms: int = NOW_MS, secret: str = SECRET, service: str = "lambda") -> str:
     """The door's two steps; the key that the request claims."""
     claim = read_claim(request.headers, request.raw_query)
+    if claim.access_key_id != KEY:
+        raise SignatureRefused("nobody's key")
     check_signature(
         claim,
         KEYS.derive(secret, claim.scope),
@@ -110,11 +106,10 @@ def test_no_single_byte_of_the_claim_may_differ(request_: WireRequest, data: st.
     else:
         changed.raw_query = bent
     try:
-        key = accept(changed)
+        accept(changed)
     except SignatureRefused:
         return
     # The same request in other words: only those two are, a space that is written "+", and space around a comma.
-    assert key == KEY
     assert bent.replace(b"+", b" ").replace(b" ", b"") == where.replace(b"%20", b"").replace(b" ", b"")
 
 
@@ -158,7 +153,7 @@ def test_a_payload_may_be_left_unsigned_only_where_the_signer_said_so():
         accept(unsigned)
     for said in ("0" * 64, "", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
         lying = sign(KEY, SECRET, headers={"X-Amz-Content-SHA256": said}, body=b"one", at=AT)
-        with pytest.raises(SignatureRefused, match="not offered|not the hash"):
+        with pytest.raises(SignatureRefused, match=r"not offered|not the hash"):
             accept(lying)
 
 
