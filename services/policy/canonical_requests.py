@@ -5,14 +5,17 @@ same canonical form are the same request to the door. Source: AWS, "Create a sig
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, unquote_to_bytes
 
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 SIGNATURE_PARAMETER = "X-Amz-Signature"
+MAX_REMEMBERED_PATHS = 512
 _UNRESERVED = "-_.~"
 
 
+@lru_cache(MAX_REMEMBERED_PATHS)
 def canonical_path(raw_path: bytes, *, encodes_twice: bool = True) -> str:
     """The path without dot segments and empty ones, encoded once more than on the wire (S3 alone does neither)."""
     if not encodes_twice:

@@ -49,9 +49,9 @@ class Statement(Protocol):
     def function_url_auth_type(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Who calls. `principal`: its ARN, for messages and policies.
+    """Who calls. `principal`: its ARN, for messages and policies. Two of them are never equal: doors remember by them.
 
     `function_arn`: of a function with its own credentials, bound by `allows`; empty for a tenant's key.
     """

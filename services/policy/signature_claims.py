@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from services.policy.canonical_requests import query_pairs
 
@@ -14,6 +15,8 @@ ALGORITHM = b"AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 MAX_EXPIRY_SECONDS = 604_800
 MAX_AUTHORIZATION_BYTES = 4_096
+# Callers say the same in every request of a day; at most a URL's length each.
+MAX_REMEMBERED = 512
 _AUTHORIZATION_PARTS = {b"Credential", b"SignedHeaders", b"Signature"}
 _QUERY_PARTS = (b"X-Amz-Credential", b"X-Amz-Date", b"X-Amz-Expires", b"X-Amz-SignedHeaders", b"X-Amz-Signature")
 
@@ -119,18 +122,29 @@ def _claim(
     token: bytes,
     expires_seconds: int | None,
 ) -> Claim:
+    access_key_id, scope = _scope(credential)
+    if scope.date != timestamp[:8]:
+        raise SignatureRefused("Date in Credential scope does not match YYYYMMDD of the request's date")
+    signed = _signed(signed_headers)
+    return Claim(access_key_id, scope, timestamp, signed, signature, token.decode("latin-1"), expires_seconds)
+
+
+@lru_cache(MAX_REMEMBERED)
+def _scope(credential: bytes) -> tuple[str, Scope]:
     names = credential.decode("latin-1").split("/")
     if len(names) != 5 or not all(names) or names[4] != TERMINATOR:
         raise SignatureRefused("Credential must be KEY/YYYYMMDD/REGION/SERVICE/aws4_request")
-    signed = tuple(signed_headers.split(b";"))
-    if b"host" not in signed:
+    return names[0], Scope(names[1], names[2], names[3])
+
+
+@lru_cache(MAX_REMEMBERED)
+def _signed(text: bytes) -> tuple[bytes, ...]:
+    names = tuple(text.split(b";"))
+    if b"host" not in names:
         raise SignatureRefused("the host header must be signed")
-    if list(signed) != sorted(set(signed)) or signed_headers.lower() != signed_headers:
+    if list(names) != sorted(set(names)) or text.lower() != text:
         raise SignatureRefused("SignedHeaders must be in lower case and sorted, each once")
-    if names[1] != timestamp[:8]:
-        raise SignatureRefused("Date in Credential scope does not match YYYYMMDD of the request's date")
-    scope = Scope(names[1], names[2], names[3])
-    return Claim(names[0], scope, timestamp, signed, signature, token.decode("latin-1"), expires_seconds)
+    return names
 
 
 def _timestamp_of(headers: Mapping[bytes, bytes]) -> str:

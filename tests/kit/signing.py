@@ -6,10 +6,14 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
-from botocore.auth import SigV4Auth, SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 
+# botocore ships no type information.
+_auth: Any = botocore.auth
+_request: Any = botocore.awsrequest.AWSRequest
+_credentials: Any = botocore.credentials.Credentials
 HOST = "127.0.0.1:9000"
 REGION = "eu-central-1"
 
@@ -46,13 +50,12 @@ def sign(
     host: str = HOST,
 ) -> WireRequest:
     """A signed request; presigned when it expires. `path`: as it stands in the URL, encoded; `params`: not encoded."""
-    request = AWSRequest(method, f"http://{host}{path}", headers or {}, body, params or {})
-    credentials = Credentials(key_id, secret, token)
-    signer: Any
+    request = _request(method, f"http://{host}{path}", headers or {}, body, params or {})
+    credentials = _credentials(key_id, secret, token)
     if expires_seconds is None:
-        signer = SigV4Auth(credentials, service, REGION)
+        signer = _auth.SigV4Auth(credentials, service, REGION)
     else:
-        signer = SigV4QueryAuth(credentials, service, REGION, expires=expires_seconds)
+        signer = _auth.SigV4QueryAuth(credentials, service, REGION, expires=expires_seconds)
     with mock.patch("botocore.auth.get_current_datetime", return_value=at or datetime.now(UTC)):
         signer.add_auth(request)
     prepared = request.prepare()

@@ -1,6 +1,7 @@
 """Who may do what: keys, functions, and what a function's policy opens to another tenant."""
 
 import re
+from typing import Any
 
 import pytest
 from evenflow.control.v1.resources_pb2 import Allowance, PermissionStatement
@@ -24,7 +25,7 @@ def function_of_b(*allows: tuple[str, str]) -> Caller:
     return Caller("tenant-b", B, f"arn:aws:sts::{B}:assumed-role/evenflow/caller", arn, allowances)
 
 
-def resource(tenant: str, name: str = "target", qualifier: str = "", **more: object) -> Resource:
+def resource(tenant: str, name: str = "target", qualifier: str = "", **more: Any) -> Resource:
     """A function of a tenant; `more`: fields of one statement of its policy."""
     arn = f"arn:aws:lambda:us-east-1:{account_of(tenant, FLEET)}:function:{name}" + (
         f":{qualifier}" if qualifier else ""
@@ -34,7 +35,7 @@ def resource(tenant: str, name: str = "target", qualifier: str = "", **more: obj
     return Resource(tenant, arn, name, qualifier, statements, url_auth_type)
 
 
-def test_a_key_may_do_everything_with_its_own_and_nothing_with_the_rest():
+def test_a_key_may_do_everything_with_its_own_and_nothing_with_the_rest() -> None:
     """Whatever the action; the answer names who was refused what."""
     for action in (INVOKE, "lambda:DeleteFunction", "lambda:ListFunctions"):
         assert may(KEY_OF_A, action, resource("tenant-a"))
@@ -43,7 +44,7 @@ def test_a_key_may_do_everything_with_its_own_and_nothing_with_the_rest():
 
 
 @pytest.mark.parametrize("principal", ["*", "tenant-b", B, f"arn:aws:iam::{B}:root", KEY_OF_B.principal])
-def test_a_policy_opens_a_function_to_who_it_names(principal: str):
+def test_a_policy_opens_a_function_to_who_it_names(principal: str) -> None:
     """By tenant, account, root or key; the owner's own keys need none."""
     assert may(KEY_OF_B, INVOKE, resource("tenant-a", principal=principal, action=INVOKE))
     assert may(KEY_OF_B, INVOKE, resource("tenant-a", principal=principal, action="lambda:*"))
@@ -68,18 +69,18 @@ def test_a_policy_opens_a_function_to_who_it_names(principal: str):
         {"principal": "*", "function_url_auth_type": "NONE"},
     ],
 )
-def test_a_statement_that_does_not_fit_opens_nothing(statement: dict[str, str]):
+def test_a_statement_that_does_not_fit_opens_nothing(statement: dict[str, str]) -> None:
     """Each condition must be met; one that nothing can meet keeps the statement shut."""
     assert not may(KEY_OF_B, INVOKE, resource("tenant-a", **{"action": INVOKE, **statement}))
 
 
-def test_a_policy_opens_invocations_only():
+def test_a_policy_opens_invocations_only() -> None:
     """Code, configuration and policy of a function stay with its owner, whatever the statement says."""
     for action in ("lambda:GetFunction", "lambda:UpdateFunctionCode", "lambda:AddPermission", "lambda:*"):
         assert not may(KEY_OF_B, action, resource("tenant-a", principal="*", action="*"))
 
 
-def test_a_qualifier_has_a_policy_of_its_own():
+def test_a_qualifier_has_a_policy_of_its_own() -> None:
     """A statement about an alias is about calls of that alias; $LATEST is the unqualified function."""
     about_alias = [PermissionStatement(principal="*", action=INVOKE, qualifier="live")]
     assert may(KEY_OF_B, INVOKE, Resource("tenant-a", "arn", "target", "live", about_alias))
@@ -89,14 +90,14 @@ def test_a_qualifier_has_a_policy_of_its_own():
     assert not may(KEY_OF_B, INVOKE, Resource("tenant-a", "arn", "target", "live", unqualified.statements))
 
 
-def test_urls_are_opened_by_their_auth_type():
+def test_urls_are_opened_by_their_auth_type() -> None:
     """A statement for AWS_IAM is about no other URL."""
     fields = {"principal": "tenant-b", "action": INVOKE_URL, "function_url_auth_type": "AWS_IAM"}
     assert may(KEY_OF_B, INVOKE_URL, resource("tenant-a", url_auth_type="AWS_IAM", **fields))
     assert not may(KEY_OF_B, INVOKE_URL, resource("tenant-a", url_auth_type="NONE", **fields))
 
 
-def test_a_tenant_that_is_called_like_an_account_is_not_it():
+def test_a_tenant_that_is_called_like_an_account_is_not_it() -> None:
     """Twelve digits are an account id."""
     impostor = Caller(A, B, "arn:aws:iam::x:user/k")
     assert not may(impostor, INVOKE, resource("tenant-c", principal=A, action=INVOKE))
@@ -121,13 +122,15 @@ def test_a_tenant_that_is_called_like_an_account_is_not_it():
         ((INVOKE, f"arn:aws:lambda:us-east-1:{A}:function:target"), ("target", ""), False),
     ],
 )
-def test_a_function_may_do_what_its_deploy_file_says(allow: tuple[str, str], called: tuple[str, str], expected: bool):
+def test_a_function_may_do_what_its_deploy_file_says(
+    allow: tuple[str, str], called: tuple[str, str], expected: bool
+) -> None:
     """And no more: within its own tenant, too."""
     assert may(function_of_b(allow), INVOKE, resource("tenant-b", *called)) is expected
     assert not may(function_of_b(), INVOKE, resource("tenant-b", *called))
 
 
-def test_a_function_needs_both_sides_to_reach_another_tenant():
+def test_a_function_needs_both_sides_to_reach_another_tenant() -> None:
     """Its own `allows` and the other function's policy; a bare name is never another tenant's function."""
     arn = resource("tenant-a").arn
     opened = {"principal": "tenant-b", "action": INVOKE}
@@ -139,7 +142,7 @@ def test_a_function_needs_both_sides_to_reach_another_tenant():
     assert not may(function_of_b((INVOKE, "*")), INVOKE, resource("tenant-a", **{**from_one, "source_account": A}))
 
 
-def test_lists_are_nothing_in_particular():
+def test_lists_are_nothing_in_particular() -> None:
     """An action without a resource needs "*"."""
     everything = Resource("tenant-b", "*")
     assert may(function_of_b(("lambda:ListFunctions", "*")), "lambda:ListFunctions", everything)
@@ -147,18 +150,18 @@ def test_lists_are_nothing_in_particular():
 
 
 @given(st.text("ab*?", max_size=8), st.text("ab*?", max_size=10))
-def test_patterns_are_what_a_regular_expression_would_say(pattern: str, text: str):
+def test_patterns_are_what_a_regular_expression_would_say(pattern: str, text: str) -> None:
     """Against re, on texts that are short enough for it."""
     expected = re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), text)
     assert matches(pattern, text) is (expected is not None)
 
 
-def test_a_pattern_of_many_stars_takes_no_time():
+def test_a_pattern_of_many_stars_takes_no_time() -> None:
     """A backtracking engine would not come back from this one."""
     assert not matches("*a" * 100 + "b", "a" * 1_000)
 
 
-def test_accounts_are_digits_and_differ():
+def test_accounts_are_digits_and_differ() -> None:
     """Twelve digits, the same every time; the default tenant has the fleet's."""
     assert account_of("default", FLEET) == FLEET
     made = {account_of(f"t{n}", FLEET) for n in range(1_000)}

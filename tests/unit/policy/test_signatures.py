@@ -61,14 +61,14 @@ def requests(draw: st.DrawFn) -> WireRequest:
 
 @settings(max_examples=300, deadline=None)
 @given(requests())
-def test_what_botocore_signs_is_accepted(request_: WireRequest):
+def test_what_botocore_signs_is_accepted(request_: WireRequest) -> None:
     """Paths are encoded twice and without dot segments, queries anew and sorted, header values folded."""
     assert accept(request_) == KEY
 
 
 @settings(max_examples=200, deadline=None)
 @given(requests(), st.data())
-def test_what_was_changed_on_its_way_is_refused(request_: WireRequest, data: st.DataObject):
+def test_what_was_changed_on_its_way_is_refused(request_: WireRequest, data: st.DataObject) -> None:
     """Body, method, path, query, a signed header, a new x-amz- header, and one that is gone."""
     part = data.draw(st.sampled_from(["body", "method", "path", "query", "header", "more", "less", "secret"]))
     changed, secret = replace(request_, headers=dict(request_.headers)), SECRET
@@ -94,7 +94,7 @@ def test_what_was_changed_on_its_way_is_refused(request_: WireRequest, data: st.
 
 @settings(max_examples=100, deadline=None)
 @given(requests(), st.data())
-def test_no_single_byte_of_the_claim_may_differ(request_: WireRequest, data: st.DataObject):
+def test_no_single_byte_of_the_claim_may_differ(request_: WireRequest, data: st.DataObject) -> None:
     """A flipped byte anywhere in the Authorization header or the signed URL is refused, and never an error of ours."""
     where = request_.headers.get(b"authorization", request_.raw_query)
     index = data.draw(st.integers(0, len(where) - 1))
@@ -114,20 +114,20 @@ def test_no_single_byte_of_the_claim_may_differ(request_: WireRequest, data: st.
 
 
 @pytest.mark.parametrize("offset_ms", [-MAX_SKEW_MS, 0, MAX_SKEW_MS])
-def test_a_clock_may_be_five_minutes_off(offset_ms: int):
+def test_a_clock_may_be_five_minutes_off(offset_ms: int) -> None:
     """To the second, either way."""
     request = sign(KEY, SECRET, at=AT)
     assert accept(request, now_ms=NOW_MS + offset_ms) == KEY
 
 
 @pytest.mark.parametrize(("offset_ms", "said"), [(-MAX_SKEW_MS - 1, "not yet current"), (MAX_SKEW_MS + 1, "expired")])
-def test_a_clock_that_is_further_off_is_told_so(offset_ms: int, said: str):
+def test_a_clock_that_is_further_off_is_told_so(offset_ms: int, said: str) -> None:
     """The answer names both times."""
     with pytest.raises(SignatureRefused, match=said):
         accept(sign(KEY, SECRET, at=AT), now_ms=NOW_MS + offset_ms)
 
 
-def test_a_presigned_url_ends_when_it_says():
+def test_a_presigned_url_ends_when_it_says() -> None:
     """Its own time counts, not the five minutes; signed for the future it is refused until then."""
     request = sign(KEY, SECRET, method="GET", at=AT, expires_seconds=3_600)
     assert accept(request, now_ms=NOW_MS + 3_600_000) == KEY
@@ -143,7 +143,7 @@ def test_a_presigned_url_ends_when_it_says():
         accept(longer, now_ms=NOW_MS + 11_000)
 
 
-def test_a_payload_may_be_left_unsigned_only_where_the_signer_said_so():
+def test_a_payload_may_be_left_unsigned_only_where_the_signer_said_so() -> None:
     """UNSIGNED-PAYLOAD is part of what is signed; a hash in the header must be the body's."""
     request = sign(KEY, SECRET, headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}, body=b"one", at=AT)
     assert accept(replace(request, body=b"two")) == KEY
@@ -157,14 +157,14 @@ def test_a_payload_may_be_left_unsigned_only_where_the_signer_said_so():
             accept(lying)
 
 
-def test_a_date_header_does_instead_of_x_amz_date():
+def test_a_date_header_does_instead_of_x_amz_date() -> None:
     """Signers that find a Date header leave X-Amz-Date out."""
     request = sign(KEY, SECRET, headers={"Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, at=AT)
     assert b"x-amz-date" not in request.headers
     assert accept(request) == KEY
 
 
-def test_a_signature_is_for_one_service_and_day():
+def test_a_signature_is_for_one_service_and_day() -> None:
     """A request that was signed for S3 is none for Lambda; a scope's day must be the request's."""
     with pytest.raises(SignatureRefused, match="correct service: 'lambda'"):
         accept(sign(KEY, SECRET, service="s3", at=AT))
@@ -195,7 +195,7 @@ def test_a_signature_is_for_one_service_and_day():
         (None, b"X-Amz-Signature=b&X%2DAmz-Signature=c&X-Amz-Algorithm=AWS4-HMAC-SHA256", "twice"),
     ],
 )
-def test_a_claim_of_bad_form_is_told_what_is_wrong(authorization: bytes | None, query: bytes, said: str):
+def test_a_claim_of_bad_form_is_told_what_is_wrong(authorization: bytes | None, query: bytes, said: str) -> None:
     """Every refusal says what to do."""
     headers = {b"x-amz-date": b"20260301T120000Z"}
     if authorization is not None:
@@ -204,13 +204,13 @@ def test_a_claim_of_bad_form_is_told_what_is_wrong(authorization: bytes | None, 
         read_claim(headers, query)
 
 
-def test_no_signature_is_told_apart_from_a_bad_one():
+def test_no_signature_is_told_apart_from_a_bad_one() -> None:
     """AWS has an error of its own for it."""
     with pytest.raises(SignatureMissing):
         read_claim({b"host": b"x"}, b"Qualifier=1")
 
 
-def test_an_encoded_name_of_the_signature_is_signed_like_any_other():
+def test_an_encoded_name_of_the_signature_is_signed_like_any_other() -> None:
     """Nothing can be slipped into the query of a request that is signed in its header."""
     request = sign(KEY, SECRET, at=AT)
     with pytest.raises(SignatureRefused, match="does not match"):
