@@ -3,11 +3,12 @@
 import dataclasses
 
 from services.policy.shard_choice import DEFAULT_POLICY, MAX_CHOICES, POLICIES
-from services.shared.settings import NodeSettings, setting
+from services.shared.aws import AwsSettings
+from services.shared.settings import setting
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FrontendSettings(NodeSettings):
+class FrontendSettings(AwsSettings):
     """The doors' addresses, bounds and times."""
 
     http_listen: str = setting("http.listen", "127.0.0.1:9000", help="HOST:PORT of the AWS Lambda HTTP API.")

@@ -2,13 +2,14 @@
 
 import dataclasses
 
-from services.shared.settings import NodeSettings, setting
+from services.shared.aws import AwsSettings
+from services.shared.settings import setting
 
 _MIB = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PollerSettings(NodeSettings):
+class PollerSettings(AwsSettings):
     """Bounds of what a poller holds, the retry times, and event sources."""
 
     max_leases: int = setting(

@@ -72,7 +72,7 @@ def test_every_setting_of_a_service_names_itself_when_it_is_bad(service: str) ->
     classes: list[Any] = [
         c
         for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, NodeSettings) and c is not NodeSettings
+        if isinstance(c, type) and issubclass(c, NodeSettings) and c.__module__ == module.__name__
     ]
     assert len(classes) == 1
     found = keys_of(classes[0])

@@ -1,0 +1,224 @@
+"""Calls to AWS neighbours (SQS, SNS, EventBridge, S3), or to servers that speak as they do.
+
+botocore is used as it is, on threads of a bounded pool of its own: loading it takes half a second, so that happens with
+the first call and never on the loop. botocore's own retries are off: who calls has a back-off that survives a restart.
+Credentials come from where AWS's tools take them: environment, profile, role of the machine.
+"""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from services.shared.aws_errors import translate
+from services.shared.errors import EvenflowError, Reason
+from services.shared.settings import NodeSettings, setting
+
+T = TypeVar("T")
+Answer = Mapping[str, Any]
+# Calls that wait for a thread; beyond it a call is refused and may be repeated.
+MAX_WAITING_CALLS = 10_000
+READ_CHUNK_BYTES = 1 << 20
+# Only the last part differs between AWS's partitions.
+_SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
+_SUFFIX = "amazonaws.com"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AwsSettings(NodeSettings):
+    """For services that call AWS neighbours."""
+
+    aws_endpoint_url: str = setting(
+        "aws.endpoint_url",
+        "",
+        help="URL of a server that stands for SQS, SNS, EventBridge and S3; empty: AWS itself.",
+    )
+    aws_region: str = setting("aws.region", "us-east-1", help="Region of a call where no ARN names one.")
+    aws_calls: int = setting("aws.calls", 16, minimum=1, maximum=256, help="Calls to AWS at once, of each process.")
+    aws_connect_seconds: float = setting(
+        "aws.connect_seconds", 3.0, minimum=0.05, maximum=60, help="Longest time to reach an AWS service."
+    )
+    aws_read_seconds: float = setting(
+        "aws.read_seconds", 10.0, minimum=0.05, maximum=300, help="Longest silence of an AWS service in a call."
+    )
+
+
+class AwsClients:
+    """botocore clients by service and region, each made when first asked for; safe to use from many threads."""
+
+    def __init__(self, settings: AwsSettings, connections: int, read_seconds: float) -> None:
+        self._settings = settings
+        self._connections = connections
+        self._read_seconds = read_seconds
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    def get(self, service: str, region: str = "") -> Any:
+        """The client of "sqs", "sns", "events" or "s3"; empty region: the setting's. Blocks while botocore loads."""
+        key = (service, region or self._settings.aws_region)
+        # Sessions are not safe to share while a client is made.
+        with self._lock:
+            client = self._clients.get(key)
+            if client is None:
+                client = self._clients[key] = self._make(*key)
+        return client
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _make(self, service: str, region: str) -> Any:
+        # Half a second, and most processes never call AWS.
+        from botocore import config, session
+
+        # Neither ships types.
+        new_session: Any = session.Session
+        new_config: Any = config.Config
+        if self._session is None:
+            self._session = new_session()
+        settings = self._settings
+        how = new_config(
+            connect_timeout=settings.aws_connect_seconds,
+            read_timeout=self._read_seconds,
+            max_pool_connections=self._connections,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            # A server at a plain address has no names for buckets.
+            s3={"addressing_style": "path"} if settings.aws_endpoint_url else None,
+        )
+        return self._session.create_client(
+            service, region_name=region, endpoint_url=settings.aws_endpoint_url or None, config=how
+        )
+
+
+class AwsCalls:
+    """Runs calls on threads named `name`; answers come back on the loop."""
+
+    def __init__(
+        self, settings: AwsSettings, name: str, *, threads: int | None = None, read_seconds: float | None = None
+    ) -> None:
+        """`threads`, `read_seconds`: where the settings' do not fit, such as for long polls."""
+        self._settings = settings
+        self._threads = threads or settings.aws_calls
+        self._clients = AwsClients(settings, self._threads, read_seconds or settings.aws_read_seconds)
+        # Makes its threads when they are needed.
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=name)
+        self._under_way: set[Future[Any]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """Calls that run or wait for a thread."""
+        return len(self._under_way)
+
+    def start(self, work: Callable[[AwsClients], T], done: Callable[[T | EvenflowError], None]) -> None:
+        """Run `work` on a thread; `done` gets its answer or refusal on the loop, once, and never before this returns.
+
+        UNAVAILABLE: too many calls wait, or the pool is closed.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._under_way) >= self._threads + MAX_WAITING_CALLS:
+            loop.call_soon(done, _unavailable(f"{MAX_WAITING_CALLS} calls to AWS wait already: try again"))
+            return
+        try:
+            future = self._pool.submit(self._run, work)
+        except RuntimeError:
+            loop.call_soon(done, _unavailable("this process stops"))
+            return
+        self._under_way.add(future)
+
+        def ended() -> None:
+            self._under_way.discard(future)
+            done(_unavailable("this process stops") if future.cancelled() else future.result())
+
+        future.add_done_callback(lambda _future: _call_soon(loop, ended))
+
+    async def run(self, work: Callable[[AwsClients], T]) -> T:
+        """The answer of `work`, from a thread. EvenflowError."""
+        answered: asyncio.Future[T | EvenflowError] = asyncio.get_running_loop().create_future()
+
+        def done(answer: T | EvenflowError) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self.start(work, done)
+        answer = await answered
+        if isinstance(answer, EvenflowError):
+            raise answer
+        return answer
+
+    async def call(self, service: str, operation: str, *, region: str = "", **parameters: Any) -> Answer:
+        """One API call, such as `call("sqs", "send_message", QueueUrl=..., MessageBody=...)`. EvenflowError."""
+        return await self.run(partial(call_api, service=service, operation=operation, region=region, **parameters))
+
+    async def read_object(self, bucket: str, key: str, max_bytes: int, version_id: str = "") -> bytes:
+        """An S3 object whole. EvenflowError REQUEST_TOO_LARGE beyond `max_bytes`, RESOURCE_NOT_FOUND."""
+        return await self.run(partial(_read_object, bucket=bucket, key=key, max_bytes=max_bytes, version_id=version_id))
+
+    async def close(self) -> None:
+        """Start no call any more and wait for those that run: as long as their time-outs, at most."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        self._clients.close()
+
+    def _run(self, work: Callable[[AwsClients], T]) -> T | EvenflowError:
+        try:
+            return work(self._clients)
+        except EvenflowError as e:
+            return e
+        except Exception as e:
+            return translate(e)
+
+
+def call_api(clients: AwsClients, *, service: str, operation: str, region: str = "", **parameters: Any) -> Answer:
+    """One API call on this thread. botocore's exceptions."""
+    answer: Answer = getattr(clients.get(service, region), operation)(**parameters)
+    return answer
+
+
+def queue_url(endpoint_url: str, queue_arn: str) -> str:
+    """The address of an SQS queue: at the endpoint, or AWS's own where that is empty. INVALID_PARAMETER."""
+    parts = queue_arn.split(":")
+    if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sqs" or not all((parts[3], parts[4], parts[5])):
+        raise EvenflowError(
+            Reason.ERROR_REASON_INVALID_PARAMETER,
+            f"{queue_arn!r} is no ARN of a queue: arn:aws:sqs:REGION:ACCOUNT:NAME is expected",
+        )
+    _, partition, _, region, account, name = parts
+    base = endpoint_url.rstrip("/") or f"https://sqs.{region}.{_SUFFIXES.get(partition, _SUFFIX)}"
+    return f"{base}/{account}/{name}"
+
+
+def _read_object(clients: AwsClients, *, bucket: str, key: str, max_bytes: int, version_id: str) -> bytes:
+    which = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
+    body = clients.get("s3").get_object(**which)["Body"]
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while part := body.read(READ_CHUNK_BYTES):
+            size += len(part)
+            if size > max_bytes:
+                raise EvenflowError(
+                    Reason.ERROR_REASON_REQUEST_TOO_LARGE, f"s3://{bucket}/{key} has more than {max_bytes} bytes"
+                )
+            parts.append(part)
+    finally:
+        body.close()
+    return b"".join(parts)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        # The loop is closed: nobody waits any more.
+        pass
+
+
+def _unavailable(message: str) -> EvenflowError:
+    return EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, message)
