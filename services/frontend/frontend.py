@@ -1,14 +1,22 @@
 """One frontend process: both doors, the streams behind them, start and drain."""
 
 import asyncio
+import random
 from typing import Protocol
 
 from evenflow.frontend.v1 import frontend_pb2_grpc
 
 from services.frontend.accept import Accepter
+from services.frontend.function_urls.url_book import UrlBook
+from services.frontend.function_urls.url_door import UrlDoor
+from services.frontend.http_api import ApiDoor
 from services.frontend.http_door import HttpDoor
+from services.frontend.http_replies import Replies
 from services.frontend.http_server import HttpServer, bind
 from services.frontend.invocations import Invocations
+from services.frontend.lambda_api.api import LambdaApi
+from services.frontend.lambda_api.control_calls import ControlCalls
+from services.frontend.lambda_api.links import Links
 from services.frontend.queue_fleet import QueueFleet
 from services.frontend.runtime_fleet import RuntimeFleet
 from services.frontend.service import FrontendServicer
@@ -16,6 +24,7 @@ from services.frontend.settings import FrontendSettings
 from services.frontend.submissions import Submissions
 from services.frontend.targets import Configuration, Targets
 from services.frontend.telemetry import Telemetry
+from services.shared.aws import AwsCalls
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import Clock
 from services.shared.metrics import Metrics
@@ -64,8 +73,12 @@ class Frontend:
         self.queues = QueueFleet(settings, clock, configuration, node.dial, self.accepter)
         self.runtimes = RuntimeFleet(settings, configuration, node.dial, node.incarnation)
         self._submissions = Submissions(self._targets, self.accepter, node.tracer, self._telemetry)
-        self._invocations = Invocations(self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry)
-        self._http_door = HttpDoor(self._submissions, self._invocations, self._targets, self._telemetry, clock)
+        self._invocations = Invocations(self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry, random.random)
+        replies = Replies(self._telemetry, clock)
+        urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, ...)
+        self._http_door = HttpDoor(
+            self._submissions, self._invocations, self._targets, self._make_api(replies), urls, replies, clock
+        )
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
         servicer = FrontendServicer(
