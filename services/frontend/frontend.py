@@ -2,15 +2,17 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Protocol
 
 from evenflow.frontend.v1 import frontend_pb2_grpc
 
 from services.frontend.accept import Accepter
-from services.frontend.function_urls.url_book import UrlBook
+from services.frontend.function_urls.url_book import Address, UrlBook
 from services.frontend.function_urls.url_door import UrlDoor
 from services.frontend.http_api import ApiDoor
-from services.frontend.http_door import HttpDoor
+from services.frontend.http_door import HttpDoor, access_key_of
+from services.frontend.http_protocol import HttpRequest
 from services.frontend.http_replies import Replies
 from services.frontend.http_server import HttpServer, bind
 from services.frontend.invocations import Invocations
@@ -70,12 +72,15 @@ class Frontend:
         self._telemetry = Telemetry(node.metrics, clock, lambda: self.accepter.pending_events)
         self.accepter.telemetry = self._telemetry
         self._targets = Targets(configuration)
+        self._aws = AwsCalls(settings, "frontend-aws")
         self.queues = QueueFleet(settings, clock, configuration, node.dial, self.accepter)
         self.runtimes = RuntimeFleet(settings, configuration, node.dial, node.incarnation)
         self._submissions = Submissions(self._targets, self.accepter, node.tracer, self._telemetry)
-        self._invocations = Invocations(self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry, random.random)
+        self._invocations = Invocations(
+            self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry, random.random
+        )
         replies = Replies(self._telemetry, clock)
-        urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, ...)
+        urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, self._authorize_url)
         self._http_door = HttpDoor(
             self._submissions, self._invocations, self._targets, self._make_api(replies), urls, replies, clock
         )
@@ -117,7 +122,29 @@ class Frontend:
         await self._grpc.stop(STOP_GRACE_SECONDS)
         await self.queues.close()
         await self.runtimes.close()
+        await self._aws.close()
         await self._node.stop()
+
+    def _authorize_url(self, request: HttpRequest, address: Address) -> Mapping[str, str] | None:
+        key_id = access_key_of(request.headers)
+        tenant_id = self._targets.tenant_of_key(key_id)
+        if not key_id or tenant_id != address.function.tenant_id:
+            return None
+        account = self._targets.place()[0]
+        return {
+            "accessKey": key_id,
+            "accountId": account,
+            "callerId": key_id,
+            "userArn": f"arn:aws:iam::{account}:user/{key_id}",
+            "userId": key_id,
+        }
+
+    def _make_api(self, replies: Replies) -> ApiDoor:
+        node, clock = self._node, self._node.clock
+        links = Links(node.token)
+        control = ControlCalls(node.dial(self._settings.control_target), node.follower)
+        api = LambdaApi(control, self._aws, links, clock, self._targets.place)
+        return ApiDoor(api, control, links, replies, clock, self._settings.http_listen)
 
     def _bind_grpc(self) -> int:
         address = self._settings.grpc_listen

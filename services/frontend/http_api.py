@@ -52,9 +52,7 @@ class ApiDoor:
     def handle(self, connection: HttpConnection, request: HttpRequest, tenant_id: str) -> None:
         """Take a request of the API; it is answered later. ApiError, EvenflowError: not now."""
         if request.is_too_large:
-            raise ApiError(
-                "RequestTooLargeException", 413, f"Request must be smaller than {request.limit_bytes} bytes"
-            )
+            raise ApiError("RequestTooLargeException", 413, f"Request must be smaller than {request.limit_bytes} bytes")
         self._begin(self._operate(connection, request, tenant_id, self._replies.new_id()), "api request")
 
     def download(self, connection: HttpConnection, request: HttpRequest) -> None:
@@ -62,7 +60,9 @@ class ApiDoor:
         token = request.url.decode("ascii", "replace").partition("?")[0].removeprefix(LINK_PATH)
         package = self._links.read(token, self._clock.wall_ms())
         if package is None:
-            raise ApiError("AccessDeniedException", 403, "This link is no link of this fleet's, or its ten minutes are over.")
+            raise ApiError(
+                "AccessDeniedException", 403, "This link is no link of this fleet's, or its ten minutes are over."
+            )
         self._begin(self._send(connection, request, package.code_sha256, self._replies.new_id()), "package download")
 
     def authority(self, request: HttpRequest) -> str:
@@ -83,9 +83,7 @@ class ApiDoor:
         self._tasks.discard(task)
         self._replies.owed -= 1
 
-    async def _operate(
-        self, connection: HttpConnection, request: HttpRequest, tenant_id: str, request_id: str
-    ) -> None:
+    async def _operate(self, connection: HttpConnection, request: HttpRequest, tenant_id: str, request_id: str) -> None:
         replies = self._replies
         try:
             if request.kept_bytes > LARGE_REQUEST_BYTES:
@@ -93,14 +91,14 @@ class ApiDoor:
                     response = await self._api.respond(self._translate(request, tenant_id))
             else:
                 response = await self._api.respond(self._translate(request, tenant_id))
-            head = http_answers.head(
-                response.status, request_id, replies.now(), len(response.body), *response.headers
-            )
+            head = http_answers.head(response.status, request_id, replies.now(), len(response.body), *response.headers)
             connection.answer(request, head, response.body)
         except (ApiError, EvenflowError) as e:
             replies.refuse(connection, request, e, request_id, tenant_id)
         except TimeoutError:
-            error = EvenflowError(Reason.ERROR_REASON_DEADLINE_EXCEEDED, "the operation took too long: it may have been done")
+            error = EvenflowError(
+                Reason.ERROR_REASON_DEADLINE_EXCEEDED, "the operation took too long: it may have been done"
+            )
             replies.refuse(connection, request, error, request_id, tenant_id)
         except Exception:
             replies.fail(connection, request, "an API request", request_id, tenant_id)
@@ -125,9 +123,7 @@ class ApiDoor:
             async with self._downloads:
                 parts = [part async for part in self._control.download(code_sha256)]
                 body = b"".join(parts)
-                head = http_answers.head(
-                    200, request_id, replies.now(), len(body), content_type=b"application/zip"
-                )
+                head = http_answers.head(200, request_id, replies.now(), len(body), content_type=b"application/zip")
                 connection.answer(request, head, body)
         except EvenflowError as e:
             gone = e.kind.http_status == 404

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from evenflow.common.v1 import event_pb2
@@ -278,12 +278,16 @@ class HttpDoor:
             )
 
     def _tenant(self, request: HttpRequest, route: Route) -> str:
-        header = request.headers.get(b"authorization")
-        if header is None:
-            return self._targets.tenant_of_key(route.access_key_id) if route.access_key_id else DEFAULT_TENANT
-        start = header.find(_CREDENTIAL)
-        if start < 0:
-            return DEFAULT_TENANT
-        start += len(_CREDENTIAL)
-        end = header.find(b"/", start, start + MAX_ACCESS_KEY_BYTES)
-        return self._targets.tenant_of_key(header[start:end].decode("ascii", "replace")) if end > 0 else DEFAULT_TENANT
+        key_id = access_key_of(request.headers) or route.access_key_id
+        return self._targets.tenant_of_key(key_id) if key_id else DEFAULT_TENANT
+
+
+def access_key_of(headers: Mapping[bytes, bytes]) -> str:
+    """The access key id that a request is signed with; empty: none."""
+    header = headers.get(b"authorization")
+    start = header.find(_CREDENTIAL) if header is not None else -1
+    if header is None or start < 0:
+        return ""
+    start += len(_CREDENTIAL)
+    end = header.find(b"/", start, start + MAX_ACCESS_KEY_BYTES)
+    return header[start:end].decode("ascii", "replace") if end > 0 else ""

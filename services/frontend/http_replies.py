@@ -52,7 +52,5 @@ class Replies:
     ) -> None:
         """Answer an exception that nobody expected, from its handler; its trace goes to the log."""
         log.exception("%s could not be handled", what, extra={"request_id": request_id})
-        error = EvenflowError(
-            Reason.ERROR_REASON_INTERNAL, "a fault of Evenflow's own; its log has the details"
-        )
+        error = EvenflowError(Reason.ERROR_REASON_INTERNAL, "a fault of Evenflow's own; its log has the details")
         self.refuse(connection, request, error, request_id, tenant_id)

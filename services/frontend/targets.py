@@ -40,7 +40,7 @@ class Configuration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A function of a tenant, or a version or alias of it, ready to be invoked. `arn`: as named, so qualified or not."""
+    """A function of a tenant, or a version or alias of it, ready to be invoked. `arn`: qualified where the name was."""
 
     tenant_id: str
     function_name: str
@@ -122,9 +122,7 @@ class Targets:
             seconds = config.maximum_event_age_seconds
         account, region = self.place()
         arn = function_arn(reference.region or region, account, function.function_name, _said(reference, qualifier))
-        target = Target(
-            function.tenant_id, function.function_name, reference.qualifier, arn, seconds * 1_000, view
-        )
+        target = Target(function.tenant_id, function.function_name, reference.qualifier, arn, seconds * 1_000, view)
         if len(self._known) >= MAX_REMEMBERED_TARGETS:
             self._known.clear()
         self._known[key] = target

@@ -1,6 +1,7 @@
-"""Serves function URLs: http://ID.lambda-url.REGION.localhost:PORT/, and /_evenflow/url/ID/ for who cannot resolve that."""
+"""Serves function URLs: http://ID.lambda-url.REGION.localhost:PORT/, or /_evenflow/url/ID/ where that is not found."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
@@ -97,6 +98,7 @@ class UrlDoor:
             if iam is None:
                 return _message(403, "Forbidden"), False
         path, _, query = target.partition("?")
+        wall_ms = self._clock.wall_ms()
         event = url_events.event_of(
             UrlRequest(
                 url_id,
@@ -109,7 +111,8 @@ class UrlDoor:
                 "HTTP/1.1" if request.is_http_1_1 else "HTTP/1.0",
                 connection.peer_ip,
                 ids.to_text(request_id),
-                self._clock.wall_ms(),
+                wall_ms,
+                time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(wall_ms // 1_000)),
                 iam,
             )
         )

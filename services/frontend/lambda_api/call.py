@@ -18,7 +18,7 @@ class ObjectStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`params` keep the model's bounds. `region`: of the request's signature. `authority`: the door as the caller named it."""
+    """`params` keep the model's bounds; `region` is the signature's; `authority` is the door as the caller named it."""
 
     operation: str
     params: Mapping[str, Any]

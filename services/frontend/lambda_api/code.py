@@ -26,7 +26,9 @@ async def _fetch(call: Call, code: Mapping[str, Any]) -> bytes:
         raise bad_value("Please do not provide other FunctionCode parameters when providing a ZipFile.")
     if package is not None:
         if len(package) > MAX_PACKAGE_BYTES:
-            raise ApiError("RequestTooLargeException", 413, f"Zipped size must be smaller than {MAX_PACKAGE_BYTES} bytes")
+            raise ApiError(
+                "RequestTooLargeException", 413, f"Zipped size must be smaller than {MAX_PACKAGE_BYTES} bytes"
+            )
         return bytes(package)
     if not bucket or not key:
         raise bad_value(_NO_CODE)

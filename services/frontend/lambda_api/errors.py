@@ -1,4 +1,4 @@
-"""Refusals by their AWS names, for what is wrong about a request of the Lambda API; control's own come as EvenflowError."""
+"""Refusals of the Lambda API by their AWS names; those of control come as EvenflowError."""
 
 from dataclasses import dataclass
 
@@ -55,7 +55,8 @@ def reworded(error: EvenflowError, texts: "dict[int, str]") -> EvenflowError | A
 
 
 REVISION_TEXT = (
-    "The Revision Id provided does not match the latest Revision Id. Call the {read} API to retrieve the latest Revision Id"
+    "The Revision Id provided does not match the latest Revision Id. "
+    "Call the {read} API to retrieve the latest Revision Id"
 )
 FUNCTION_REVISION = REVISION_TEXT.format(read="GetFunction/GetAlias")
 NOT_FOUND_REASONS = (Reason.ERROR_REASON_FUNCTION_NOT_FOUND, Reason.ERROR_REASON_RESOURCE_NOT_FOUND)

@@ -110,7 +110,9 @@ async def list_functions(call: Call) -> Result:
         page = await call.control.call("ListFunctions", request)
         items = [item for function in page.functions for item in _listed(function, is_all)][skipped:]
         room = size - len(found)
-        found += [describe(call, function, version, version.version if is_all else "") for function, version in items[:room]]
+        found += [
+            describe(call, function, version, version.version if is_all else "") for function, version in items[:room]
+        ]
         if len(items) > room:
             return {"Functions": found, "NextMarker": make_marker(f"{skipped + room} {token}")}
         token, skipped = page.next_page_token, 0

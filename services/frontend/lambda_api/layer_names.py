@@ -36,7 +36,9 @@ def parse_layer_version_arn(text: str) -> LayerReference:
     """The ARN of a layer version. bad_value."""
     match = _ARN.fullmatch(text)
     if match is None or not match["version"]:
-        raise bad_value(f"{text[:200]!r} is no ARN of a layer version such as arn:aws:lambda:REGION:ACCOUNT:layer:NAME:1")
+        raise bad_value(
+            f"{text[:200]!r} is no ARN of a layer version such as arn:aws:lambda:REGION:ACCOUNT:layer:NAME:1"
+        )
     return LayerReference(match["name"], int(match["version"]), match["account"])
 
 

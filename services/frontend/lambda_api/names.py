@@ -83,10 +83,8 @@ async def require(call: Call, function: Named) -> FunctionView:
     return view
 
 
-async def ask(
-    call: Call, function: Named, method: str, request: object, texts: dict[int, str] | None = None
-) -> Any:
-    """One call to control about a function; its refusals in AWS's words, `texts` by reason first. EvenflowError, ApiError."""
+async def ask(call: Call, function: Named, method: str, request: object, texts: dict[int, str] | None = None) -> Any:
+    """One call to control about a function; its refusals in AWS's words, `texts` by reason. EvenflowError, ApiError."""
     try:
         return await call.control.call(method, request)
     except EvenflowError as e:

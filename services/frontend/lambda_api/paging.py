@@ -16,7 +16,7 @@ MAX_MARKER_CHARACTERS = 4_096
 def page_of(
     items: Sequence[T], key: Callable[[T], str], params: Mapping[str, Any], most: int = MAX_PAGE
 ) -> tuple[Sequence[T], str | None]:
-    """A page of items that stand in order, and the marker of the next one. A marker names the last item before its page.
+    """A page of items that stand in order, and the next one's marker, which names the last item before it.
 
     `key`: what names an item for good. bad_value: the marker's item is gone, or it is no marker.
     """

@@ -34,7 +34,7 @@ class BadRequest(ValueError):
 
 
 def parse(found: Found, headers: Mapping[bytes, bytes], body: bytes) -> dict[str, Any]:
-    """The parameters by their AWS names; members that nobody gave are absent, unknown ones are passed over. BadRequest."""
+    """The parameters by their AWS names; those not given are absent, unknown members are passed over. BadRequest."""
     shape = found.operation.input
     if shape is None:
         return {}
@@ -52,8 +52,11 @@ def parse(found: Found, headers: Mapping[bytes, bytes], body: bytes) -> dict[str
                 if text is not None:
                     params[name] = _from_text(member.shape, text.decode("utf-8", "replace"), name)
     if shape.payload:
-        if body:
+        payload = shape.members[shape.payload].shape
+        if body and payload.kind == "blob":
             params[shape.payload] = body
+        elif body.strip():
+            params[shape.payload] = _members(payload, _document(body), shape.payload, 0)
         return params
     has_body = any(not member.location for member in shape.members.values())
     if has_body and body.strip():
@@ -66,7 +69,9 @@ def _document(body: bytes) -> Mapping[str, Any]:
         document = json.loads(body)
     except (ValueError, RecursionError) as e:
         text = str(e) if isinstance(e, json.JSONDecodeError) else "no JSON in UTF-8"
-        raise BadRequest(f"Could not parse request body into json: {text[:200]}", "InvalidRequestContentException") from None
+        raise BadRequest(
+            f"Could not parse request body into json: {text[:200]}", "InvalidRequestContentException"
+        ) from None
     if not isinstance(document, dict):
         raise BadRequest("The request body must be a JSON object.")
     return document
@@ -88,7 +93,7 @@ def _value(shape: Shape, given: Any, path: str, depth: int) -> Any:
         return _blob(given, path)
     if shape.kind == "timestamp":
         return _timestamp(given, path)
-    kinds = _KINDS[shape.kind]
+    kinds: Any = _KINDS[shape.kind]
     # To Python a bool is an int; to the model it is not.
     if not isinstance(given, kinds) or (isinstance(given, bool) and bool not in kinds):
         raise _wrong_kind(shape, path)
@@ -101,7 +106,9 @@ def _value(shape: Shape, given: Any, path: str, depth: int) -> Any:
         return [_value(inner, one, f"{path}.{i}", depth + 1) for i, one in enumerate(given) if one is not None]
     if shape.kind == "map":
         inner = _inner(shape)
-        return {key: _value(inner, one, f"{path}.{key[:80]}", depth + 1) for key, one in given.items() if one is not None}
+        return {
+            key: _value(inner, one, f"{path}.{key[:80]}", depth + 1) for key, one in given.items() if one is not None
+        }
     return given
 
 
@@ -122,7 +129,12 @@ def _from_text(shape: Shape, text: str, path: str) -> Any:
         case "integer" | "long":
             digits = text.removeprefix("-")
             # ASCII alone: int() reads other alphabets' digits, too.
-            if digits.isascii() and digits.isdecimal() and len(digits) < 20 and abs(int(text)) <= _MAX_INTEGER[shape.kind]:
+            if (
+                digits.isascii()
+                and digits.isdecimal()
+                and len(digits) < 20
+                and abs(int(text)) <= _MAX_INTEGER[shape.kind]
+            ):
                 return int(text)
         case "timestamp":
             return _timestamp(text, path)

@@ -11,7 +11,8 @@ from services.frontend.lambda_api.shapes import Operation, Shape
 def serialize(operation: Operation, result: Mapping[str, Any]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, more headers and the body. KeyError: the result has a member that the model does not know."""
     shape = operation.output
-    status, more = operation.status, []
+    status = operation.status
+    more: list[tuple[bytes, bytes]] = []
     if shape is None:
         assert not result, f"{operation.name} answers nothing"
         return status, more, b""

@@ -39,7 +39,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """A member of a structure and where it travels: "" (the JSON body), "uri", "querystring", "header" or "statusCode"."""
+    """A member of a structure; where it travels is "" (JSON body), "uri", "querystring", "header" or "statusCode"."""
 
     shape: Shape
     location: str

@@ -53,7 +53,7 @@ def _resource(call: Call) -> Named | str:
     if parts[5].startswith(_SOURCE):
         if parts[4] != call.account_id:
             raise missing()
-        return parts[5].removeprefix(_SOURCE)
+        return str(parts[5].removeprefix(_SOURCE))
     name = named(call, text=arn)
     if name.qualifier:
         raise bad_value("Tags on function aliases and versions are not supported. Please specify a function ARN.")

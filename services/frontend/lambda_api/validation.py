@@ -1,4 +1,4 @@
-"""Whether parameters keep the bounds that the model gives: presence, length, value, pattern, enumeration; in AWS's words."""
+"""Whether parameters keep the bounds of the model (presence, length, value, pattern, enumeration); in AWS's words."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,12 @@ from services.frontend.lambda_api.shapes import Shape
 MAX_TOLD = 16
 MAX_TOLD_CHARACTERS = 400
 _HIDDEN = "***"
+# Classes of characters that Java's patterns have and Python's have not; they stand inside brackets in the model.
+_CLASSES = {
+    r"\p{L}": r"\w",
+    r"\p{N}": r"\w",
+    r"\p{Z}": " \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+}
 
 
 def check(shape: Shape | None, params: Mapping[str, Any]) -> str:
@@ -63,7 +69,9 @@ def _value(shape: Shape, given: Any, path: str, is_hidden: bool) -> Iterator[str
                 text = f"Member must have value greater than or equal to {_number(shape.min)}"
                 yield _says(given, path, text, is_hidden)
             if shape.max is not None and given > shape.max:
-                yield _says(given, path, f"Member must have value less than or equal to {_number(shape.max)}", is_hidden)
+                yield _says(
+                    given, path, f"Member must have value less than or equal to {_number(shape.max)}", is_hidden
+                )
 
 
 def _string(shape: Shape, given: str, path: str, is_hidden: bool) -> Iterator[str]:
@@ -76,7 +84,7 @@ def _string(shape: Shape, given: str, path: str, is_hidden: bool) -> Iterator[st
         is_short = False
         yield text
     # A text that is too long is not tried against its pattern: time grows with it.
-    if shape.pattern and is_short and not _pattern(shape.pattern).fullmatch(given):
+    if shape.pattern and is_short and not pattern(shape.pattern).fullmatch(given):
         yield _says(given, path, f"Member must satisfy regular expression pattern: {shape.pattern}", is_hidden)
 
 
@@ -105,6 +113,9 @@ def _number(bound: float) -> str:
 
 
 @cache
-def _pattern(text: str) -> re.Pattern[str]:
+def pattern(text: str) -> re.Pattern[str]:
+    """A pattern of the model as Python reads it."""
     # One for each pattern of the model: fewer than a hundred.
+    for name, characters in _CLASSES.items():
+        text = text.replace(name, characters)
     return re.compile(text)
