@@ -2,17 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
 from typing import Protocol
 
 from evenflow.frontend.v1 import frontend_pb2_grpc
 
 from services.frontend.accept import Accepter
-from services.frontend.function_urls.url_book import Address, UrlBook
+from services.frontend.callers import Callers, check_reach
+from services.frontend.function_urls.url_book import UrlBook
 from services.frontend.function_urls.url_door import UrlDoor
 from services.frontend.http_api import ApiDoor
-from services.frontend.http_door import HttpDoor, access_key_of
-from services.frontend.http_protocol import HttpRequest
+from services.frontend.http_door import HttpDoor
 from services.frontend.http_replies import Replies
 from services.frontend.http_server import HttpServer, bind
 from services.frontend.invocations import Invocations
@@ -24,11 +23,12 @@ from services.frontend.runtime_fleet import RuntimeFleet
 from services.frontend.service import FrontendServicer
 from services.frontend.settings import FrontendSettings
 from services.frontend.submissions import Submissions
-from services.frontend.targets import Configuration, Targets
+from services.frontend.targets import DEFAULT_REGION, Configuration, Targets
 from services.frontend.telemetry import Telemetry
 from services.shared.aws import AwsCalls
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import Clock
+from services.shared.credentials import fleet_secret
 from services.shared.metrics import Metrics
 from services.shared.tracing import Tracer
 
@@ -73,6 +73,7 @@ class Frontend:
         self.accepter.telemetry = self._telemetry
         self._targets = Targets(configuration)
         self._aws = AwsCalls(settings, "frontend-aws")
+        self.callers = Callers(configuration, clock, fleet_secret(node.token), settings.auth_mode)
         self.queues = QueueFleet(settings, clock, configuration, node.dial, self.accepter)
         self.runtimes = RuntimeFleet(settings, configuration, node.dial, node.incarnation)
         self._submissions = Submissions(self._targets, self.accepter, node.tracer, self._telemetry)
@@ -80,14 +81,14 @@ class Frontend:
             self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry, random.random
         )
         replies = Replies(self._telemetry, clock)
-        urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, self._authorize_url)
+        urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, self.callers, self._region)
         self._http_door = HttpDoor(
-            self._submissions, self._invocations, self._targets, self._make_api(replies), urls, replies, clock
+            self._submissions, self._invocations, self.callers, self._make_api(replies), urls, replies, clock
         )
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
         servicer = FrontendServicer(
-            self._submissions, self._invocations, self._targets, self._telemetry, clock, node.token
+            self._submissions, self._invocations, self.callers, self._telemetry, clock, node.token
         )
         # One servicer behind the public port and the node's inner socket.
         frontend_pb2_grpc.add_FrontendServiceServicer_to_server(servicer, self._grpc.server)
@@ -95,7 +96,9 @@ class Frontend:
         self.grpc_port = 0
 
     async def start(self) -> None:
-        """Serve. OSError: an address is in use."""
+        """Serve. OSError: an address is in use. ValueError: it is reachable from elsewhere, and everybody may call."""
+        for key, address in (("http.listen", self._settings.http_listen), ("grpc.listen", self._settings.grpc_listen)):
+            check_reach(address, key, self._settings.auth_mode)
         # Addresses first: a taken one must show before anything else happens.
         self.http.bind()
         self.grpc_port = self._bind_grpc()
@@ -125,26 +128,16 @@ class Frontend:
         await self._aws.close()
         await self._node.stop()
 
-    def _authorize_url(self, request: HttpRequest, address: Address) -> Mapping[str, str] | None:
-        key_id = access_key_of(request.headers)
-        tenant_id = self._targets.tenant_of_key(key_id)
-        if not key_id or tenant_id != address.function.tenant_id:
-            return None
-        account = self._targets.place()[0]
-        return {
-            "accessKey": key_id,
-            "accountId": account,
-            "callerId": key_id,
-            "userArn": f"arn:aws:iam::{account}:user/{key_id}",
-            "userId": key_id,
-        }
-
     def _make_api(self, replies: Replies) -> ApiDoor:
         node, clock = self._node, self._node.clock
         links = Links(node.token)
         control = ControlCalls(node.dial(self._settings.control_target), node.follower)
-        api = LambdaApi(control, self._aws, links, clock, self._targets.place)
+        api = LambdaApi(control, self._aws, links, clock, self._region)
         return ApiDoor(api, control, links, replies, clock, self._settings.http_listen)
+
+    def _region(self) -> str:
+        fleet = self._node.follower.view.fleet
+        return (fleet.region if fleet is not None else "") or DEFAULT_REGION
 
     def _bind_grpc(self) -> int:
         address = self._settings.grpc_listen

@@ -13,6 +13,7 @@ from services.frontend.lambda_api.control_calls import ControlCalls
 from services.frontend.lambda_api.errors import ApiError, missing, too_many
 from services.frontend.lambda_api.links import LINK_PATH, Links
 from services.frontend.submissions import draining
+from services.policy.permissions import Caller
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
@@ -49,11 +50,11 @@ class ApiDoor:
         self._large = asyncio.Semaphore(MAX_LARGE_REQUESTS)
         self._downloads = asyncio.Semaphore(MAX_DOWNLOADS)
 
-    def handle(self, connection: HttpConnection, request: HttpRequest, tenant_id: str) -> None:
+    def handle(self, connection: HttpConnection, request: HttpRequest, caller: Caller) -> None:
         """Take a request of the API; it is answered later. ApiError, EvenflowError: not now."""
         if request.is_too_large:
             raise ApiError("RequestTooLargeException", 413, f"Request must be smaller than {request.limit_bytes} bytes")
-        self._begin(self._operate(connection, request, tenant_id, self._replies.new_id()), "api request")
+        self._begin(self._operate(connection, request, caller, self._replies.new_id()), "api request")
 
     def download(self, connection: HttpConnection, request: HttpRequest) -> None:
         """Take a request for a package; it is answered later. ApiError, EvenflowError: not now."""
@@ -83,34 +84,34 @@ class ApiDoor:
         self._tasks.discard(task)
         self._replies.owed -= 1
 
-    async def _operate(self, connection: HttpConnection, request: HttpRequest, tenant_id: str, request_id: str) -> None:
+    async def _operate(self, connection: HttpConnection, request: HttpRequest, caller: Caller, request_id: str) -> None:
         replies = self._replies
         try:
             if request.kept_bytes > LARGE_REQUEST_BYTES:
                 async with self._large:
-                    response = await self._api.respond(self._translate(request, tenant_id))
+                    response = await self._api.respond(self._translate(request, caller))
             else:
-                response = await self._api.respond(self._translate(request, tenant_id))
+                response = await self._api.respond(self._translate(request, caller))
             head = http_answers.head(response.status, request_id, replies.now(), len(response.body), *response.headers)
             connection.answer(request, head, response.body)
         except (ApiError, EvenflowError) as e:
-            replies.refuse(connection, request, e, request_id, tenant_id)
+            replies.refuse(connection, request, e, request_id, caller.tenant_id)
         except TimeoutError:
             error = EvenflowError(
                 Reason.ERROR_REASON_DEADLINE_EXCEEDED, "the operation took too long: it may have been done"
             )
-            replies.refuse(connection, request, error, request_id, tenant_id)
+            replies.refuse(connection, request, error, request_id, caller.tenant_id)
         except Exception:
-            replies.fail(connection, request, "an API request", request_id, tenant_id)
+            replies.fail(connection, request, "an API request", request_id, caller.tenant_id)
 
-    def _translate(self, request: HttpRequest, tenant_id: str) -> ApiRequest:
+    def _translate(self, request: HttpRequest, caller: Caller) -> ApiRequest:
         scope = _SCOPE.search(request.headers.get(b"authorization", b""))
         return ApiRequest(
             request.method.decode("ascii", "replace"),
             request.url.decode("ascii", "replace"),
             request.headers,
             request.body,
-            tenant_id,
+            caller,
             scope[1].decode() if scope else "",
             self.authority(request),
         )

@@ -2,12 +2,13 @@
 
 import asyncio
 import base64
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any
 
 from evenflow.common.v1 import event_pb2
 
 from services.frontend import event_stream, http_answers
+from services.frontend.callers import Callers
 from services.frontend.function_urls.url_door import UrlDoor
 from services.frontend.http_api import ApiDoor
 from services.frontend.http_protocol import HttpConnection, HttpRequest
@@ -18,18 +19,17 @@ from services.frontend.invocations import Invocations
 from services.frontend.lambda_api.api import body_limit
 from services.frontend.lambda_api.errors import ApiError
 from services.frontend.submissions import Submission, Submissions, draining
-from services.frontend.targets import DEFAULT_TENANT, Targets
 from services.frontend.tickets import Ticket
 from services.policy import validation
+from services.policy.permissions import Caller
 from services.shared import ids
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
 INVOCATION_TYPES = {b"Event": "Event", b"RequestResponse": "RequestResponse", b"DryRun": "DryRun"}
 MAX_LOG_TAIL_BYTES = 4_096
-_CREDENTIAL = b"Credential="
-# Every character that ends an access key id in an Authorization header; real ones are far shorter than the bound.
-MAX_ACCESS_KEY_BYTES = 128
+# These let everybody in, or look at who calls by rules of their own.
+_UNSIGNED = ("health", "package", "url")
 
 
 class HttpDoor:
@@ -39,7 +39,7 @@ class HttpDoor:
         self,
         submissions: Submissions,
         invocations: Invocations,
-        targets: Targets,
+        callers: Callers,
         api: ApiDoor,
         urls: UrlDoor,
         replies: Replies,
@@ -47,7 +47,7 @@ class HttpDoor:
     ) -> None:
         self._submissions = submissions
         self._invocations = invocations
-        self._targets = targets
+        self._callers = callers
         self._api = api
         self._urls = urls
         self._replies = replies
@@ -68,6 +68,8 @@ class HttpDoor:
         """See HttpHandler: the limit of the operation and, for Invoke, of the invocation type."""
         if self._urls.is_named(request):
             return validation.MAX_SYNC_PAYLOAD_BYTES
+        if not self._callers.may_send(request):
+            return 0
         route = self._routes.find(request.method, request.url)
         if route.operation == "api":
             return body_limit(request.url)
@@ -88,29 +90,36 @@ class HttpDoor:
                 self._wait_for(request, self._urls.answer(connection, request))
                 return
             route = self._routes.find(request.method, request.url)
+            if route.operation in _UNSIGNED:
+                self._handle_unsigned(connection, request, route)
+                return
+            caller = self._callers.of_request(request)
             if route.operation == "invoke":
-                self._invoke(connection, request, route)
+                self._invoke(connection, request, route, caller)
             elif route.operation == "invoke-async":
-                self._accept(connection, request, route, validation.MAX_OLD_ASYNC_PAYLOAD_BYTES)
+                self._accept(connection, request, route, caller, validation.MAX_OLD_ASYNC_PAYLOAD_BYTES)
             else:
-                self._handle_other(connection, request, route)
+                self._handle_other(connection, request, route, caller)
         except (EvenflowError, ApiError) as e:
             self._replies.refuse(connection, request, e, self._replies.new_id())
         except Exception:
             self._replies.fail(connection, request, "a request", self._replies.new_id())
 
-    def _handle_other(self, connection: HttpConnection, request: HttpRequest, route: Route) -> None:
+    def _handle_unsigned(self, connection: HttpConnection, request: HttpRequest, route: Route) -> None:
         match route.operation:
-            case "invoke-stream":
-                self._invoke(connection, request, route, is_stream=True)
-            case "api":
-                self._api.handle(connection, request, self._tenant(request, route))
             case "package":
                 self._api.download(connection, request)
             case "url":
                 self._wait_for(request, self._urls.answer_at_path(connection, request))
-            case "health":
+            case _:
                 self._health(connection, request)
+
+    def _handle_other(self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller) -> None:
+        match route.operation:
+            case "invoke-stream":
+                self._invoke(connection, request, route, caller, is_stream=True)
+            case "api":
+                self._api.handle(connection, request, caller)
             case _:
                 head, body = http_answers.unknown_operation(
                     request.method.decode("ascii", "replace"), route.path, self._replies.new_id(), self._replies.now()
@@ -145,7 +154,7 @@ class HttpDoor:
             task.cancel()
 
     def _invoke(
-        self, connection: HttpConnection, request: HttpRequest, route: Route, *, is_stream: bool = False
+        self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller, *, is_stream: bool = False
     ) -> None:
         given = request.headers.get(b"x-amz-invocation-type", b"RequestResponse")
         kind = INVOCATION_TYPES.get(given)
@@ -163,12 +172,12 @@ class HttpDoor:
             except ValueError as e:
                 raise EvenflowError(Reason.ERROR_REASON_INVALID_REQUEST_CONTENT, str(e)) from None
         if kind == "Event" and not is_stream:
-            self._accept(connection, request, route, validation.MAX_ASYNC_PAYLOAD_BYTES)
+            self._accept(connection, request, route, caller, validation.MAX_ASYNC_PAYLOAD_BYTES)
             return
         if self._replies.is_draining:
             raise draining()
         self._refuse_too_large(request, validation.MAX_SYNC_PAYLOAD_BYTES)
-        self._wait_for(request, self._run(connection, request, route, kind, context, is_stream))
+        self._wait_for(request, self._run(connection, request, route, caller, kind, context, is_stream))
 
     def _wait_for(self, request: HttpRequest, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="sync invocation")
@@ -180,11 +189,13 @@ class HttpDoor:
         self._waiting.pop(request, None)
         self._replies.owed -= 1
 
-    def _accept(self, connection: HttpConnection, request: HttpRequest, route: Route, limit: int) -> None:
+    def _accept(
+        self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller, limit: int
+    ) -> None:
         self._refuse_too_large(request, limit)
         traceparent, tracestate = parent_of(request.headers)
         submission = Submission(
-            self._tenant(request, route),
+            caller,
             route.function_name,
             route.qualifier,
             request.body,
@@ -216,26 +227,24 @@ class HttpDoor:
         connection: HttpConnection,
         request: HttpRequest,
         route: Route,
+        caller: Caller,
         kind: str,
         client_context: str,
         is_stream: bool,
     ) -> None:
         request_id = ids.mint(self._clock.wall_ms(), 0)
         text = ids.to_text(request_id)
-        tenant_id = self._tenant(request, route)
         try:
             if kind == "DryRun":
                 limit = validation.MAX_SYNC_PAYLOAD_BYTES
-                await self._invocations.check(
-                    tenant_id, route.function_name, route.qualifier, request.body, limit, kind
-                )
+                await self._invocations.check(caller, route.function_name, route.qualifier, request.body, limit, kind)
                 connection.answer(request, http_answers.head(204, text, self._replies.now(), 0))
                 return
             traceparent, tracestate = parent_of(request.headers)
             wants_log = request.headers.get(b"x-amz-log-type") == b"Tail"
             outcome = await self._invocations.invoke(
                 request_id,
-                tenant_id,
+                caller,
                 route.function_name,
                 route.qualifier,
                 request.body,
@@ -250,9 +259,9 @@ class HttpDoor:
                 head, body = self._outcome(outcome, text, wants_log)
             connection.answer(request, head, body)
         except EvenflowError as e:
-            self._replies.refuse(connection, request, e, text, tenant_id)
+            self._replies.refuse(connection, request, e, text, caller.tenant_id)
         except Exception:
-            self._replies.fail(connection, request, "an invocation", text, tenant_id)
+            self._replies.fail(connection, request, "an invocation", text, caller.tenant_id)
 
     def _outcome(self, outcome: event_pb2.Outcome, text: str, wants_log: bool) -> tuple[bytes, bytes]:
         more = [(b"X-Amz-Executed-Version", outcome.executed_version.encode())]
@@ -276,18 +285,3 @@ class HttpDoor:
                 f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
                 metadata={"limit": str(limit)},
             )
-
-    def _tenant(self, request: HttpRequest, route: Route) -> str:
-        key_id = access_key_of(request.headers) or route.access_key_id
-        return self._targets.tenant_of_key(key_id) if key_id else DEFAULT_TENANT
-
-
-def access_key_of(headers: Mapping[bytes, bytes]) -> str:
-    """The access key id that a request is signed with; empty: none."""
-    header = headers.get(b"authorization")
-    start = header.find(_CREDENTIAL) if header is not None else -1
-    if header is None or start < 0:
-        return ""
-    start += len(_CREDENTIAL)
-    end = header.find(b"/", start, start + MAX_ACCESS_KEY_BYTES)
-    return header[start:end].decode("ascii", "replace") if end > 0 else ""

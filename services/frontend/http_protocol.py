@@ -25,12 +25,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @dataclass(slots=True, eq=False)
 class HttpRequest:
-    """A request as it arrived; header names in lower case, those of one name joined by commas."""
+    """A request as it arrived; header names in lower case, the last one of a name wins."""
 
     arrived_ms: float
     url: bytes = b""
     method: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
+    # What the last ones of their names won over, in order.
+    repeated: list[tuple[bytes, bytes]] = field(default_factory=list)
     parts: list[bytes] = field(default_factory=list)
     received_bytes: int = 0
     # Of those, in `parts`.
@@ -223,7 +225,7 @@ class HttpConnection(asyncio.Protocol):
         assert request is not None
         lower = name.lower()
         if lower in request.headers:
-            value = request.headers[lower] + (b"; " if lower == b"cookie" else b",") + value
+            request.repeated.append((lower, request.headers[lower]))
         request.headers[lower] = value
 
     def on_headers_complete(self) -> None:

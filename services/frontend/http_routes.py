@@ -27,7 +27,6 @@ class Route:
     path: str
     function_name: str = ""
     qualifier: str = ""
-    access_key_id: str = ""
 
 
 class Routes:
@@ -43,7 +42,7 @@ class Routes:
         if route is None:
             route = _parse(method, url)
             # Signed URLs never come again, markers and links hardly: only plain ones are worth room.
-            if route.operation in _REMEMBERED and not route.access_key_id:
+            if route.operation in _REMEMBERED and b"X-Amz-Signature=" not in url:
                 if len(self._known) >= MAX_REMEMBERED_ROUTES:
                     self._known.clear()
                 self._known[key] = route
@@ -59,18 +58,9 @@ def _parse(method: bytes, url: bytes) -> Route:
         for operation, pattern in _INVOKES:
             match = pattern.fullmatch(text)
             if match is not None:
-                arguments = _arguments(query)
-                credential = arguments.get("X-Amz-Credential", [""])[0]
-                return Route(
-                    operation,
-                    text,
-                    unquote(match[1]),
-                    arguments.get("Qualifier", [""])[0],
-                    credential.partition("/")[0],
-                )
+                return Route(operation, text, unquote(match[1]), _arguments(query).get("Qualifier", [""])[0])
     if _API_PATH.match(text):
-        credential = _arguments(query).get("X-Amz-Credential", [""])[0]
-        return Route("api", text, access_key_id=credential.partition("/")[0])
+        return Route("api", text)
     if text.startswith(LINK_PATH) and method in (b"GET", b"HEAD"):
         return Route("package", text)
     if text.startswith(URL_PATH):

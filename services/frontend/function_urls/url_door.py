@@ -8,6 +8,7 @@ from http import HTTPStatus
 from evenflow.common.v1 import event_pb2
 from evenflow.control.v1 import resources_pb2
 
+from services.frontend.callers import Callers
 from services.frontend.function_urls.url_book import Address, UrlBook
 from services.frontend.http_protocol import HttpConnection, HttpRequest
 from services.frontend.http_replies import Replies
@@ -15,6 +16,8 @@ from services.frontend.http_routes import URL_PATH
 from services.frontend.http_traces import parent_of
 from services.frontend.invocations import Invocations
 from services.policy import cors, url_events, validation
+from services.policy.arns import function_arn
+from services.policy.permissions import INVOKE_URL, Caller, Resource, may
 from services.policy.url_events import UrlRequest, UrlResponse
 from services.shared import ids
 from services.shared.clock import Clock
@@ -25,21 +28,27 @@ STREAM_CHUNK_BYTES = 65_536
 _TEXT_PLAIN = ("content-type", "text/plain")
 _JSON = ("content-type", "application/json")
 _STREAM = ("content-type", "application/octet-stream")
-# Who signed a request, as requestContext.authorizer.iam has it; None: nobody who may call this function.
-Authorizer = Callable[[HttpRequest, Address], Mapping[str, str] | None]
 
 
 class UrlDoor:
     """Answers requests at function URLs."""
 
     def __init__(
-        self, book: UrlBook, invocations: Invocations, replies: Replies, clock: Clock, authorize: Authorizer
+        self,
+        book: UrlBook,
+        invocations: Invocations,
+        replies: Replies,
+        clock: Clock,
+        callers: Callers,
+        region: Callable[[], str],
     ) -> None:
+        """`region`: the fleet's."""
         self._book = book
         self._invocations = invocations
         self._replies = replies
         self._clock = clock
-        self._authorize = authorize
+        self._callers = callers
+        self._region = region
 
     def is_named(self, request: HttpRequest) -> bool:
         """Whether the Host header names a function URL."""
@@ -94,9 +103,7 @@ class UrlDoor:
             return _message(413, "Request Entity Too Large"), False
         iam = None
         if address.url.auth_type == "AWS_IAM":
-            iam = self._authorize(request, address)
-            if iam is None:
-                return _message(403, "Forbidden"), False
+            iam = self._identify(request, address)
         path, _, query = target.partition("?")
         wall_ms = self._clock.wall_ms()
         event = url_events.event_of(
@@ -127,7 +134,8 @@ class UrlDoor:
         traceparent, tracestate = parent_of(request.headers)
         outcome = await self._invocations.invoke(
             request_id,
-            address.function.tenant_id,
+            # The URL speaks for the owner: who may call it was looked at before.
+            self._callers.of_tenant(address.function.tenant_id),
             address.function.function_name,
             address.url.qualifier,
             payload,
@@ -142,6 +150,30 @@ class UrlDoor:
             return url_events.response_of(outcome.response_payload), False
         except url_events.Malformed:
             return UrlResponse(502, (_TEXT_PLAIN,), b"Internal Server Error"), False
+
+    def _identify(self, request: HttpRequest, address: Address) -> dict[str, str]:
+        """Who signed the request, as requestContext.authorizer.iam has it. EvenflowError ACCESS_DENIED, or unproven."""
+        caller: Caller = self._callers.proven(request)
+        function, url = address.function, address.url
+        account = self._callers.of_tenant(function.tenant_id).account_id
+        resource = Resource(
+            function.tenant_id,
+            function_arn(self._region(), account, function.function_name, url.qualifier),
+            function.function_name,
+            url.qualifier,
+            function.permissions,
+            url.auth_type,
+        )
+        if not may(caller, INVOKE_URL, resource):
+            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, "Forbidden")
+        identity = caller.principal.rpartition("/")[2]
+        return {
+            "accessKey": identity,
+            "accountId": caller.account_id,
+            "callerId": identity,
+            "userArn": caller.principal,
+            "userId": identity,
+        }
 
     def _write(
         self, request: HttpRequest, response: UrlResponse, request_id: str, is_stream: bool
@@ -164,7 +196,12 @@ class UrlDoor:
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
+    """By lower-case name, those of one name joined."""
+    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
+    for raw_name, value in reversed(request.repeated):
+        name = raw_name.decode("latin-1")
+        found[name] = value.decode("latin-1") + ("; " if name == "cookie" else ",") + found[name]
+    return found
 
 
 def _rules(given: resources_pb2.Cors) -> cors.CorsRules:

@@ -19,6 +19,7 @@ from services.frontend.lambda_api import (
     validation,
     versions,
 )
+from services.frontend.lambda_api.allowances import require_allowed
 from services.frontend.lambda_api.call import Call, Handler, ObjectStore
 from services.frontend.lambda_api.control_calls import ControlCalls
 from services.frontend.lambda_api.errors import ApiError, bad_bounds, not_offered
@@ -26,6 +27,7 @@ from services.frontend.lambda_api.links import Links
 from services.frontend.lambda_api.routing import Found, Router
 from services.frontend.lambda_api.serializing import serialize
 from services.frontend.lambda_api.shapes import service_model
+from services.policy.permissions import Caller
 from services.shared.clock import Clock
 
 # A whole operation, an upload of 50 MiB and a fetch from S3 included.
@@ -57,7 +59,7 @@ class ApiRequest:
     url: str
     headers: Mapping[bytes, bytes]
     body: bytes
-    tenant_id: str
+    caller: Caller
     region: str
     authority: str
 
@@ -83,7 +85,7 @@ def router() -> Router:
 
 
 class LambdaApi:
-    """Answers requests of the API; `place` tells the fleet's account and region."""
+    """Answers requests of the API; `region` tells the fleet's."""
 
     def __init__(
         self,
@@ -91,13 +93,13 @@ class LambdaApi:
         objects: ObjectStore,
         links: Links,
         clock: Clock,
-        place: Callable[[], tuple[str, str]],
+        region: Callable[[], str],
     ) -> None:
         self._control = control
         self._objects = objects
         self._links = links
         self._clock = clock
-        self._place = place
+        self._region = region
 
     async def respond(self, request: ApiRequest) -> ApiResponse:
         """The response of one operation. ApiError, EvenflowError; TimeoutError beyond its time."""
@@ -110,19 +112,21 @@ class LambdaApi:
             params = await asyncio.to_thread(_parse, found, request)
         else:
             params = _parse(found, request)
-        account_id, region = self._place()
+        caller = request.caller
         call = Call(
             found.operation.name,
             params,
-            request.tenant_id,
-            account_id,
-            request.region or region,
+            caller.tenant_id,
+            caller.account_id,
+            request.region or self._region(),
             request.authority,
             self._clock.wall_ms(),
             self._control,
             self._objects,
             self._links,
         )
+        if caller.is_function:
+            require_allowed(call, caller)
         async with asyncio.timeout(OPERATION_SECONDS):
             result = await handler(call)
         return ApiResponse(*serialize(found.operation, result))
