@@ -77,8 +77,7 @@ class Functions:
         key = asked.tenant_id, asked.function_name
         before = self._state.functions.get(key)
         function = self._build(asked, before)
-        sources = self._sources.check_deployed(request.sources, function)
-        sources_changed = self._sources.replace_deployed(change, key, sources)
+        sources_changed = self._sources.replace_deployed(change, function, request.sources)
         self._editor.store(change, function)
         if change.is_visible:
             log.info(

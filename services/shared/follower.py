@@ -35,6 +35,8 @@ class ConfigView:
         self.sources: dict[str, resources_pb2.EventSource] = {}
         self.members: dict[str, resources_pb2.Member] = {}
         self.tenants: dict[str, resources_pb2.Tenant] = {}
+        # By tenant, name and number; deleted ones whose number is only remembered included.
+        self.layers: dict[tuple[str, str, int], resources_pb2.LayerVersion] = {}
         self.tenant_of_key: dict[str, str] = {}
         self._resources: dict[str, resources_pb2.Resource] = {}
 
@@ -50,6 +52,8 @@ class ConfigView:
                 self.functions[resource.function.tenant_id, resource.function.function_name] = resource.function
             case "source":
                 self.sources[resource.source.source_id] = resource.source
+            case "layer":
+                self.layers[_layer_key(resource.layer)] = resource.layer
             case "member":
                 self.members[resource.member.node_id] = resource.member
             case "tenant":
@@ -68,6 +72,8 @@ class ConfigView:
                 self.functions.pop((resource.function.tenant_id, resource.function.function_name), None)
             case "source":
                 self.sources.pop(resource.source.source_id, None)
+            case "layer":
+                self.layers.pop(_layer_key(resource.layer), None)
             case "member":
                 self.members.pop(resource.member.node_id, None)
             case "tenant":
@@ -214,6 +220,10 @@ class ControlFollower:
                 log.warning("the snapshot of control's state cannot be written: %s", e)
 
 
+def _layer_key(layer: resources_pb2.LayerVersion) -> tuple[str, str, int]:
+    return layer.tenant_id, layer.layer_name, layer.version
+
+
 def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:
     for resource in message.upserts:
         view.upsert(resource)
@@ -227,7 +237,9 @@ def _write_snapshot(path: Path, view: ConfigView) -> None:
     data = message.SerializeToString()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    with open(fresh, "wb") as file:
+    # Access keys are in it.
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         # The length in front shows a torn file.
         file.write(struct.pack(">Q", len(data)) + data)
         file.flush()
