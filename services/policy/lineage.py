@@ -1,4 +1,4 @@
-"""Where an invocation stands in a chain of functions, as it travels through the X-Ray header of a handler's calls. Pure.
+"""Where an invocation stands in a chain of functions, as the X-Ray header of a handler's calls carries it. Pure.
 
 The form is `Lineage=1:PARENT:DEPTH`: the first 8 hexadecimal digits of the request id of the invocation that calls, and
 how many invocations of the chain came before it. Handlers' SDKs pass the header on unread.
@@ -27,5 +27,5 @@ def depth_after(header: bytes) -> int:
 
 
 def is_stopped(chain_depth: int, *, allows_recursion: bool) -> bool:
-    """Whether an invocation that stands there in its chain must not run. `allows_recursion`: the function's own rule."""
+    """Whether an invocation must not run that stands there in its chain. `allows_recursion`: the function's rule."""
     return chain_depth >= MAX_CHAIN_DEPTH and not allows_recursion

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Input(enum.IntEnum):
-    """What can happen to an event. The first five and CONFIRM are the actions of a settlement with the current receipt."""
+    """What can happen to an event. Settlements with the current receipt bring the first five, and CONFIRM."""
 
     ACK = 1
     RELEASE = 2
