@@ -63,6 +63,7 @@ class Invocations:
         wants_log_tail: bool = False,
         traceparent: str = "",
         tracestate: str = "",
+        lineage: event_pb2.Lineage | None = None,
     ) -> event_pb2.Outcome:
         """Run a function and wait. EvenflowError for every refusal; a handler's own error is in the outcome."""
         start_ns = self._clock.wall_ns()
@@ -94,6 +95,7 @@ class Invocations:
             kind=runtime_pb2.INVOCATION_KIND_SYNC,
             wants_log_tail=wants_log_tail,
             invoked_function_arn=f"{target.arn}:{qualifier}" if qualifier else target.arn,
+            lineage=lineage,
         )
         failure: str | None = "cancelled by the caller"
         try:

@@ -66,18 +66,21 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         """Runs a function and waits for its result."""
         caller = self._caller(context)
         request_id = ids.mint(self._clock.wall_ms(), 0)
+        tenant_id = request.tenant_id or caller.tenant_id
         try:
+            if (request.tenant_id or request.HasField("lineage")) and not caller.from_fleet:
+                raise _fleet_only()
             if request.client_context:
                 _check(validation.check_client_context, request.client_context)
             if request.dry_run:
                 limit = validation.MAX_SYNC_PAYLOAD_BYTES
                 await self._invocations.check(
-                    caller.tenant_id, request.function_name, request.qualifier, request.payload, limit, "DryRun"
+                    tenant_id, request.function_name, request.qualifier, request.payload, limit, "DryRun"
                 )
                 return frontend_pb2.InvokeResponse(request_id=request_id)
             outcome = await self._invocations.invoke(
                 request_id,
-                caller.tenant_id,
+                tenant_id,
                 request.function_name,
                 request.qualifier,
                 request.payload,
@@ -85,9 +88,10 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
                 wants_log_tail=request.wants_log_tail,
                 traceparent=request.trace.traceparent or caller.traceparent,
                 tracestate=request.trace.tracestate or caller.tracestate,
+                lineage=request.lineage if request.HasField("lineage") else None,
             )
         except EvenflowError as e:
-            self._telemetry.refused(e, "grpc", ids.to_text(request_id), caller.tenant_id)
+            self._telemetry.refused(e, "grpc", ids.to_text(request_id), tenant_id)
             await abort(context, e)
         return frontend_pb2.InvokeResponse(request_id=request_id, outcome=outcome)
 
