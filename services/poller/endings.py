@@ -14,6 +14,13 @@ from services.poller.held import Held
 from services.poller.telemetry import Telemetry
 from services.shared.clock import Clock
 
+_S = event_pb2.OutcomeStatus
+ENDINGS = {
+    _S.OUTCOME_STATUS_SUCCEEDED: Ending.SUCCEEDED,
+    _S.OUTCOME_STATUS_FUNCTION_ERROR: Ending.FUNCTION_ERROR,
+    _S.OUTCOME_STATUS_THROTTLED: Ending.THROTTLED,
+    _S.OUTCOME_STATUS_SYSTEM_ERROR: Ending.SYSTEM_ERROR,
+}
 ERROR_NAMES = {
     Why.EVENT_AGE_EXCEEDED: "The event was older than its maximum age, or would have been at its next retry.",
     Why.ZERO_RESERVED_CONCURRENCY: "The function's reserved concurrency is 0.",

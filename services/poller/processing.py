@@ -9,7 +9,7 @@ from evenflow.common.v1 import event_pb2
 from services.policy import retry
 from services.policy.retry import Ending, Why
 from services.poller.deliveries import Deliveries
-from services.poller.endings import Endings, progress_of
+from services.poller.endings import ENDINGS, Endings, progress_of
 from services.poller.functions import FunctionBook, Plan
 from services.poller.held import Held, Stage
 from services.poller.limits import Limits
@@ -22,13 +22,6 @@ from services.poller.window import Window
 from services.shared.clock import Clock
 from services.shared.errors import NO_ROOM, TRY_ELSEWHERE, EvenflowError, Reason
 
-_S = event_pb2.OutcomeStatus
-_ENDINGS = {
-    _S.OUTCOME_STATUS_SUCCEEDED: Ending.SUCCEEDED,
-    _S.OUTCOME_STATUS_FUNCTION_ERROR: Ending.FUNCTION_ERROR,
-    _S.OUTCOME_STATUS_THROTTLED: Ending.THROTTLED,
-    _S.OUTCOME_STATUS_SYSTEM_ERROR: Ending.SYSTEM_ERROR,
-}
 MAX_PLACINGS = 8
 
 
@@ -122,7 +115,7 @@ class Processing:
             self.pace.ended(plan.key, plan.running, outcome.duration_us / 1_000, self._clock.monotonic_ms())
         if held.stage is not Stage.RUNNING:
             return
-        ending = _ENDINGS.get(outcome.status, Ending.SYSTEM_ERROR)
+        ending = ENDINGS.get(outcome.status, Ending.SYSTEM_ERROR)
         if ending is Ending.SUCCEEDED:
             if held.attempt == 1:
                 self._telemetry.first_start(held, outcome)
@@ -140,7 +133,7 @@ class Processing:
     def lost(self, held: Held, plan: Plan, host_id: str) -> None:
         """The outcome is not known: it may have run, and runs again. No attempt, no function error."""
         outcome = event_pb2.Outcome(
-            status=_S.OUTCOME_STATUS_SYSTEM_ERROR,
+            status=event_pb2.OUTCOME_STATUS_SYSTEM_ERROR,
             error_type="ServiceException",
             error_message=f"the outcome of runtime host {host_id} was lost: the run may have happened",
         )

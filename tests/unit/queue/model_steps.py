@@ -24,7 +24,20 @@ TABLE = {(row.before.name, row.given.name, row.after.name) for row in TRANSITION
 TENANTS = ("t", "u")
 FUNCTIONS = ("f", "g")
 POLLERS = ("poller-0", "poller-1")
-HOWS = ("ack", "fail", "bury", "handover", "extend", "confirm", "now", "later", "long", "throttle", "undeliverable", "unstarted")
+HOWS = (
+    "ack",
+    "fail",
+    "bury",
+    "handover",
+    "extend",
+    "confirm",
+    "now",
+    "later",
+    "long",
+    "throttle",
+    "undeliverable",
+    "unstarted",
+)
 AGES_MS = (3_000, 30_000, 21_600_000)
 WAITS_MS = (100, 1_001, 4_000, 11_000, 61_000)
 MAX_DELIVERIES = 2
