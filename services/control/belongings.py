@@ -9,6 +9,7 @@ from services.control.changes import Change
 from services.control.editor import FunctionEditor, conflict, not_found, refusal, require_qualifier
 from services.control.masks import take_fields
 from services.control.sources import Sources
+from services.policy.arns import LATEST
 from services.policy.rules import RuleBroken
 from services.policy.tag_rules import check_tags
 from services.policy.url_rules import INVOKE_MODES, CorsSpec, check_url
@@ -102,9 +103,8 @@ def _retag(tags: MutableMapping[str, str], request: control_pb2.ChangeTagsReques
 def _require_alias(function: resources_pb2.Function, qualifier: str) -> str:
     named = require_qualifier(function, qualifier)
     if named.isdecimal():
-        raise invalid(
-            "qualifier: a URL invokes $LATEST or an alias, not a version: make an alias of it", field="qualifier"
-        )
+        text = f"qualifier: a URL invokes {LATEST} or an alias: make an alias of version {named}"
+        raise invalid(text, field="qualifier")
     return named
 
 

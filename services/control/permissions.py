@@ -31,8 +31,8 @@ class Permissions:
             raise refusal(e) from None
         if _index_of(function, statement.statement_id, qualifier) is not None:
             raise conflict(
-                f"The statement id ({statement.statement_id}) provided already exists. Please provide a new statement id, "
-                "or remove the existing statement."
+                f"The statement id ({statement.statement_id}) provided already exists. "
+                "Please provide a new statement id, or remove the existing statement."
             )
         function.permissions.append(statement)
         self._require_room(function)
