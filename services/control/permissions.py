@@ -54,8 +54,8 @@ class Permissions:
         return control_pb2.RemovePermissionResponse()
 
     def _require_room(self, function: resources_pb2.Function) -> None:
-        fleet = self._editor.state.fleet
-        arn = function_arn(fleet.region, fleet.account_id, function.function_name)
+        home = self._editor.home(function.tenant_id)
+        arn = function_arn(home.region, home.account_id, function.function_name)
         size_bytes = policy_bytes(map(_spec_of, function.permissions), arn)
         if size_bytes > MAX_POLICY_BYTES:
             text = (

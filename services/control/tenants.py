@@ -12,10 +12,10 @@ from evenflow.control.v1 import control_pb2, resources_pb2
 from services.control.changes import Change
 from services.control.editor import not_found, page_count
 from services.control.state import State
+from services.policy.accounts import DEFAULT_TENANT, account_of
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
-DEFAULT_TENANT = "default"
 MAX_TENANTS = 10_000
 MAX_KEYS = 100
 MAX_QUOTA_MILLIONTHS = 1_000_000
@@ -54,8 +54,8 @@ class Tenants:
             raise invalid(text, field="quota_millionths")
         self._check_keys(asked)
         before = self._state.tenants.get(tenant_id)
-        if before is None and len(self._state.tenants) >= MAX_TENANTS:
-            raise EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, f"the fleet has {MAX_TENANTS:,} tenants already")
+        if before is None:
+            self._require_room(tenant_id)
         tenant = resources_pb2.Tenant()
         tenant.CopyFrom(asked)
         known = {key.access_key_id: key for key in before.access_keys} if before is not None else {}
@@ -133,6 +133,14 @@ class Tenants:
         tenant.access_keys.extend(left)
         change.upserts.append(_resource(tenant))
         return control_pb2.DeleteAccessKeyResponse()
+
+    def _require_room(self, tenant_id: str) -> None:
+        if len(self._state.tenants) >= MAX_TENANTS:
+            raise EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, f"the fleet has {MAX_TENANTS:,} tenants already")
+        account_id = self._state.fleet.account_id
+        mine = account_of(tenant_id, account_id)
+        if any(account_of(other, account_id) == mine for other in self._state.tenants):
+            raise invalid(f"tenant_id {tenant_id!r}: its account {mine} is another tenant's already; choose another id")
 
     def _get(self, tenant_id: str) -> resources_pb2.Tenant:
         tenant = self._state.tenants.get(tenant_id)
