@@ -5,6 +5,7 @@ from collections.abc import Callable
 from evenflow.common.v1 import event_pb2
 from evenflow.runtime.v1 import runtime_pb2
 
+from services.policy import lineage
 from services.runtime import log_lines
 from services.runtime.sandbox.frames import Result
 from services.shared import ids
@@ -133,11 +134,5 @@ def megabytes_of(kilobytes: int) -> int:
 
 def trace_header_of(invocation: runtime_pb2.Invocation) -> bytes:
     """The X-Ray form of the invocation's trace context; empty when there is none."""
-    text = invocation.trace.traceparent
-    if len(text) != 55:
-        return b""
-    parent = invocation.lineage.parent_request_id[:4].hex() or "0"
-    return (
-        f"Root=1-{text[3:11]}-{text[11:35]};Parent={text[36:52]};Sampled={1 if text[54] == '1' else 0};"
-        f"Lineage=1:{parent}:{invocation.lineage.chain_depth}"
-    ).encode()
+    depth = invocation.lineage.chain_depth
+    return lineage.trace_header(invocation.trace.traceparent, invocation.request_id, depth).encode()

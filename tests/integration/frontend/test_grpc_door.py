@@ -114,6 +114,20 @@ async def test_only_the_fleet_may_name_tenant_lineage_and_source(rig: Rig) -> No
     assert await reason_of(rig.inner.PublishBatch(batch(*events))) == Reason.ERROR_REASON_UNAUTHENTICATED
 
 
+async def test_only_the_fleet_invokes_for_another_tenant(rig: Rig) -> None:
+    """A queue's poller names whose function it runs and where in a chain; ACCESS_DENIED for everybody else."""
+    lineage = event_pb2.Lineage(parent_request_id=b"p" * 16, chain_depth=3)
+    for request in (
+        frontend_pb2.InvokeRequest(function_name="theirs", tenant_id="other"),
+        frontend_pb2.InvokeRequest(function_name="echo", lineage=lineage),
+    ):
+        assert await reason_of(rig.public.Invoke(request)) == Reason.ERROR_REASON_ACCESS_DENIED
+    request = frontend_pb2.InvokeRequest(function_name="theirs", tenant_id="other", lineage=lineage)
+    await rig.inner.Invoke(request, metadata=rig.fleet_metadata)
+    [ran] = rig.runtime.seen
+    assert (ran.tenant_id, ran.lineage) == ("other", lineage)
+
+
 async def test_the_bearer_key_names_the_tenant(rig: Rig) -> None:
     """As the access key does over HTTP."""
     answer = await rig.public.InvokeAsync(
