@@ -14,7 +14,7 @@ from services.frontend.http_api import ApiDoor
 from services.frontend.http_protocol import HttpConnection, HttpRequest
 from services.frontend.http_replies import Replies
 from services.frontend.http_routes import Route, Routes
-from services.frontend.http_traces import parent_of
+from services.frontend.http_traces import lineage_of, parent_of
 from services.frontend.invocations import Invocations
 from services.frontend.lambda_api.api import body_limit
 from services.frontend.lambda_api.errors import ApiError
@@ -202,6 +202,7 @@ class HttpDoor:
             "invoke",
             traceparent,
             tracestate,
+            lineage=lineage_of(request.headers),
             max_payload_bytes=limit,
         )
         self._replies.owed += 1
@@ -252,6 +253,7 @@ class HttpDoor:
                 wants_log_tail=wants_log,
                 traceparent=traceparent,
                 tracestate=tracestate,
+                lineage=lineage_of(request.headers),
             )
             if is_stream:
                 head, body = event_stream.response(outcome, text, self._replies.now(), wants_log)
