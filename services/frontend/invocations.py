@@ -151,7 +151,7 @@ class Invocations:
         return answer.status
 
     def _check_chain(self, target: Target, lineage: event_pb2.Lineage) -> None:
-        if is_stopped(lineage.chain_depth, allows_recursion=target.function.allows_recursion):
+        if is_stopped(lineage.chain_depth, allows_recursion=target.view.function.allows_recursion):
             self._telemetry.recursion_stopped(target.function_name, target.tenant_id)
             raise EvenflowError(
                 Reason.ERROR_REASON_RECURSION_STOPPED,
