@@ -252,7 +252,8 @@ async def test_an_iam_url_wants_a_signature(rig: Rig) -> None:
     """Unsigned requests, and signatures that prove nothing, are refused; nothing runs."""
     put_url(rig, auth_type="AWS_IAM")
     assert (await ask(rig)).status == 403
-    forged = f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/us-east-1/lambda/aws4_request, SignedHeaders=host, Signature=00"
+    scope = f"{ACCESS_KEY}/20260101/us-east-1/lambda/aws4_request"
+    forged = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00"
     assert (await ask(rig, headers={"Authorization": forged, "X-Amz-Date": "20260101T000000Z"})).status == 403
     assert not rig.runtime.seen
 
