@@ -35,3 +35,29 @@ class SourceTelemetry:
     def scanned(self, bucket: str, took_ms: float) -> None:
         """A scan of a whole bucket ended."""
         self._scans.record(took_ms, bucket=bucket)
+
+
+class ScheduleTelemetry:
+    """Counts what schedules do; one a poller."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._fired = metrics.counter("evenflow_schedule_fired", "Fires of schedules that became events.")
+        self._missed = metrics.counter("evenflow_schedule_missed", "Fires that were too old to be made up for.")
+        self._refused = metrics.counter("evenflow_schedule_refused", "Fires that were refused for good.")
+        self._retried = metrics.counter("evenflow_schedule_retried", "Submissions of fires to be repeated.")
+
+    def fired(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """An event is durable, or was before."""
+        self._fired.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+    def missed(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """A fire is passed over."""
+        self._missed.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+    def refused(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """A fire was refused for good."""
+        self._refused.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+    def retried(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """A fire is submitted again later."""
+        self._retried.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
