@@ -766,5 +766,5 @@ async def test_metrics_tell_what_sources_do(rig: Rig) -> None:
 
 def settling(rig: Rig, at_ms: float = 0.0) -> bool:
     """Whether something waits for a further look, at that time or later."""
-    [source] = rig.started[0][0]._running.values()
+    [source] = rig.buckets._begun
     return any(due_ms >= at_ms for due_ms, _, _ in source._backlog._later)
