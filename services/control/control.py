@@ -7,8 +7,13 @@ from pathlib import Path
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 
 from services.control import founding
+from services.control.aliases import Aliases
+from services.control.async_configs import AsyncConfigs
+from services.control.calls import Parts
 from services.control.changes import Changes
+from services.control.completion import decide_completion
 from services.control.database import Database, lock_folder
+from services.control.editor import FunctionEditor
 from services.control.feed import Feed
 from services.control.functions import Functions
 from services.control.ledger import Ledger
@@ -18,9 +23,11 @@ from services.control.service import ControlService
 from services.control.sessions import Sessions
 from services.control.settings import ControlSettings
 from services.control.source_book import SourceBook
+from services.control.sources import Sources
 from services.control.state import State
 from services.control.steward import Steward
 from services.control.telemetry import ControlTelemetry
+from services.control.versions import Versions
 from services.shared.channels import GrpcServer, read_token
 from services.shared.clock import SystemClock
 from services.shared.errors import EvenflowError, Reason
@@ -86,26 +93,36 @@ class Control:
         self.tracer = Tracer("control", settings, clock)
         self.metrics = Metrics("control", settings)
         self._telemetry = ControlTelemetry(self.metrics, self.state, self.feed, self.ledger)
-        functions = Functions(self.state, self.packages, clock, lambda: os.urandom(ID_BYTES).hex())
+        self._editor = FunctionEditor(self.state, clock, os.urandom)
         self.server = GrpcServer(token, [SERVICE_NAME])
-        service = ControlService(
-            self.state,
-            self.changes,
-            self.feed,
-            functions,
-            self.packages,
-            self.members,
-            self.sessions,
-            self.ledger,
-            self.steward,
-            self.tracer,
+        control_pb2_grpc.add_ControlServiceServicer_to_server(ControlService(self._parts()), self.server.server)
+
+    def _parts(self) -> Parts:
+        editor = self._editor
+        versions = Versions(editor)
+        sources = Sources(editor, lambda: os.urandom(ID_BYTES).hex())
+        return Parts(
+            state=self.state,
+            changes=self.changes,
+            feed=self.feed,
+            packages=self.packages,
+            members=self.members,
+            sessions=self.sessions,
+            ledger=self.ledger,
+            steward=self.steward,
+            tracer=self.tracer,
+            editor=editor,
+            functions=Functions(editor, self.packages, versions, sources),
+            versions=versions,
+            aliases=Aliases(editor),
+            async_configs=AsyncConfigs(editor),
         )
-        control_pb2_grpc.add_ControlServiceServicer_to_server(service, self.server.server)
 
     async def start(self) -> None:
         """Serve. OSError: the address is taken; ValueError: the settings do not fit what is stored."""
         self.changes.start()
         await self.changes.run(lambda change: founding.decide_account_concurrency(change, self.settings, self.state))
+        await self.changes.run(lambda change: decide_completion(change, self._editor))
         self.metrics.serve()
         self.server.bind(self.settings.listen or self.settings.control_target)
         self.steward.start()

@@ -8,7 +8,7 @@ from services.control import settings as defaults
 from services.control.changes import Change
 from services.control.settings import ControlSettings
 from services.control.state import State
-from services.policy.function_rules import MIN_UNRESERVED
+from services.policy.concurrency_rules import MIN_UNRESERVED
 
 DEFAULT_TENANT = "default"
 WHOLE_MILLIONTHS = 1_000_000

@@ -1,54 +1,65 @@
-"""Functions, their event sources and their reserved concurrency: from a request to a change."""
+"""Functions: their code, their configuration, their reserved concurrency; from a request to a change."""
 
 import logging
-from collections.abc import Callable, Sequence
 
 from evenflow.control.v1 import control_pb2, resources_pb2
 
+from services.control import function_specs
+from services.control.async_configs import is_default
 from services.control.changes import Change
+from services.control.editor import (
+    MAX_PAGE_BYTES,
+    FunctionEditor,
+    conflict,
+    page_count,
+    refusal,
+    require_revision,
+)
+from services.control.masks import take_fields
 from services.control.packages import PackageStore
-from services.control.state import FunctionKey, State, function_resource_key
-from services.policy import function_rules
-from services.policy.function_rules import BucketSourceSpec, FunctionSpec, Home, RuleBroken
-from services.shared.clock import Clock
+from services.control.sources import Sources
+from services.control.state import FunctionKey, function_resource_key
+from services.control.versions import Versions
+from services.policy.arns import LATEST
+from services.policy.concurrency_rules import check_reservation
+from services.policy.destination_rules import Home
+from services.policy.kept_fields import FIELD_NAME as KEPT_FIELDS
+from services.policy.kept_fields import merge_kept
+from services.policy.rules import RuleBroken
+from services.policy.tag_rules import check_tags
 from services.shared.errors import EvenflowError, Reason, invalid
 
 MAX_FUNCTIONS = 100_000
-MAX_PAGE = 1_000
 DEFAULT_PAGE = 100
-# A page of large functions ends early, below gRPC's common limit of 4 MB.
-MAX_PAGE_BYTES = 3_670_016
 SHA256_BYTES = 32
+CHANGEABLE = frozenset(resources_pb2.FunctionVersion.DESCRIPTOR.fields_by_name) - {
+    "version",
+    "code_size_bytes",
+    "revision_id",
+    "modified_at_ms",
+}
 log = logging.getLogger(__name__)
 
 
 class Functions:
     """Decides changes of functions; each `decide_…` fills a change in its turn."""
 
-    def __init__(self, state: State, packages: PackageStore, clock: Clock, new_source_id: Callable[[], str]) -> None:
-        self._state = state
+    def __init__(self, editor: FunctionEditor, packages: PackageStore, versions: Versions, sources: Sources) -> None:
+        self._editor = editor
+        self._state = editor.state
         self._packages = packages
-        self._clock = clock
-        self._new_source_id = new_source_id
+        self._versions = versions
+        self._sources = sources
 
-    def get(self, tenant_id: str, function_name: str) -> resources_pb2.Function:
-        """The function. EvenflowError FUNCTION_NOT_FOUND."""
-        function = self._state.function(tenant_id, function_name)
-        if function is None:
-            raise EvenflowError(
-                Reason.ERROR_REASON_FUNCTION_NOT_FOUND,
-                f"there is no function {function_name[:80]!r}: deploy it first",
-                metadata={"function_name": function_name[:80]},
-            )
-        return function
+    def read(self, request: control_pb2.GetFunctionRequest) -> control_pb2.GetFunctionResponse:
+        """The function with its sources. EvenflowError FUNCTION_NOT_FOUND."""
+        function = self._editor.get(request.tenant_id, request.function_name)
+        sources = self._state.sources_of(request.tenant_id, request.function_name)
+        return control_pb2.GetFunctionResponse(function=function, revision=self._state.revision, sources=sources)
 
     def page(self, request: control_pb2.ListFunctionsRequest) -> control_pb2.ListFunctionsResponse:
         """Functions of a tenant by name. EvenflowError INVALID_PARAMETER: page_size or page_token."""
-        if request.page_size > MAX_PAGE:
-            raise invalid(f"page_size must be within 0 to {MAX_PAGE:,}, not {request.page_size:,}")
-        if len(request.page_token) > 64:
-            raise invalid("page_token must be one that a response gave")
-        count = request.page_size or DEFAULT_PAGE
+        count = page_count(request.page_size, request.page_token, DEFAULT_PAGE)
         answer, size_bytes = control_pb2.ListFunctionsResponse(), 0
         names = self._state.names_after(request.tenant_id, request.page_token, count + 1)
         for index, name in enumerate(names):
@@ -63,183 +74,175 @@ class Functions:
     def decide_put(self, change: Change, request: control_pb2.PutFunctionRequest) -> control_pb2.PutFunctionResponse:
         """Create or replace. EvenflowError: a rule is broken, or the package is not there."""
         asked = request.function
-        home = Home(self._state.fleet.account_id, self._state.fleet.region)
-        spec = function_rules.complete(_spec_of(asked))
-        sources = [_source_spec_of(source, asked) for source in request.sources]
-        try:
-            function_rules.check_function(spec, home)
-            function_rules.check_sources(sources)
-        except RuleBroken as e:
-            raise _refusal(e) from None
-        if asked.tenant_id not in self._state.tenants:
-            raise invalid(f"tenant {asked.tenant_id[:64]!r} does not exist; use 'default', or put it first")
         key = asked.tenant_id, asked.function_name
         before = self._state.functions.get(key)
-        if before is None and len(self._state.functions) >= MAX_FUNCTIONS:
-            raise EvenflowError(
-                Reason.ERROR_REASON_NO_CAPACITY, f"the fleet has {MAX_FUNCTIONS:,} functions; delete some first"
+        function = self._build(asked, before)
+        sources = self._sources.check_deployed(request.sources, function)
+        sources_changed = self._sources.replace_deployed(change, key, sources)
+        self._editor.store(change, function)
+        if change.is_visible:
+            log.info(
+                "%s%s",
+                "created" if before is None else "replaced",
+                " with new event sources" if sources_changed else "",
+                extra={"tenant_id": key[0], "function_name": key[1]},
             )
-        reserved = _reservation_of(asked) if asked.HasField("reserved_concurrency") else _reservation_of(before)
-        self._check_reservation(key, reserved)
-        function = self._build(asked, spec, before, reserved)
-        sources_changed = self._replace_sources(change, key, sources)
-        if before is not None and _is_same(before, function):
-            # Nothing new: warm sandboxes stay, and the time of the last change.
-            return control_pb2.PutFunctionResponse(function=before)
-        function.revision = change.revision
-        function.modified_at_ms = self._clock.wall_ms()
-        change.upserts.append(_resource(function))
-        log.info(
-            "%s%s",
-            "created" if before is None else "replaced",
-            " with new event sources" if sources_changed else "",
-            extra={"tenant_id": key[0], "function_name": key[1]},
-        )
         return control_pb2.PutFunctionResponse(function=function, created=before is None)
 
-    def decide_delete(self, change: Change, tenant_id: str, function_name: str) -> None:
-        """Delete with its sources. EvenflowError FUNCTION_NOT_FOUND."""
-        self.get(tenant_id, function_name)
-        change.deleted_keys.append(function_resource_key(tenant_id, function_name))
-        sources = self._state.sources_of(tenant_id, function_name)
-        change.deleted_keys.extend(f"source/{source.source_id}" for source in sources)
-        log.info("deleted", extra={"tenant_id": tenant_id, "function_name": function_name})
+    def decide_create(
+        self, change: Change, request: control_pb2.CreateFunctionRequest
+    ) -> control_pb2.CreateFunctionResponse:
+        """Create, and publish if asked to. EvenflowError RESOURCE_CONFLICT: it exists; else as decide_put."""
+        asked = request.function
+        if self._state.function(asked.tenant_id, asked.function_name) is not None:
+            raise conflict(f"Function already exist: {asked.function_name}")
+        function = self._build(asked, None)
+        try:
+            check_tags(asked.tags)
+        except RuleBroken as e:
+            raise refusal(e) from None
+        function.tags.update(asked.tags)
+        published = self._versions.publish(function) if request.publishes else None
+        self._editor.store(change, function)
+        log.info("created", extra={"tenant_id": function.tenant_id, "function_name": function.function_name})
+        return control_pb2.CreateFunctionResponse(function=function, published=published)
+
+    def decide_update(
+        self, change: Change, request: control_pb2.UpdateFunctionRequest
+    ) -> control_pb2.UpdateFunctionResponse:
+        """Change the named fields of $LATEST, publish if asked to. EvenflowError: see the contract."""
+        function = self._editor.copy(request.tenant_id, request.function_name)
+        require_revision(request.expected_revision_id, function.latest.revision_id, "GetFunction")
+        latest = resources_pb2.FunctionVersion()
+        latest.CopyFrom(function.latest)
+        take_fields(latest, request.latest, request.update_mask.paths, CHANGEABLE)
+        if KEPT_FIELDS in request.update_mask.paths:
+            latest.kept_fields = _merged(function.latest.kept_fields, request.latest.kept_fields)
+        self._take_latest(function, latest)
+        published = self._versions.publish(function) if request.publishes else None
+        self._editor.store(Change(change.revision) if request.dry_run else change, function)
+        return control_pb2.UpdateFunctionResponse(function=function, published=published)
+
+    def decide_delete(
+        self, change: Change, request: control_pb2.DeleteFunctionRequest
+    ) -> control_pb2.DeleteFunctionResponse:
+        """Delete with its sources, or one version. EvenflowError: see the contract."""
+        key = request.tenant_id, request.function_name
+        if request.version:
+            self._versions.decide_delete(change, *key, request.version)
+            return control_pb2.DeleteFunctionResponse()
+        self._editor.get(*key)
+        change.deleted_keys.append(function_resource_key(*key))
+        change.deleted_keys.extend(f"source/{source.source_id}" for source in self._state.sources_of(*key))
+        log.info("deleted", extra={"tenant_id": key[0], "function_name": key[1]})
+        return control_pb2.DeleteFunctionResponse()
 
     def decide_concurrency(
-        self, change: Change, tenant_id: str, function_name: str, reserved: int | None
-    ) -> resources_pb2.Function:
+        self, change: Change, request: control_pb2.PutConcurrencyRequest
+    ) -> control_pb2.PutConcurrencyResponse:
         """Reserve, or lift the reservation. EvenflowError: too much, or no such function."""
-        before = self.get(tenant_id, function_name)
-        self._check_reservation((tenant_id, function_name), reserved)
-        if _reservation_of(before) == reserved:
-            return before
+        function = self._editor.copy(request.tenant_id, request.function_name)
+        _reserve(function, reservation_of(request))
+        self._check_reservation(function)
+        self._editor.store(change, function)
+        return control_pb2.PutConcurrencyResponse(function=function)
+
+    def _build(self, asked: resources_pb2.Function, before: resources_pb2.Function | None) -> resources_pb2.Function:
+        """What a put or a create asks for, over what is kept of the function before."""
         function = resources_pb2.Function()
-        function.CopyFrom(before)
-        function.ClearField("reserved_concurrency")
-        if reserved is not None:
-            function.reserved_concurrency = reserved
-        function.revision = change.revision
-        change.upserts.append(_resource(function))
+        if before is not None:
+            function.CopyFrom(before)
+        else:
+            self._require_room(asked.tenant_id)
+            function.tenant_id, function.function_name = asked.tenant_id, asked.function_name
+            function.created_at_ms = self._editor.now_ms()
+        config = resources_pb2.AsyncConfig()
+        config.CopyFrom(asked.async_config)
+        config.modified_at_ms = function.async_config.modified_at_ms
+        if config != function.async_config:
+            config.modified_at_ms = 0 if is_default(config) else self._editor.now_ms()
+        function.async_config.CopyFrom(config)
+        latest = resources_pb2.FunctionVersion()
+        latest.CopyFrom(asked.latest)
+        latest.kept_fields = _merged(b"", latest.kept_fields)
+        latest.version = latest.version or LATEST
+        self._take_latest(function, latest)
+        if asked.HasField("reserved_concurrency"):
+            _reserve(function, asked.reserved_concurrency)
+        self._check_reservation(function)
         return function
 
-    def _build(
-        self,
-        asked: resources_pb2.Function,
-        spec: FunctionSpec,
-        before: resources_pb2.Function | None,
-        reserved: int | None,
-    ) -> resources_pb2.Function:
-        function = resources_pb2.Function()
-        function.CopyFrom(asked)
-        function.ClearField("reserved_concurrency")
-        if reserved is not None:
-            function.reserved_concurrency = reserved
-        latest = function.latest
-        latest.version, latest.timeout_ms, latest.memory_mb = spec.version, spec.timeout_ms, spec.memory_mb
+    def _take_latest(self, function: resources_pb2.Function, latest: resources_pb2.FunctionVersion) -> None:
+        """Make this $LATEST, with a new revision id if anything is new. EvenflowError: a rule is broken."""
+        before = function.latest
+        latest.revision_id, latest.modified_at_ms = before.revision_id, before.modified_at_ms
+        function_specs.complete(latest)
+        checked = resources_pb2.Function(
+            tenant_id=function.tenant_id,
+            function_name=function.function_name,
+            latest=latest,
+            async_config=function.async_config,
+        )
+        fleet = self._state.fleet
+        function_specs.check(checked, Home(fleet.account_id, fleet.region))
         latest.code_size_bytes = self._size_of("code_sha256", latest.code_sha256)
         for layer in latest.layers:
             layer.code_size_bytes = self._size_of("layers.code_sha256", layer.code_sha256)
-        function.async_config.SetInParent()
-        function.created_at_ms = before.created_at_ms if before is not None else self._clock.wall_ms()
-        return function
+        if latest != before:
+            latest.revision_id = self._editor.new_uuid()
+            latest.modified_at_ms = function.modified_at_ms = self._editor.now_ms()
+            before.CopyFrom(latest)
 
     def _size_of(self, field_name: str, code: bytes) -> int:
-        if len(code) != SHA256_BYTES:
-            raise invalid(f"{field_name} must be the {SHA256_BYTES} bytes that UploadPackage answered, not {len(code)}")
-        size_bytes = self._packages.size_of(code)
-        if size_bytes is None:
-            raise EvenflowError(
-                Reason.ERROR_REASON_INVALID_PACKAGE,
-                f"there is no package with SHA-256 {code.hex()}: upload it with UploadPackage first",
-            )
-        return size_bytes
+        return size_of_package(self._packages, field_name, code)
 
-    def _check_reservation(self, key: FunctionKey, reserved: int | None) -> None:
+    def _require_room(self, tenant_id: str) -> None:
+        if tenant_id not in self._state.tenants:
+            raise invalid(f"tenant {tenant_id[:64]!r} does not exist; use 'default', or put it first")
+        if len(self._state.functions) >= MAX_FUNCTIONS:
+            text = f"the fleet has {MAX_FUNCTIONS:,} functions; delete some first"
+            raise EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text)
+
+    def _check_reservation(self, function: resources_pb2.Function) -> None:
+        reserved = reservation_of(function)
         if reserved is None:
             return
-        others = self._state.total_reserved - (_reservation_of(self._state.functions.get(key)) or 0)
+        key: FunctionKey = function.tenant_id, function.function_name
+        others = self._state.total_reserved - (reservation_of(self._state.functions.get(key)) or 0)
         try:
-            function_rules.check_reservation(reserved, others, self._state.fleet.account_concurrency)
+            check_reservation(reserved, others, self._state.fleet.account_concurrency)
         except RuleBroken as e:
-            raise _refusal(e) from None
-
-    def _replace_sources(self, change: Change, key: FunctionKey, specs: Sequence[BucketSourceSpec]) -> bool:
-        left = {_spec_of_source(source): source for source in self._state.sources_of(*key)}
-        added = [spec for spec in specs if left.pop(spec, None) is None]
-        change.deleted_keys.extend(f"source/{source.source_id}" for source in left.values())
-        for spec in added:
-            source = resources_pb2.EventSource(
-                source_id=self._new_source_id(),
-                tenant_id=key[0],
-                function_name=key[1],
-                bucket=resources_pb2.BucketSource(
-                    bucket=spec.bucket, events=spec.events, key_prefix=spec.key_prefix, key_suffix=spec.key_suffix
-                ),
-            )
-            change.upserts.append(resources_pb2.Resource(key=f"source/{source.source_id}", source=source))
-        return bool(added or left)
+            raise refusal(e) from None
 
 
-def _resource(function: resources_pb2.Function) -> resources_pb2.Resource:
-    key = function_resource_key(function.tenant_id, function.function_name)
-    return resources_pb2.Resource(key=key, function=function)
+def size_of_package(packages: PackageStore, field_name: str, code: bytes) -> int:
+    """Bytes of a stored package. EvenflowError INVALID_PACKAGE: it is not there; INVALID_PARAMETER: that is no hash."""
+    if len(code) != SHA256_BYTES:
+        raise invalid(f"{field_name} must be the {SHA256_BYTES} bytes that UploadPackage answered, not {len(code)}")
+    size_bytes = packages.size_of(code)
+    if size_bytes is None:
+        raise EvenflowError(
+            Reason.ERROR_REASON_INVALID_PACKAGE,
+            f"there is no package with SHA-256 {code.hex()}: upload it with UploadPackage first",
+        )
+    return size_bytes
 
 
-def _reservation_of(function: resources_pb2.Function | None) -> int | None:
-    if function is None or not function.HasField("reserved_concurrency"):
+def reservation_of(holder: resources_pb2.Function | control_pb2.PutConcurrencyRequest | None) -> int | None:
+    """What is reserved; None: nothing is."""
+    if holder is None or not holder.HasField("reserved_concurrency"):
         return None
-    return function.reserved_concurrency
+    return holder.reserved_concurrency
 
 
-def _is_same(before: resources_pb2.Function, after: resources_pb2.Function) -> bool:
-    compared = resources_pb2.Function()
-    compared.CopyFrom(after)
-    compared.revision, compared.modified_at_ms = before.revision, before.modified_at_ms
-    return compared == before
+def _reserve(function: resources_pb2.Function, reserved: int | None) -> None:
+    function.ClearField("reserved_concurrency")
+    if reserved is not None:
+        function.reserved_concurrency = reserved
 
 
-def packages_of(version: resources_pb2.FunctionVersion) -> list[bytes]:
-    """SHA-256 of every package that a version needs: its code and its layers."""
-    return [version.code_sha256, *(layer.code_sha256 for layer in version.layers)]
-
-
-def _spec_of(function: resources_pb2.Function) -> FunctionSpec:
-    version, config = function.latest, function.async_config
-    return FunctionSpec(
-        function_name=function.function_name,
-        version=version.version,
-        handler=version.handler,
-        runtime=version.runtime,
-        timeout_ms=version.timeout_ms,
-        memory_mb=version.memory_mb,
-        environment=dict(version.environment),
-        buckets=[grant.bucket for grant in version.buckets],
-        layers=[layer.name for layer in version.layers],
-        snap_start=version.snap_start,
-        description=version.description,
-        maximum_retry_attempts=(config.maximum_retry_attempts if config.HasField("maximum_retry_attempts") else None),
-        maximum_event_age_seconds=(
-            config.maximum_event_age_seconds if config.HasField("maximum_event_age_seconds") else None
-        ),
-        on_success_arn=config.on_success_arn,
-        on_failure_arn=config.on_failure_arn,
-    )
-
-
-def _source_spec_of(source: resources_pb2.EventSource, function: resources_pb2.Function) -> BucketSourceSpec:
-    if source.tenant_id not in ("", function.tenant_id) or source.function_name not in ("", function.function_name):
-        raise invalid("sources: each belongs to the function that is put; leave tenant_id and function_name empty")
-    if source.WhichOneof("kind") != "bucket":
-        raise invalid("sources: each must say what it listens to: a bucket")
-    return _spec_of_source(source)
-
-
-def _spec_of_source(source: resources_pb2.EventSource) -> BucketSourceSpec:
-    bucket = source.bucket
-    return BucketSourceSpec(bucket.bucket, tuple(bucket.events), bucket.key_prefix, bucket.key_suffix)
-
-
-def _refusal(error: RuleBroken) -> EvenflowError:
-    is_runtime = error.field_name == "runtime"
-    reason = Reason.ERROR_REASON_RUNTIME_UNSUPPORTED if is_runtime else Reason.ERROR_REASON_INVALID_PARAMETER
-    return EvenflowError(reason, str(error), metadata={"field": error.field_name})
+def _merged(kept: bytes, changes: bytes) -> bytes:
+    try:
+        return merge_kept(kept, changes)
+    except RuleBroken as e:
+        raise refusal(e) from None

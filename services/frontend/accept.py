@@ -24,7 +24,7 @@ from services.shared.tracing import Tracer
 # A shard that refused a batch is not chosen for this time, unless its node says sooner that it serves.
 REFUSAL_COOL_DOWN_MS = 200.0
 STALE_RETRY_MS = 100.0
-# Events count as arriving together for so long.
+# Events count as arriving together for so long, and for as long as the first of them has not left.
 RUN_MS = 2.0
 RETRY_AFTER_MS = 1_000
 _FULL = (Reason.ERROR_REASON_SHARD_FULL, Reason.ERROR_REASON_DISK_FULL)
@@ -42,7 +42,8 @@ class _Run:
 
     def goes_on(self, tenant_id: str, now_ms: float) -> bool:
         """Whether one more event of this tenant belongs to it."""
-        return self.left > 0 and now_ms < self.ends_ms and tenant_id == self.tenant_id
+        is_together = now_ms < self.ends_ms or self.lane.open is not None
+        return self.left > 0 and is_together and tenant_id == self.tenant_id
 
 
 class Accepter:

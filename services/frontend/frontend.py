@@ -6,6 +6,7 @@ from typing import Protocol
 from evenflow.frontend.v1 import frontend_pb2_grpc
 
 from services.frontend.accept import Accepter
+from services.frontend.callers import Callers, check_reach
 from services.frontend.http_door import HttpDoor
 from services.frontend.http_server import HttpServer, bind
 from services.frontend.invocations import Invocations
@@ -18,6 +19,7 @@ from services.frontend.targets import Configuration, Targets
 from services.frontend.telemetry import Telemetry
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import Clock
+from services.shared.credentials import fleet_secret
 from services.shared.metrics import Metrics
 from services.shared.tracing import Tracer
 
@@ -61,15 +63,16 @@ class Frontend:
         self._telemetry = Telemetry(node.metrics, clock, lambda: self.accepter.pending_events)
         self.accepter.telemetry = self._telemetry
         self._targets = Targets(configuration)
+        self.callers = Callers(configuration, clock, fleet_secret(node.token), settings.auth_mode)
         self.queues = QueueFleet(settings, clock, configuration, node.dial, self.accepter)
         self.runtimes = RuntimeFleet(settings, configuration, node.dial, node.incarnation)
         self._submissions = Submissions(self._targets, self.accepter, node.tracer, self._telemetry)
         self._invocations = Invocations(self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry)
-        self._http_door = HttpDoor(self._submissions, self._invocations, self._targets, self._telemetry, clock)
+        self._http_door = HttpDoor(self._submissions, self._invocations, self.callers, self._telemetry, clock)
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
         servicer = FrontendServicer(
-            self._submissions, self._invocations, self._targets, self._telemetry, clock, node.token
+            self._submissions, self._invocations, self.callers, self._telemetry, clock, node.token
         )
         # One servicer behind the public port and the node's inner socket.
         frontend_pb2_grpc.add_FrontendServiceServicer_to_server(servicer, self._grpc.server)
@@ -77,7 +80,9 @@ class Frontend:
         self.grpc_port = 0
 
     async def start(self) -> None:
-        """Serve. OSError: an address is in use."""
+        """Serve. OSError: an address is in use. ValueError: it is reachable from elsewhere, and everybody may call."""
+        for key, address in (("http.listen", self._settings.http_listen), ("grpc.listen", self._settings.grpc_listen)):
+            check_reach(address, key, self._settings.auth_mode)
         # Addresses first: a taken one must show before anything else happens.
         self.http.bind()
         self.grpc_port = self._bind_grpc()

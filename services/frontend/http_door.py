@@ -7,23 +7,21 @@ import logging
 from evenflow.common.v1 import event_pb2
 
 from services.frontend import http_answers
+from services.frontend.callers import Callers
 from services.frontend.http_protocol import HttpConnection, HttpRequest
 from services.frontend.http_routes import Route, Routes
 from services.frontend.http_traces import parent_of
 from services.frontend.invocations import Invocations
 from services.frontend.submissions import Submission, Submissions, draining
-from services.frontend.targets import DEFAULT_TENANT, Targets
 from services.frontend.telemetry import Telemetry
 from services.frontend.tickets import Ticket
 from services.policy import validation
+from services.policy.permissions import Caller
 from services.shared import ids
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
 INVOCATION_TYPES = {b"Event": "Event", b"RequestResponse": "RequestResponse", b"DryRun": "DryRun"}
-_CREDENTIAL = b"Credential="
-# Every character that ends an access key id in an Authorization header; real ones are far shorter than the bound.
-MAX_ACCESS_KEY_BYTES = 128
 log = logging.getLogger(__name__)
 
 
@@ -34,13 +32,13 @@ class HttpDoor:
         self,
         submissions: Submissions,
         invocations: Invocations,
-        targets: Targets,
+        callers: Callers,
         telemetry: Telemetry,
         clock: Clock,
     ) -> None:
         self._submissions = submissions
         self._invocations = invocations
-        self._targets = targets
+        self._callers = callers
         self._telemetry = telemetry
         self._clock = clock
         self._routes = Routes()
@@ -52,6 +50,8 @@ class HttpDoor:
     def body_limit(self, request: HttpRequest) -> int:
         """See HttpHandler: the limit of the operation and, for Invoke, of the invocation type."""
         route = self._routes.find(request.method, request.url)
+        if not self._callers.may_send(request):
+            return 0
         if route.operation == "invoke-async":
             return validation.MAX_OLD_ASYNC_PAYLOAD_BYTES
         if request.headers.get(b"x-amz-invocation-type") == b"Event":
@@ -66,12 +66,14 @@ class HttpDoor:
                 raise EvenflowError(
                     Reason.ERROR_REASON_UNAVAILABLE, "this door holds as many bytes as it may: try again", 1_000
                 )
-            if route.operation == "invoke":
-                self._invoke(connection, request, route)
-            elif route.operation == "invoke-async":
-                self._accept(connection, request, route, validation.MAX_OLD_ASYNC_PAYLOAD_BYTES)
-            elif route.operation == "health":
+            if route.operation == "health":
                 self._health(connection, request)
+                return
+            caller = self._callers.of_request(request)
+            if route.operation == "invoke":
+                self._invoke(connection, request, route, caller)
+            elif route.operation == "invoke-async":
+                self._accept(connection, request, route, caller, validation.MAX_OLD_ASYNC_PAYLOAD_BYTES)
             elif route.operation == "not-offered":
                 raise EvenflowError(
                     Reason.ERROR_REASON_NOT_IMPLEMENTED,
@@ -117,7 +119,7 @@ class HttpDoor:
         if task is not None:
             task.cancel()
 
-    def _invoke(self, connection: HttpConnection, request: HttpRequest, route: Route) -> None:
+    def _invoke(self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller) -> None:
         given = request.headers.get(b"x-amz-invocation-type", b"RequestResponse")
         kind = INVOCATION_TYPES.get(given)
         if kind is None:
@@ -134,20 +136,22 @@ class HttpDoor:
             except ValueError as e:
                 raise EvenflowError(Reason.ERROR_REASON_INVALID_REQUEST_CONTENT, str(e)) from None
         if kind == "Event":
-            self._accept(connection, request, route, validation.MAX_ASYNC_PAYLOAD_BYTES)
+            self._accept(connection, request, route, caller, validation.MAX_ASYNC_PAYLOAD_BYTES)
             return
         if self.is_draining:
             raise draining()
         self._refuse_too_large(request, validation.MAX_SYNC_PAYLOAD_BYTES)
-        task = asyncio.create_task(self._run(connection, request, route, kind, context), name="sync invocation")
+        task = asyncio.create_task(self._run(connection, request, route, caller, kind, context), name="sync invocation")
         self._waiting[request] = task
         task.add_done_callback(lambda _: self._waiting.pop(request, None))
 
-    def _accept(self, connection: HttpConnection, request: HttpRequest, route: Route, limit: int) -> None:
+    def _accept(
+        self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller, limit: int
+    ) -> None:
         self._refuse_too_large(request, limit)
         traceparent, tracestate = parent_of(request.headers)
         submission = Submission(
-            self._tenant(request, route),
+            caller,
             route.function_name,
             route.qualifier,
             request.body,
@@ -175,25 +179,28 @@ class HttpDoor:
         self._submissions.take(Ticket(1, request.arrived_ms, on_done), 0, submission)
 
     async def _run(
-        self, connection: HttpConnection, request: HttpRequest, route: Route, kind: str, client_context: str
+        self,
+        connection: HttpConnection,
+        request: HttpRequest,
+        route: Route,
+        caller: Caller,
+        kind: str,
+        client_context: str,
     ) -> None:
         request_id = ids.mint(self._clock.wall_ms(), 0)
         text = ids.to_text(request_id)
-        tenant_id = self._tenant(request, route)
         self.owed += 1
         try:
             if kind == "DryRun":
                 limit = validation.MAX_SYNC_PAYLOAD_BYTES
-                await self._invocations.check(
-                    tenant_id, route.function_name, route.qualifier, request.body, limit, kind
-                )
+                await self._invocations.check(caller, route.function_name, route.qualifier, request.body, limit, kind)
                 connection.answer(request, http_answers.head(204, text, self._now(), 0))
                 return
             traceparent, tracestate = parent_of(request.headers)
             wants_log = request.headers.get(b"x-amz-log-type") == b"Tail"
             outcome = await self._invocations.invoke(
                 request_id,
-                tenant_id,
+                caller,
                 route.function_name,
                 route.qualifier,
                 request.body,
@@ -210,10 +217,10 @@ class HttpDoor:
             body = outcome.response_payload
             connection.answer(request, http_answers.head(200, text, self._now(), len(body), *more), body)
         except EvenflowError as e:
-            self._refuse(connection, request, e, text, tenant_id)
+            self._refuse(connection, request, e, text, caller.tenant_id)
         except Exception:
             log.exception("an invocation could not be handled", extra={"request_id": text})
-            self._refuse(connection, request, _own_fault(), text, tenant_id)
+            self._refuse(connection, request, _own_fault(), text, caller.tenant_id)
         finally:
             self.owed -= 1
 
@@ -236,17 +243,6 @@ class HttpDoor:
                 f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
                 metadata={"limit": str(limit)},
             )
-
-    def _tenant(self, request: HttpRequest, route: Route) -> str:
-        header = request.headers.get(b"authorization")
-        if header is None:
-            return self._targets.tenant_of_key(route.access_key_id) if route.access_key_id else DEFAULT_TENANT
-        start = header.find(_CREDENTIAL)
-        if start < 0:
-            return DEFAULT_TENANT
-        start += len(_CREDENTIAL)
-        end = header.find(b"/", start, start + MAX_ACCESS_KEY_BYTES)
-        return self._targets.tenant_of_key(header[start:end].decode("ascii", "replace")) if end > 0 else DEFAULT_TENANT
 
     def _new_id(self) -> str:
         return ids.to_text(ids.mint(self._clock.wall_ms(), 0))

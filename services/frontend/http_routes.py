@@ -20,7 +20,6 @@ class Route:
     path: str
     function_name: str = ""
     qualifier: str = ""
-    access_key_id: str = ""
 
 
 class Routes:
@@ -36,7 +35,7 @@ class Routes:
         if route is None:
             route = _parse(method, url)
             # Signed URLs never come again: only plain ones are worth room.
-            if not route.access_key_id:
+            if b"X-Amz-Signature=" not in url:
                 if len(self._known) >= MAX_REMEMBERED_ROUTES:
                     self._known.clear()
                 self._known[key] = route
@@ -53,12 +52,5 @@ def _parse(method: bytes, url: bytes) -> Route:
             match = pattern.fullmatch(text)
             if match is not None:
                 arguments = parse_qs(query.decode("ascii", "replace"), max_num_fields=32) if query else {}
-                credential = arguments.get("X-Amz-Credential", [""])[0]
-                return Route(
-                    operation,
-                    text,
-                    unquote(match[1]),
-                    arguments.get("Qualifier", [""])[0],
-                    credential.partition("/")[0],
-                )
+                return Route(operation, text, unquote(match[1]), arguments.get("Qualifier", [""])[0])
     return Route("not-offered" if _LAMBDA_PATH.match(text) else "unknown", text)

@@ -13,12 +13,15 @@ from services.frontend.targets import Target, Targets
 from services.frontend.telemetry import Telemetry
 from services.policy import validation
 from services.policy.arns import LATEST
+from services.policy.permissions import Caller, Resource, why_not
 from services.shared import ids
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 from services.shared.tracing import Tracer
 
 GET_EVENT_TIMEOUT_SECONDS = 5.0
+# Ours: the Lambda API has no such action.
+GET_EVENT = "evenflow:GetEvent"
 _THROTTLE_REASONS = (Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED, Reason.ERROR_REASON_CONCURRENCY_EXCEEDED)
 
 
@@ -43,18 +46,18 @@ class Invocations:
         self.is_draining = False
 
     async def check(
-        self, tenant_id: str, name: str, qualifier: str, payload: bytes, limit: int, kind: str
+        self, caller: Caller, name: str, qualifier: str, payload: bytes, limit: int, kind: str
     ) -> tuple[Target, bytes]:
-        """Everything that is checked before anything runs: function, size, JSON."""
+        """Everything that is checked before anything runs: function, permission, size, JSON."""
         if self.is_draining:
             raise draining()
         payload = check_payload(payload, limit, kind)
-        return await self._targets.ask(tenant_id, name, qualifier), payload
+        return await self._targets.ask(caller, name, qualifier), payload
 
     async def invoke(
         self,
         request_id: bytes,
-        tenant_id: str,
+        caller: Caller,
         name: str,
         qualifier: str,
         payload: bytes,
@@ -68,7 +71,7 @@ class Invocations:
         """Run a function and wait. EvenflowError for every refusal; a handler's own error is in the outcome."""
         start_ns = self._clock.wall_ns()
         limit = validation.MAX_SYNC_PAYLOAD_BYTES
-        target, payload = await self.check(tenant_id, name, qualifier, payload, limit, "RequestResponse")
+        target, payload = await self.check(caller, name, qualifier, payload, limit, "RequestResponse")
         root = self._tracer.new_root(traceparent, tracestate)
         span = self._tracer.start(
             "frontend.invoke",
@@ -77,13 +80,13 @@ class Invocations:
             attributes={
                 "faas.name": target.function_name,
                 "faas.invocation_id": ids.to_text(request_id),
-                "evenflow.tenant_id": tenant_id,
+                "evenflow.tenant_id": target.tenant_id,
             },
             start_ns=start_ns,
         )
         timeout_ms = target.function.latest.timeout_ms
         invocation = runtime_pb2.Invocation(
-            tenant_id=tenant_id,
+            tenant_id=target.tenant_id,
             function_name=target.function_name,
             version=LATEST,
             function_revision=target.function.revision,
@@ -109,8 +112,14 @@ class Invocations:
         finally:
             self._tracer.end(span, failure)
 
-    async def get_event(self, tenant_id: str, request_id: bytes) -> queue_pb2.EventStatus:
-        """The state of one event. EvenflowError: INVALID_PARAMETER, EVENT_NOT_FOUND, SHARD_UNAVAILABLE."""
+    async def get_event(self, caller: Caller, request_id: bytes) -> queue_pb2.EventStatus:
+        """The state of one event of the caller's tenant.
+
+        EvenflowError: INVALID_PARAMETER, EVENT_NOT_FOUND, SHARD_UNAVAILABLE; ACCESS_DENIED: a function that may not.
+        """
+        refusal = why_not(caller, GET_EVENT, Resource(caller.tenant_id, "*"))
+        if refusal is not None:
+            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, refusal)
         try:
             shard_id = ids.shard_of(request_id)
         except ValueError as e:
@@ -124,7 +133,7 @@ class Invocations:
             )
         try:
             answer = await node.stub.GetEvent(
-                queue_pb2.GetEventRequest(tenant_id=tenant_id, request_id=request_id),
+                queue_pb2.GetEventRequest(tenant_id=caller.tenant_id, request_id=request_id),
                 timeout=GET_EVENT_TIMEOUT_SECONDS,
                 metadata=node.metadata,
             )

@@ -58,6 +58,14 @@ class Lane:
         """Whether something waits to be sent."""
         return bool(self.again or self.sealed or self.open)
 
+    @property
+    def next_events(self) -> int:
+        """Events of the batch that would be sent next."""
+        for batches in (self.again, self.sealed):
+            if batches:
+                return len(batches[0])
+        return len(self.open) if self.open is not None else 0
+
     def may_send(self, epoch: int, now_ms: float) -> bool:
         """Whether the next batch may go out now."""
         if len(self.sent) >= MAX_UNANSWERED_BATCHES or not self.has_more():

@@ -19,6 +19,12 @@ from services.shared.clock import Clock
 from services.shared.streams import BACKOFF_BASE_MS, BACKOFF_CAP_MS, StreamLink
 
 TICK_SECONDS = 0.05
+# Batches on their way to one node: what arrives meanwhile makes the next ones larger, whichever shards they are for.
+# One that is not answered soon does not count: a shard on a slow disk must not hold up its neighbours.
+MAX_UNANSWERED_OF_A_NODE = 2
+SOON_MS = 10.0
+# A batch of so many is worth a message and a commit of its own.
+LARGE_BATCH_EVENTS = 64
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +44,9 @@ class QueueNode:
         self._interval_ms = interval_ms
         self._line: deque[Lane] = deque()
         self._lane_of_batch: dict[int, Lane] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        # When each unanswered batch of this stream was sent.
+        self._sent_ms: dict[int, float] = {}
         # What the node told last of each shard, also of those that are about to become its own.
         self._told: dict[int, queue_pb2.ShardDepth] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -63,6 +72,8 @@ class QueueNode:
 
     async def close(self) -> None:
         """End both streams."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -85,6 +96,9 @@ class QueueNode:
     def _produce(self) -> queue_pb2.EnqueueRequest | None:
         now_ms, epoch = self._clock.monotonic_ms(), self._epoch()
         while self._line:
+            if not self._sends_now(self._line[0], now_ms):
+                self._look_again_soon()
+                break
             lane = self._line.popleft()
             lane.is_in_line = False
             if lane.owner != self.node_id or not lane.may_send(epoch, now_ms):
@@ -94,6 +108,7 @@ class QueueNode:
             lane.stale_epoch, lane.retry_at_ms = 0, 0.0
             lane.sent[batch.request.batch_id] = batch
             self._lane_of_batch[batch.request.batch_id] = lane
+            self._sent_ms[batch.request.batch_id] = now_ms
             batch.sent_ms = batch.sent_ms or now_ms
             batch.request.shard_map_epoch = epoch
             if lane.may_send(epoch, now_ms):
@@ -102,10 +117,29 @@ class QueueNode:
             return batch.request
         return None
 
+    def _sends_now(self, lane: Lane, now_ms: float) -> bool:
+        sent = self._sent_ms
+        if len(sent) < MAX_UNANSWERED_OF_A_NODE or lane.next_events >= LARGE_BATCH_EVENTS:
+            return True
+        return sum(now_ms - sent_ms < SOON_MS for sent_ms in sent.values()) < MAX_UNANSWERED_OF_A_NODE
+
     def _on_answer(self, answer: queue_pb2.EnqueueResponse) -> None:
         lane = self._lane_of_batch.pop(answer.batch_id, None)
+        self._sent_ms.pop(answer.batch_id, None)
         if lane is not None and lane.owner == self.node_id:
             self._accepter.answered(lane, answer)
+        if self._line:
+            self._link.wake()
+
+    def _look_again_soon(self) -> None:
+        # Answers wake the stream, too; this is for those that do not come soon.
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SOON_MS / 1_000, self._soon_is_over)
+
+    def _soon_is_over(self) -> None:
+        self._timer = None
+        if self._line:
+            self._link.wake()
 
     def _on_up(self) -> None:
         if self._is_detached:
@@ -122,6 +156,7 @@ class QueueNode:
             return
         self._line.clear()
         self._lane_of_batch.clear()
+        self._sent_ms.clear()
         lanes = self._lanes()
         # First all are unhealthy, then events move: none may move to a neighbour that is down as well.
         for lane in lanes:

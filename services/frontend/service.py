@@ -10,12 +10,14 @@ from evenflow.common.v1 import event_pb2
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 from evenflow.queue.v1 import queue_pb2
 
+from services.frontend.callers import Callers
 from services.frontend.invocations import Invocations
 from services.frontend.submissions import Submission, Submissions
-from services.frontend.targets import DEFAULT_TENANT, Targets
 from services.frontend.telemetry import Telemetry
 from services.frontend.tickets import Ticket
 from services.policy import validation
+from services.policy.accounts import DEFAULT_TENANT
+from services.policy.permissions import Caller
 from services.shared import ids
 from services.shared.channels import carries_token
 from services.shared.clock import Clock
@@ -25,7 +27,6 @@ from services.shared.streams import Wakeup, serve_stream
 MAX_BATCH_EVENTS = 1_000
 MAX_BATCH_BYTES = 3_670_016
 MAX_UNANSWERED_BATCHES = 64
-_BEARER = "bearer "
 _SAME_FIELDS = [
     f.name
     for f in frontend_pb2.GetEventResponse.DESCRIPTOR.fields
@@ -34,10 +35,10 @@ _SAME_FIELDS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, from the metadata."""
+class Call:
+    """What the metadata say: who calls, and within which trace."""
 
-    tenant_id: str
+    caller: Caller
     from_fleet: bool
     traceparent: str
     tracestate: str
@@ -50,48 +51,50 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         self,
         submissions: Submissions,
         invocations: Invocations,
-        targets: Targets,
+        callers: Callers,
         telemetry: Telemetry,
         clock: Clock,
         token: str,
     ) -> None:
         self._submissions = submissions
         self._invocations = invocations
-        self._targets = targets
+        self._callers = callers
         self._telemetry = telemetry
         self._clock = clock
         self._token = token
 
     async def Invoke(self, request: frontend_pb2.InvokeRequest, context: Any) -> frontend_pb2.InvokeResponse:
         """Runs a function and waits for its result."""
-        caller = self._caller(context)
+        call = await self._call(context)
         request_id = ids.mint(self._clock.wall_ms(), 0)
-        tenant_id = request.tenant_id or caller.tenant_id
+        caller = call.caller
         try:
-            if (request.tenant_id or request.HasField("lineage")) and not caller.from_fleet:
+            if (request.tenant_id or request.HasField("lineage")) and not call.from_fleet:
                 raise _fleet_only()
+            if request.tenant_id:
+                caller = self._callers.of_tenant(request.tenant_id)
             if request.client_context:
                 _check(validation.check_client_context, request.client_context)
             if request.dry_run:
                 limit = validation.MAX_SYNC_PAYLOAD_BYTES
                 await self._invocations.check(
-                    tenant_id, request.function_name, request.qualifier, request.payload, limit, "DryRun"
+                    caller, request.function_name, request.qualifier, request.payload, limit, "DryRun"
                 )
                 return frontend_pb2.InvokeResponse(request_id=request_id)
             outcome = await self._invocations.invoke(
                 request_id,
-                tenant_id,
+                caller,
                 request.function_name,
                 request.qualifier,
                 request.payload,
                 client_context=request.client_context,
                 wants_log_tail=request.wants_log_tail,
-                traceparent=request.trace.traceparent or caller.traceparent,
-                tracestate=request.trace.tracestate or caller.tracestate,
+                traceparent=request.trace.traceparent or call.traceparent,
+                tracestate=request.trace.tracestate or call.tracestate,
                 lineage=request.lineage if request.HasField("lineage") else None,
             )
         except EvenflowError as e:
-            self._telemetry.refused(e, "grpc", ids.to_text(request_id), tenant_id)
+            self._telemetry.refused(e, "grpc", ids.to_text(request_id), caller.tenant_id)
             await abort(context, e)
         return frontend_pb2.InvokeResponse(request_id=request_id, outcome=outcome)
 
@@ -99,7 +102,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         self, request: frontend_pb2.InvokeAsyncRequest, context: Any
     ) -> frontend_pb2.InvokeAsyncResponse:
         """Accepts one event; answers after it is durable."""
-        results = await self._accept(self._caller(context), [request.event])
+        results = await self._accept(await self._call(context), [request.event])
         if results[0].HasField("error"):
             await abort(context, EvenflowError.from_detail(results[0].error))
         return frontend_pb2.InvokeAsyncResponse(request_id=results[0].request_id, duplicate=results[0].duplicate)
@@ -108,19 +111,20 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         self, request: frontend_pb2.PublishBatchRequest, context: Any
     ) -> frontend_pb2.PublishBatchResponse:
         """Accepts a batch of events; each is accepted or refused by itself."""
+        call = await self._call(context)
         try:
             _check_batch(request)
         except EvenflowError as e:
             self._telemetry.refused(e, "grpc")
             await abort(context, e)
-        results = await self._accept(self._caller(context), request.events)
+        results = await self._accept(call, request.events)
         return frontend_pb2.PublishBatchResponse(results=results)
 
     async def Publish(  # type: ignore[override]  # the stubs know generators only, grpc.aio takes a coroutine, too
         self, _requests: Any, context: Any
     ) -> None:
         """Accepts batches for as long as the stream lasts; at most 64 are unanswered, then nothing is read."""
-        caller = self._caller(context)
+        await self._call(context)
         answers: deque[frontend_pb2.PublishResponse] = deque()
         wakeup, gate = Wakeup(), Wakeup()
         unanswered: set[int] = set()
@@ -129,6 +133,8 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
             if not request.batch_id or request.batch_id in unanswered:
                 raise invalid("batch_id must not be 0 and not be one that waits for its answer", field="batch_id")
             _check_batch(request)
+            # Anew for each batch: a key that was revoked since opens nothing more.
+            call = self._read(context)
             unanswered.add(request.batch_id)
             batch_id, events = request.batch_id, request.events
 
@@ -140,8 +146,8 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
                 wakeup.set()
                 gate.set()
 
-            submissions = [self._submission(caller, e) for e in events]
-            self._take(caller, events, submissions, answer)
+            submissions = [self._submission(call, e) for e in events]
+            self._take(call, events, submissions, answer)
 
         await serve_stream(
             context,
@@ -156,11 +162,14 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
 
     async def GetEvent(self, request: frontend_pb2.GetEventRequest, context: Any) -> frontend_pb2.GetEventResponse:
         """Tells the state of one event."""
-        caller = self._caller(context)
+        call = await self._call(context)
+        caller = call.caller
         try:
-            if request.tenant_id and not caller.from_fleet:
+            if request.tenant_id and not call.from_fleet:
                 raise _fleet_only()
-            status = await self._invocations.get_event(request.tenant_id or caller.tenant_id, request.request_id)
+            if request.tenant_id:
+                caller = self._callers.of_tenant(request.tenant_id)
+            status = await self._invocations.get_event(caller, request.request_id)
         except EvenflowError as e:
             self._telemetry.refused(e, "grpc", request.request_id.hex(), caller.tenant_id)
             await abort(context, e)
@@ -172,21 +181,21 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         return response
 
     async def _accept(
-        self, caller: Caller, events: Iterable[frontend_pb2.EventSubmission]
+        self, call: Call, events: Iterable[frontend_pb2.EventSubmission]
     ) -> list[frontend_pb2.SubmissionResult]:
         done: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
-        submissions = [self._submission(caller, e) for e in events]
+        submissions = [self._submission(call, e) for e in events]
 
         def answer(ticket: Ticket) -> None:
             if not done.done():
                 done.set_result(ticket)
 
-        self._take(caller, events, submissions, answer)
+        self._take(call, events, submissions, answer)
         return self._results(await done, submissions)
 
     def _take(
         self,
-        caller: Caller,
+        call: Call,
         events: Iterable[frontend_pb2.EventSubmission],
         submissions: list[Submission],
         answer: Any,
@@ -197,19 +206,18 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
 
         ticket = Ticket(len(submissions), self._clock.monotonic_ms(), on_done)
         for index, (event, submission) in enumerate(zip(events, submissions, strict=True)):
-            if not caller.from_fleet and (event.tenant_id or event.source or event.HasField("lineage")):
+            if not call.from_fleet and (event.tenant_id or event.source or event.HasField("lineage")):
                 ticket.refuse(index, _fleet_only())
             else:
                 self._submissions.take(ticket, index, submission)
 
-    @staticmethod
-    def _submission(caller: Caller, event: frontend_pb2.EventSubmission) -> Submission:
-        traceparent, tracestate = caller.traceparent, caller.tracestate
+    def _submission(self, call: Call, event: frontend_pb2.EventSubmission) -> Submission:
+        traceparent, tracestate = call.traceparent, call.tracestate
         if event.HasField("trace"):
             traceparent, tracestate = event.trace.traceparent, event.trace.tracestate
-        if not caller.from_fleet:
+        if not call.from_fleet:
             return Submission(
-                caller.tenant_id,
+                call.caller,
                 event.function_name,
                 event.qualifier,
                 event.payload,
@@ -220,7 +228,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
             )
         lineage: event_pb2.Lineage | None = event.lineage if event.HasField("lineage") else None
         return Submission(
-            event.tenant_id or caller.tenant_id,
+            self._callers.of_tenant(event.tenant_id) if event.tenant_id else call.caller,
             event.function_name,
             event.qualifier,
             event.payload,
@@ -249,17 +257,25 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
                 )
         return results
 
-    def _caller(self, context: Any) -> Caller:
+    async def _call(self, context: Any) -> Call:
+        try:
+            return self._read(context)
+        except EvenflowError as e:
+            self._telemetry.refused(e, "grpc")
+            await abort(context, e)
+
+    def _read(self, context: Any) -> Call:
+        """EvenflowError: the caller is not proven, and has to be."""
         metadata = context.invocation_metadata() or ()
-        tenant_id, traceparent, tracestate = DEFAULT_TENANT, "", ""
+        traceparent, tracestate = "", ""
         for key, value in metadata:
-            if key == "authorization" and value[: len(_BEARER)].lower() == _BEARER:
-                tenant_id = self._targets.tenant_of_key(value[len(_BEARER) :].strip())
-            elif key == "traceparent":
+            if key == "traceparent":
                 traceparent = value
             elif key == "tracestate":
                 tracestate = value
-        return Caller(tenant_id, carries_token(metadata, self._token), traceparent, tracestate)
+        from_fleet = carries_token(metadata, self._token)
+        caller = self._callers.of_tenant(DEFAULT_TENANT) if from_fleet else self._callers.of_metadata(metadata)
+        return Call(caller, from_fleet, traceparent, tracestate)
 
 
 def _check_batch(request: frontend_pb2.PublishBatchRequest | frontend_pb2.PublishRequest) -> None:

@@ -6,6 +6,8 @@ from services.policy.shard_choice import DEFAULT_POLICY, MAX_CHOICES, POLICIES
 from services.shared.aws import AwsSettings
 from services.shared.settings import setting
 
+OPEN, STRICT = "open", "strict"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FrontendSettings(AwsSettings):
@@ -13,6 +15,12 @@ class FrontendSettings(AwsSettings):
 
     http_listen: str = setting("http.listen", "127.0.0.1:9000", help="HOST:PORT of the AWS Lambda HTTP API.")
     grpc_listen: str = setting("grpc.listen", "127.0.0.1:9001", help="HOST:PORT of the gRPC door.")
+    auth_mode: str = setting(
+        "auth.mode",
+        OPEN,
+        choices=(OPEN, STRICT),
+        help="open: any caller may do everything; strict: requests are signed. Doors beyond loopback need strict.",
+    )
     max_connections: int = setting(
         "http.max_connections", 2_048, minimum=1, maximum=100_000, help="HTTP connections open at once."
     )

@@ -10,6 +10,7 @@ from services.frontend.targets import Target, Targets
 from services.frontend.telemetry import Telemetry
 from services.frontend.tickets import Ticket
 from services.policy import validation
+from services.policy.permissions import Caller
 from services.shared import ids
 from services.shared.errors import EvenflowError, Reason, invalid
 from services.shared.tracing import Tracer
@@ -21,7 +22,7 @@ DRAIN_RETRY_MS = 1_000
 class Submission:
     """One event as a caller brought it; text fields are as received. `from_fleet`: the caller has the fleet's token."""
 
-    tenant_id: str
+    caller: Caller
     function_name: str
     qualifier: str
     payload: bytes
@@ -32,6 +33,8 @@ class Submission:
     lineage: event_pb2.Lineage | None = None
     from_fleet: bool = False
     max_payload_bytes: int = validation.MAX_ASYNC_PAYLOAD_BYTES
+    # Whose function it is, once that is known; until then the caller's.
+    tenant_id: str = ""
 
 
 def check_payload(payload: bytes, limit_bytes: int, invocation_type: str) -> bytes:
@@ -78,7 +81,8 @@ class Submissions:
             if self.is_draining:
                 raise draining()
             submission.payload = check_payload(submission.payload, submission.max_payload_bytes, "Event")
-            target = self._targets.find(submission.tenant_id, submission.function_name, submission.qualifier)
+            submission.tenant_id = submission.caller.tenant_id
+            target = self._targets.find(submission.caller, submission.function_name, submission.qualifier)
             if submission.client_token or submission.lineage is not None or submission.from_fleet:
                 _check_extras(submission)
         except EvenflowError as e:
@@ -93,7 +97,7 @@ class Submissions:
 
     async def _ask(self, ticket: Ticket, index: int, submission: Submission) -> None:
         try:
-            target = await self._targets.ask(submission.tenant_id, submission.function_name, submission.qualifier)
+            target = await self._targets.ask(submission.caller, submission.function_name, submission.qualifier)
         except EvenflowError as e:
             ticket.refuse(index, e)
         except Exception as e:
@@ -104,13 +108,17 @@ class Submissions:
 
     def _send(self, ticket: Ticket, index: int, submission: Submission, target: Target) -> None:
         # From here on its plain name, whatever form the caller used: metrics have one series a function.
-        submission.function_name = target.function_name
+        submission.function_name, submission.tenant_id = target.function_name, target.tenant_id
         root = self._tracer.new_root(submission.traceparent, submission.tracestate)
         token: tuple[str, str] | None = None
         if submission.client_token:
             # A token of the fleet's own (a chain, a source) never meets one that a caller made up.
             is_own = submission.from_fleet and (submission.lineage is not None or submission.source != "grpc")
-            token = ("fleet" if is_own else "token", submission.client_token)
+            kind = "fleet" if is_own else "token"
+            if target.tenant_id != submission.caller.tenant_id:
+                # Nor does another tenant's, which may invoke the function, meet one of its owner's.
+                kind = f"{kind}@{submission.caller.tenant_id}"
+            token = (kind, submission.client_token)
         self._accepter.submit(
             ticket,
             index,

@@ -1,21 +1,21 @@
-"""From what a caller names to the function that is meant: parsed once, remembered while the configuration stands."""
+"""From what a caller names to the function that is meant and may be invoked: parsed once, remembered while the
+configuration stands."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from evenflow.control.v1 import resources_pb2
 
 from services.policy.arns import LATEST, FunctionReference, function_arn, parse_reference
+from services.policy.permissions import INVOKE, Caller, Resource, why_not
 from services.shared.errors import EvenflowError, Reason, invalid
 from services.shared.follower import ConfigView
 
 MAX_REMEMBERED_TARGETS = 8_192
 # Open questions to control about unknown functions: a flood of wrong names must not become control's flood.
 MAX_OPEN_QUESTIONS = 256
-DEFAULT_TENANT = "default"
-DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
 DEFAULT_MAXIMUM_EVENT_AGE_SECONDS = 21_600
 
@@ -39,7 +39,7 @@ class Configuration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A function of a tenant, ready to be invoked."""
+    """A function, ready to be invoked by who asked for it. `tenant_id`: its owner's, whoever calls."""
 
     tenant_id: str
     function_name: str
@@ -54,38 +54,40 @@ class Targets:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._known: dict[tuple[str, str, str], Target] = {}
+        self._known: dict[tuple[Caller, str, str], Target] = {}
         self._questions: dict[tuple[str, str], asyncio.Task[resources_pb2.Function | None]] = {}
         configuration.subscribe(self._known.clear)
 
-    def find(self, tenant_id: str, name: str, qualifier: str = "") -> Target | None:
-        """The target, or None when the view does not know the function: then `ask`. EvenflowError: bad name."""
-        key = (tenant_id, name, qualifier)
+    def find(self, caller: Caller, name: str, qualifier: str = "") -> Target | None:
+        """The target, or None when the view does not know the function: then `ask`.
+
+        EvenflowError: a bad name; FUNCTION_NOT_FOUND; ACCESS_DENIED: another tenant's, whether it exists or not, or not
+        among what the calling function may invoke.
+        """
+        key = (caller, name, qualifier)
         target = self._known.get(key)
         if target is not None:
             return target
         reference = _parse(name, qualifier)
-        if not self._is_here(reference):
-            raise self._not_found(reference, qualifier)
-        function = self._configuration.view.functions.get((tenant_id, reference.function_name))
+        owner_id = self._owner(caller, reference, qualifier)
+        function = self._configuration.view.functions.get((owner_id, reference.function_name))
         if function is None:
             return None
         return self._remember(key, reference, function)
 
-    async def ask(self, tenant_id: str, name: str, qualifier: str = "") -> Target:
-        """The target after asking control once. EvenflowError: FUNCTION_NOT_FOUND, or too many questions are open."""
-        target = self.find(tenant_id, name, qualifier)
+    async def ask(self, caller: Caller, name: str, qualifier: str = "") -> Target:
+        """The target after asking control once. EvenflowError: as `find`, or too many questions are open."""
+        target = self.find(caller, name, qualifier)
         if target is not None:
             return target
         reference = _parse(name, qualifier)
-        function = await self._ask_control(tenant_id, reference.function_name)
+        owner_id = self._owner(caller, reference, qualifier)
+        function = await self._ask_control(owner_id, reference.function_name)
         if function is None:
-            raise self._not_found(reference, qualifier)
-        return self._remember((tenant_id, name, qualifier), reference, function)
-
-    def tenant_of_key(self, access_key_id: str) -> str:
-        """The owner of an access key; without strict auth an unknown one is the default tenant."""
-        return self._configuration.view.tenant_of_key.get(access_key_id, DEFAULT_TENANT)
+            # Whoever may not invoke it learns nothing from whether it exists.
+            self._check_permission(caller, reference, owner_id, qualifier, ())
+            raise self._not_found(caller, reference, qualifier)
+        return self._remember((caller, name, qualifier), reference, function)
 
     async def _ask_control(self, tenant_id: str, function_name: str) -> resources_pb2.Function | None:
         key = (tenant_id, function_name)
@@ -102,20 +104,21 @@ class Targets:
         return await asyncio.shield(question)
 
     def _remember(
-        self, key: tuple[str, str, str], reference: FunctionReference, function: resources_pb2.Function
+        self, key: tuple[Caller, str, str], reference: FunctionReference, function: resources_pb2.Function
     ) -> Target:
+        caller, _, qualifier = key
+        self._check_permission(caller, reference, function.tenant_id, qualifier, function.permissions)
         if reference.qualifier != LATEST:
-            raise self._not_found(reference, reference.qualifier)
+            raise self._not_found(caller, reference, reference.qualifier)
         age = function.async_config
         seconds = DEFAULT_MAXIMUM_EVENT_AGE_SECONDS
         if age.HasField("maximum_event_age_seconds"):
             seconds = age.maximum_event_age_seconds
-        account, region = self._place()
         target = Target(
             function.tenant_id,
             function.function_name,
             LATEST,
-            function_arn(region, account, function.function_name),
+            function_arn(self._region(), self._account(function.tenant_id), function.function_name),
             seconds * 1_000,
             function,
         )
@@ -124,23 +127,55 @@ class Targets:
         self._known[key] = target
         return target
 
-    def _place(self) -> tuple[str, str]:
+    def _owner(self, caller: Caller, reference: FunctionReference, qualifier: str) -> str:
+        """Whose function is named: the caller's own, unless an ARN says another account."""
+        if reference.region not in (None, self._region()):
+            raise self._not_found(caller, reference, qualifier)
+        if reference.account_id in (None, self._account(caller.tenant_id)):
+            return caller.tenant_id
+        owner_id = self._configuration.view.tenant_of_account(str(reference.account_id))
+        if owner_id is None:
+            # Nobody's account looks like one that opened nothing.
+            self._check_permission(caller, reference, "", qualifier, ())
+        return owner_id or ""
+
+    def _check_permission(
+        self,
+        caller: Caller,
+        reference: FunctionReference,
+        owner_id: str,
+        qualifier: str,
+        statements: Sequence[resources_pb2.PermissionStatement],
+    ) -> None:
+        if owner_id == caller.tenant_id and not caller.is_function:
+            return
+        resource = Resource(
+            owner_id,
+            self._named_arn(caller, reference, qualifier),
+            reference.function_name,
+            reference.qualifier,
+            statements,
+        )
+        refusal = why_not(caller, INVOKE, resource)
+        if refusal is not None:
+            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, refusal)
+
+    def _region(self) -> str:
         fleet = self._configuration.view.fleet
-        if fleet is None:
-            return DEFAULT_ACCOUNT, DEFAULT_REGION
-        return fleet.account_id or DEFAULT_ACCOUNT, fleet.region or DEFAULT_REGION
+        return (fleet.region if fleet is not None else "") or DEFAULT_REGION
 
-    def _is_here(self, reference: FunctionReference) -> bool:
-        account, region = self._place()
-        return reference.account_id in (None, account) and reference.region in (None, region)
+    def _account(self, tenant_id: str) -> str:
+        return self._configuration.view.account_of(tenant_id)
 
-    def _not_found(self, reference: FunctionReference, qualifier: str) -> EvenflowError:
-        account, region = self._place()
+    def _named_arn(self, caller: Caller, reference: FunctionReference, qualifier: str) -> str:
         said = qualifier or (reference.qualifier if reference.qualifier != LATEST else "")
-        arn = function_arn(reference.region or region, reference.account_id or account, reference.function_name, said)
+        account = reference.account_id or self._account(caller.tenant_id)
+        return function_arn(reference.region or self._region(), account, reference.function_name, said)
+
+    def _not_found(self, caller: Caller, reference: FunctionReference, qualifier: str) -> EvenflowError:
         return EvenflowError(
             Reason.ERROR_REASON_FUNCTION_NOT_FOUND,
-            f"Function not found: {arn}",
+            f"Function not found: {self._named_arn(caller, reference, qualifier)}",
             metadata={"function_name": reference.function_name},
         )
 

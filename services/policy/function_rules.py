@@ -1,10 +1,14 @@
-"""What a function, its event sources and its reserved concurrency may look like. Pure; RuleBroken says what to do."""
+"""What the code and configuration of a function may look like. Pure; RuleBroken says what to do."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.policy.arns import LATEST, parse_reference
+from services.policy.arns import LATEST
+from services.policy.bucket_names import check_bucket_name
+from services.policy.destination_rules import Home, check_dead_letter, check_destination
+from services.policy.kept_fields import check_kept
+from services.policy.rules import RuleBroken, at_most, within
 
 DEFAULT_TIMEOUT_MS = 3_000
 MAX_TIMEOUT_MS = 900_000
@@ -16,26 +20,26 @@ MAX_ENVIRONMENT_BYTES = 4_096
 MAX_RETRY_ATTEMPTS = 2
 MIN_EVENT_AGE_SECONDS = 60
 MAX_EVENT_AGE_SECONDS = 21_600
-MIN_UNRESERVED = 100
 MAX_BUCKETS = 16
 MAX_LAYERS = 5
-MAX_LAYER_NAME_CHARACTERS = 140
-MAX_SOURCES = 16
-MAX_EVENTS_PER_SOURCE = 8
-# S3's own bound of a key.
-MAX_KEY_PART_BYTES = 1_024
+# Room for a layer version's ARN.
+MAX_LAYER_NAME_CHARACTERS = 256
+MIN_STORAGE_MB = 512
+MAX_STORAGE_MB = 10_240
+MAX_ALLOWANCES = 50
+MAX_RESOURCE_CHARACTERS = 512
 # "python3" is the host's own, whichever that is.
 PYTHON_RUNTIMES = ("python3.11", "python3.12", "python3.13", "python3.14")
 NODE_RUNTIMES = ("nodejs20.x", "nodejs22.x", "nodejs24.x")
 PROVIDED_RUNTIMES = ("provided", "provided.al2", "provided.al2023")
 RUNTIMES = ("python3", *PYTHON_RUNTIMES, *NODE_RUNTIMES, *PROVIDED_RUNTIMES)
-BUCKET_EVENTS = ("s3:ObjectCreated:*", "s3:ObjectCreated:Put")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HANDLER = re.compile(r"[^\s/.]+([./][^\s/.]+)*\.[^\s/.]+")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]+")
+_ROLE = re.compile(r"arn:aws[a-zA-Z-]*:iam::\d{12}:role/[a-zA-Z0-9+=,.@_/-]{1,512}")
+_ACTION = re.compile(r"\*|[a-z0-9-]{1,64}:(?:\*|[A-Za-z0-9]{1,64}\*?)")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RESERVED_VARIABLES = frozenset(
     (
         "AWS_REGION",
@@ -50,14 +54,6 @@ _RESERVED_VARIABLES = frozenset(
     )
 )
 _RESERVED_PREFIX = "AWS_LAMBDA_"
-
-
-class RuleBroken(ValueError):
-    """A field breaks a rule; `field_name` is its name in the contract, the text a sentence for who deploys."""
-
-    def __init__(self, field_name: str, text: str) -> None:
-        super().__init__(f"{field_name}: {text}")
-        self.field_name = field_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +75,11 @@ class FunctionSpec:
     maximum_event_age_seconds: int | None = None
     on_success_arn: str = ""
     on_failure_arn: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BucketSourceSpec:
-    """New objects of a bucket, as asked for."""
-
-    bucket: str
-    events: tuple[str, ...]
-    key_prefix: str = ""
-    key_suffix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """Where the fleet stands: what a destination's ARN must name."""
-
-    account_id: str
-    region: str
+    role: str = ""
+    dead_letter_arn: str = ""
+    ephemeral_storage_mb: int = 0
+    kept_fields: bytes = b""
+    allows: Sequence[tuple[str, str]] = ()
 
 
 def complete(spec: FunctionSpec) -> FunctionSpec:
@@ -117,19 +100,31 @@ def check_function(spec: FunctionSpec, home: Home) -> None:
     if spec.runtime not in RUNTIMES:
         raise RuleBroken("runtime", f"{spec.runtime[:64]!r} is not offered; choose one of {', '.join(RUNTIMES)}")
     check_handler(spec.handler, spec.runtime)
-    _within("timeout_ms", spec.timeout_ms, 1, MAX_TIMEOUT_MS)
-    _within("memory_mb", spec.memory_mb, DEFAULT_MEMORY_MB, MAX_MEMORY_MB)
-    if len(spec.description) > MAX_DESCRIPTION_CHARACTERS:
-        raise RuleBroken("description", f"at most {MAX_DESCRIPTION_CHARACTERS} characters, not {len(spec.description)}")
+    within("timeout_ms", spec.timeout_ms, 1, MAX_TIMEOUT_MS)
+    within("memory_mb", spec.memory_mb, DEFAULT_MEMORY_MB, MAX_MEMORY_MB)
+    at_most("description", spec.description, MAX_DESCRIPTION_CHARACTERS)
     check_environment(spec.environment or {})
     _check_grants(spec.buckets)
     check_layers(spec.layers)
     if spec.snap_start and not spec.runtime.startswith("python"):
         raise RuleBroken("snap_start", f"Python runtimes have it, {spec.runtime} has not: leave it out")
+    if spec.role and not _ROLE.fullmatch(spec.role):
+        raise RuleBroken("role", f"{spec.role[:200]!r} is no role's ARN such as arn:aws:iam::123456789012:role/NAME")
+    if spec.dead_letter_arn:
+        check_dead_letter("dead_letter_arn", spec.dead_letter_arn)
+    if spec.ephemeral_storage_mb:
+        within("ephemeral_storage_mb", spec.ephemeral_storage_mb, MIN_STORAGE_MB, MAX_STORAGE_MB)
+    check_kept(spec.kept_fields)
+    check_allowances(spec.allows)
+    check_async(spec, home)
+
+
+def check_async(spec: FunctionSpec, home: Home) -> None:
+    """Pass when the async part of a spec keeps its rules. RuleBroken."""
     if spec.maximum_retry_attempts is not None:
-        _within("maximum_retry_attempts", spec.maximum_retry_attempts, 0, MAX_RETRY_ATTEMPTS)
+        within("maximum_retry_attempts", spec.maximum_retry_attempts, 0, MAX_RETRY_ATTEMPTS)
     if spec.maximum_event_age_seconds is not None:
-        _within(
+        within(
             "maximum_event_age_seconds", spec.maximum_event_age_seconds, MIN_EVENT_AGE_SECONDS, MAX_EVENT_AGE_SECONDS
         )
     for field_name, arn in (("on_success_arn", spec.on_success_arn), ("on_failure_arn", spec.on_failure_arn)):
@@ -175,59 +170,17 @@ def check_environment(environment: Mapping[str, str]) -> None:
         raise RuleBroken("environment", f"{size:,} bytes in all; at most {MAX_ENVIRONMENT_BYTES:,} are allowed")
 
 
-def check_destination(field_name: str, arn: str, function_name: str, home: Home) -> None:
-    """Pass for the ARN of another function of this account and region; it need not exist yet. RuleBroken."""
-    try:
-        named = parse_reference(arn) if arn.startswith("arn:") and ":function:" in arn else None
-    except ValueError:
-        named = None
-    example = f"arn:aws:lambda:{home.region}:{home.account_id}:function:NAME"
-    if named is None or named.account_id is None or named.region is None:
-        raise RuleBroken(field_name, f"{arn[:200]!r} is no function's ARN such as {example}")
-    if named.account_id != home.account_id or named.region != home.region:
-        raise RuleBroken(field_name, f"{arn[:200]!r} is of another account or region; here it is {example}")
-    if named.qualifier != LATEST:
-        raise RuleBroken(field_name, f"{arn[:200]!r} names a version or alias; only {LATEST} is offered")
-    if named.function_name == function_name:
-        raise RuleBroken(field_name, "a function cannot be its own destination")
-
-
-def check_bucket_name(field_name: str, bucket: str) -> None:
-    """Pass for 3 to 63 characters of [a-z0-9.-] as S3 takes them. RuleBroken."""
-    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise RuleBroken(
-            field_name,
-            f"{bucket[:80]!r} is no bucket name: 3 to 63 characters of a-z 0-9 . -, a letter or digit at both ends",
-        )
-
-
-def check_sources(sources: Sequence[BucketSourceSpec]) -> None:
-    """Pass when each names a bucket and events that buckets make, and no two are the same. RuleBroken."""
-    if len(sources) > MAX_SOURCES:
-        raise RuleBroken("sources", f"at most {MAX_SOURCES} for a function, not {len(sources)}")
-    for source in sources:
-        check_bucket_name("sources.bucket", source.bucket)
-        if not 1 <= len(source.events) <= MAX_EVENTS_PER_SOURCE:
-            raise RuleBroken("sources.events", f"name 1 to {MAX_EVENTS_PER_SOURCE}, such as {BUCKET_EVENTS[0]}")
-        for event in source.events:
-            if event not in BUCKET_EVENTS:
-                raise RuleBroken("sources.events", f"{event[:80]!r} is not offered; use {' or '.join(BUCKET_EVENTS)}")
-        for part in (source.key_prefix, source.key_suffix):
-            if len(part.encode()) > MAX_KEY_PART_BYTES or "\x00" in part:
-                raise RuleBroken("sources.key_prefix", f"prefix and suffix have at most {MAX_KEY_PART_BYTES:,} bytes")
-    if len(set(sources)) != len(sources):
-        raise RuleBroken("sources", "two of them are the same; leave one out")
-
-
-def check_reservation(reserved: int, reserved_by_others: int, account_limit: int) -> None:
-    """Pass when at least 100 of the account stay unreserved; 0 (nothing runs) always may. RuleBroken."""
-    if reserved and account_limit - reserved_by_others - reserved < MIN_UNRESERVED:
-        most = max(0, account_limit - reserved_by_others - MIN_UNRESERVED)
-        raise RuleBroken(
-            "reserved_concurrency",
-            f"{reserved:,} would decrease the account's UnreservedConcurrentExecution below its minimum value of "
-            f"[{MIN_UNRESERVED}]; at most {most:,} can be reserved now",
-        )
+def check_allowances(allows: Sequence[tuple[str, str]]) -> None:
+    """Pass for up to 50 pairs of an action and a resource. RuleBroken."""
+    if len(allows) > MAX_ALLOWANCES:
+        raise RuleBroken("allows", f"at most {MAX_ALLOWANCES} for a function, not {len(allows)}")
+    for action, resource in allows:
+        if not _ACTION.fullmatch(action):
+            text = f"{action[:80]!r} is no action such as lambda:InvokeFunction, lambda:Invoke* or *"
+            raise RuleBroken("allows.action", text)
+        if not 1 <= len(resource) <= MAX_RESOURCE_CHARACTERS or not _PRINTABLE.fullmatch(resource):
+            text = f"{resource[:80]!r} must be an ARN, a pattern with * or a function's name"
+            raise RuleBroken("allows.resource", text)
 
 
 def is_reserved(name: str) -> bool:
@@ -242,8 +195,3 @@ def _check_grants(buckets: Sequence[str]) -> None:
         check_bucket_name("buckets", bucket)
     if len(set(buckets)) != len(buckets):
         raise RuleBroken("buckets", "a bucket is named twice; leave one out")
-
-
-def _within(field_name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise RuleBroken(field_name, f"must be within {low:,} to {high:,}, not {value:,}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 
+from services.policy.accounts import DEFAULT_TENANT, account_of
 from services.policy.backoff import equal_jitter_ms
 from services.shared.channels import Peer
 from services.shared.errors import EvenflowError, Reason
@@ -21,6 +22,8 @@ ASK_TIMEOUT_SECONDS = 2.0
 # A snapshot on disk is written at most this often: a burst of changes is one write.
 PERSIST_DELAY_SECONDS = 0.5
 MAX_SNAPSHOT_BYTES = 1 << 30
+# In ARNs while the fleet's identity is not known.
+UNKNOWN_ACCOUNT = "000000000000"
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,8 @@ class ConfigView:
         self.members: dict[str, resources_pb2.Member] = {}
         self.tenants: dict[str, resources_pb2.Tenant] = {}
         self.tenant_of_key: dict[str, str] = {}
+        self.secret_of_key: dict[str, str] = {}
+        self._tenant_of_account: dict[str, str] = {}
         self._resources: dict[str, resources_pb2.Resource] = {}
 
     def upsert(self, resource: resources_pb2.Resource) -> None:
@@ -53,10 +58,13 @@ class ConfigView:
             case "member":
                 self.members[resource.member.node_id] = resource.member
             case "tenant":
-                self._forget_keys(resource.tenant.tenant_id)
-                self.tenants[resource.tenant.tenant_id] = resource.tenant
+                tenant_id = resource.tenant.tenant_id
+                self._forget_tenant(tenant_id)
+                self.tenants[tenant_id] = resource.tenant
+                self._tenant_of_account[account_of(tenant_id, "")] = tenant_id
                 for key in resource.tenant.access_keys:
-                    self.tenant_of_key[key.access_key_id] = resource.tenant.tenant_id
+                    self.tenant_of_key[key.access_key_id] = tenant_id
+                    self.secret_of_key[key.access_key_id] = key.secret
 
     def delete(self, key: str) -> None:
         """Forget a resource."""
@@ -71,8 +79,7 @@ class ConfigView:
             case "member":
                 self.members.pop(resource.member.node_id, None)
             case "tenant":
-                self.tenants.pop(resource.tenant.tenant_id, None)
-                self._forget_keys(resource.tenant.tenant_id)
+                self._forget_tenant(resource.tenant.tenant_id)
 
     def members_of(self, role: "resources_pb2.NodeRole.ValueType") -> list[resources_pb2.Member]:
         """Nodes of a role that may be talked to, by node id: all but those that are gone."""
@@ -83,9 +90,26 @@ class ConfigView:
         """Everything, for the snapshot on disk."""
         return list(self._resources.values())
 
-    def _forget_keys(self, tenant_id: str) -> None:
-        for key in [k for k, owner in self.tenant_of_key.items() if owner == tenant_id]:
-            del self.tenant_of_key[key]
+    def account_of(self, tenant_id: str) -> str:
+        """The account id in ARNs of a tenant's things."""
+        return account_of(tenant_id, (self.fleet.account_id if self.fleet is not None else "") or UNKNOWN_ACCOUNT)
+
+    def tenant_of_account(self, account_id: str) -> str | None:
+        """Whose account this is; None: nobody's."""
+        if account_id == self.account_of(DEFAULT_TENANT):
+            return DEFAULT_TENANT
+        return self._tenant_of_account.get(account_id)
+
+    def _forget_tenant(self, tenant_id: str) -> None:
+        before = self.tenants.pop(tenant_id, None)
+        if before is None:
+            return
+        self._tenant_of_account.pop(account_of(tenant_id, ""), None)
+        for key in before.access_keys:
+            # A key that moved to another tenant since is that one's.
+            if self.tenant_of_key.get(key.access_key_id) == tenant_id:
+                del self.tenant_of_key[key.access_key_id]
+                self.secret_of_key.pop(key.access_key_id, None)
 
 
 class ControlFollower:
@@ -225,9 +249,12 @@ def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:
 def _write_snapshot(path: Path, view: ConfigView) -> None:
     message = control_pb2.WatchResponse(revision=view.revision, upserts=view.resources())
     data = message.SerializeToString()
+    # Secrets of access keys are in it. The folder may be of an older version, which made it open to all.
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
     fresh = path.with_suffix(".new")
-    with open(fresh, "wb") as file:
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         # The length in front shows a torn file.
         file.write(struct.pack(">Q", len(data)) + data)
         file.flush()

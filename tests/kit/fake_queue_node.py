@@ -24,8 +24,9 @@ class FakeQueueNode(_Servicer):  # type: ignore[misc]
     """Accepts at once and remembers everything.
 
     epoch: older batches are refused as stale. refuse: shard -> detail of a whole-batch refusal. refuse_event: function
-    name -> detail for one event. mute: take batches and never answer. cut_after_receive: store so many batches, then
-    break the stream instead of answering. keep_events False counts only (for load).
+    name -> detail for one event. mute: take batches and never answer; mute_shards: those of these shards.
+    cut_after_receive: store so many batches, then break the stream instead of answering. keep_events False counts only
+    (for load).
     """
 
     def __init__(self, path: Path, token: str, node_id: str = "queue-0") -> None:
@@ -34,6 +35,7 @@ class FakeQueueNode(_Servicer):  # type: ignore[misc]
         self.refuse: dict[int, Refusal] = {}
         self.refuse_event: dict[str, Refusal] = {}
         self.mute = False
+        self.mute_shards: set[int] = set()
         self.cut_after_receive = 0
         self.keep_events = True
         self.accepted_events = 0
@@ -82,7 +84,7 @@ class FakeQueueNode(_Servicer):  # type: ignore[misc]
             if self.cut_after_receive:
                 self.cut_after_receive -= 1
                 raise EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "cut by the test")
-            if not self.mute:
+            if not self.mute and request.shard_id not in self.mute_shards:
                 answers.append(answer)
                 wakeup.set()
 

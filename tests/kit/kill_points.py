@@ -26,7 +26,7 @@ WRAPPED = {
     "services.queue.transfer": ("OfferedFile.read", "IncomingFile.write", "put_in_place", "remove_file"),
     "services.queue.courier": ("GrpcCourier.complete",),
     "services.control.shard_moves": ("decide_complete",),
-    "services.control.service": ("ControlService.CompleteMove",),
+    "services.control.node_calls": ("NodeCalls.CompleteMove",),
 }
 
 

@@ -119,7 +119,7 @@ async def error_of(call: Any) -> grpc.aio.AioRpcError:
 
 def function_of(name: str, code: bytes, **more: Any) -> resources_pb2.Function:
     """A function that keeps every rule; `latest` fields and the function's own by name."""
-    own = {k: more.pop(k) for k in ("tenant_id", "async_config", "reserved_concurrency") if k in more}
+    own = {k: more.pop(k) for k in ("tenant_id", "async_config", "reserved_concurrency", "tags") if k in more}
     latest = {"handler": "app.handler", "runtime": "python3", "code_sha256": code, **more}
     return resources_pb2.Function(
         **{"tenant_id": TENANT, **own}, function_name=name, latest=resources_pb2.FunctionVersion(**latest)

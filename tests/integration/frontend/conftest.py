@@ -126,14 +126,17 @@ class Rig:
     def configuration(self) -> StaticConfiguration:
         return self.node.follower
 
-    def boto(self, access_key: str = "AKIAUNKNOWN000000000", **config: Any) -> Any:
+    def boto(
+        self, access_key: str = "AKIAUNKNOWN000000000", secret: str = "secret", token: str | None = None, **config: Any
+    ) -> Any:
         make: Any = boto3.client
         return make(
             "lambda",
             endpoint_url=f"http://127.0.0.1:{self.frontend.http.port}",
             region_name="us-east-1",
             aws_access_key_id=access_key,
-            aws_secret_access_key="secret",
+            aws_secret_access_key=secret,
+            aws_session_token=token,
             config=_config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20, **config),
         )
 

@@ -56,7 +56,6 @@ async def test_every_form_of_a_function_name_is_understood(rig: Rig, name: str) 
         ({"FunctionName": "nobody"}, "arn:aws:lambda:us-east-1:123456789012:function:nobody"),
         ({"FunctionName": "echo", "Qualifier": "7"}, f"{ARN}:7"),
         ({"FunctionName": "echo:live"}, f"{ARN}:live"),
-        ({"FunctionName": ARN.replace("123456789012", "999999999999")}, ARN.replace("123456789012", "999999999999")),
         ({"FunctionName": "theirs"}, "arn:aws:lambda:us-east-1:123456789012:function:theirs"),
     ],
 )

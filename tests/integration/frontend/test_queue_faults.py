@@ -51,6 +51,23 @@ async def test_an_outcome_that_stays_unknown_is_said_to_be_unknown(rig: Rig) -> 
     assert rig.frontend.accepter.pending_events == 0 and rig.frontend.accepter.pending_bytes == 0
 
 
+def token_of_shard(shard_id: int) -> str:
+    """A token whose first event (`publish` numbers them) belongs to this shard."""
+    tokens = (f"tok{n}-" for n in range(1_000))
+    return next(t for t in tokens if ids.shard_of(ids.derive("default", "token", f"{t}0".encode(), 4)) == shard_id)
+
+
+async def test_shards_that_do_not_answer_hold_up_no_other_shard(rig: Rig) -> None:
+    """Small batches wait for those on their way, but not for ones that are not answered soon."""
+    rig.queue.mute_shards = {0, 1}
+    mute = [publish(rig, 1, token_of_shard(shard_id)) for shard_id in (0, 1)]
+    await eventually(lambda: len(rig.queue.batch_sizes) == 2)
+    others = await asyncio.gather(*(publish(rig, 1, token_of_shard(shard_id)) for shard_id in (2, 3)))
+    assert [reasons(answer) for answer in others] == [{0}, {0}]
+    assert not any(one.done() for one in mute)
+    assert [reasons(await one) for one in mute] == [{Reason.ERROR_REASON_OUTCOME_UNKNOWN}] * 2
+
+
 async def test_a_node_that_is_down_is_waited_for(rig: Rig) -> None:
     """Held while no shard is healthy, accepted when the node is back within hold_ms."""
     await rig.queue.stop()

@@ -38,7 +38,7 @@ KILLS = [
     ("target", "Marks.claim after"),
     # Control: before and after it stored who owns the shard.
     ("control", "decide_complete before"),
-    ("control", "ControlService.CompleteMove after"),
+    ("control", "NodeCalls.CompleteMove after"),
 ]
 
 

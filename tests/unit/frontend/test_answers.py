@@ -54,11 +54,11 @@ def test_routes(method: bytes, url: bytes, expected: tuple[str, str, str]) -> No
     assert (route.operation, route.function_name, route.qualifier) == expected
 
 
-def test_a_presigned_url_names_its_access_key_and_is_not_remembered() -> None:
+def test_a_presigned_url_is_not_remembered() -> None:
     """Signed URLs never come again."""
     routes = Routes()
-    url = b"/2015-03-31/functions/f/invocations?X-Amz-Credential=AKIA1%2F20260101%2Fus-east-1%2Flambda%2Faws4_request"
-    assert routes.find(b"POST", url).access_key_id == "AKIA1"
+    url = b"/2015-03-31/functions/f/invocations?Qualifier=1&X-Amz-Credential=AKIA1%2F20260101&X-Amz-Signature=00"
+    assert routes.find(b"POST", url).qualifier == "1"
     assert not routes._known
 
 

@@ -6,16 +6,11 @@ from typing import Any
 
 import pytest
 
-from services.policy.function_rules import (
-    BucketSourceSpec,
-    FunctionSpec,
-    Home,
-    RuleBroken,
-    check_function,
-    check_reservation,
-    check_sources,
-    complete,
-)
+from services.policy.concurrency_rules import check_reservation
+from services.policy.destination_rules import Home
+from services.policy.function_rules import FunctionSpec, check_function, complete
+from services.policy.rules import RuleBroken
+from services.policy.source_rules import BucketSourceSpec, check_sources
 
 HOME = Home("123456789012", "us-east-1")
 GOOD = complete(FunctionSpec("clean", "clean.lambda_handler", "python3"))
@@ -56,6 +51,17 @@ def test_defaults_are_those_of_aws() -> None:
         {"maximum_event_age_seconds": 21_600},
         {"on_success_arn": ARN + "index"},
         {"on_failure_arn": ARN + "index:$LATEST"},
+        {"on_failure_arn": ARN + "index:7"},
+        {"on_failure_arn": ARN + "index:live"},
+        # The region of an ARN is the request's, which the fleet echoes: it says nothing about where a function is.
+        {"on_failure_arn": ARN.replace("us-east-1", "eu-west-1") + "index"},
+        {"role": "arn:aws:iam::123456789012:role/service-role/lambda-x"},
+        {"dead_letter_arn": "arn:aws:sqs:eu-west-1:000000000000:q"},
+        {"dead_letter_arn": "arn:aws:sns:eu-west-1:000000000000:t"},
+        {"ephemeral_storage_mb": 512},
+        {"ephemeral_storage_mb": 10_240},
+        {"kept_fields": b'{"TracingConfig":{"Mode":"Active"}}'},
+        {"allows": [("lambda:InvokeFunction", "index"), ("lambda:Invoke*", ARN + "*"), ("*", "*")]},
     ],
 )
 def test_what_keeps_the_rules_passes(changes: dict[str, Any]) -> None:
@@ -82,7 +88,7 @@ def test_what_keeps_the_rules_passes(changes: dict[str, Any]) -> None:
         ({"layers": ["a"] * 6}, "layers"),
         ({"layers": [""]}, "layers.name"),
         ({"snap_start": True, "runtime": "provided.al2023"}, "snap_start"),
-        ({"layers": ["x" * 141]}, "layers.name"),
+        ({"layers": ["x" * 257]}, "layers.name"),
         ({"runtime": ""}, "runtime"),
         ({"runtime": "python2.7"}, "runtime"),
         ({"timeout_ms": 900_001}, "timeout_ms"),
@@ -112,12 +118,26 @@ def test_what_keeps_the_rules_passes(changes: dict[str, Any]) -> None:
         ({"maximum_event_age_seconds": 59}, "maximum_event_age_seconds"),
         ({"maximum_event_age_seconds": 21_601}, "maximum_event_age_seconds"),
         ({"on_success_arn": "index"}, "on_success_arn"),
-        ({"on_success_arn": "arn:aws:sqs:us-east-1:123456789012:q"}, "on_success_arn"),
         ({"on_success_arn": ARN + "clean"}, "on_success_arn"),
         ({"on_failure_arn": ARN + "clean:$LATEST"}, "on_failure_arn"),
-        ({"on_failure_arn": ARN + "index:7"}, "on_failure_arn"),
         ({"on_failure_arn": ARN.replace("123456789012", "000000000000") + "index"}, "on_failure_arn"),
-        ({"on_failure_arn": ARN.replace("us-east-1", "eu-west-1") + "index"}, "on_failure_arn"),
+        ({"on_failure_arn": ARN + "clean:live"}, "on_failure_arn"),
+        ({"role": "admin"}, "role"),
+        ({"dead_letter_arn": ARN + "index"}, "dead_letter_arn"),
+        ({"dead_letter_arn": "arn:aws:sqs:us-east-1:123456789012:q.fifo"}, "dead_letter_arn"),
+        ({"ephemeral_storage_mb": 511}, "ephemeral_storage_mb"),
+        ({"ephemeral_storage_mb": 10_241}, "ephemeral_storage_mb"),
+        ({"kept_fields": b"[]"}, "kept_fields"),
+        ({"kept_fields": b"{"}, "kept_fields"),
+        ({"kept_fields": b"\xff"}, "kept_fields"),
+        ({"kept_fields": b'{"A":NaN}'}, "kept_fields"),
+        ({"kept_fields": b"[" * 16_000}, "kept_fields"),
+        ({"kept_fields": b'{"A":"' + b"x" * 16_384 + b'"}'}, "kept_fields"),
+        ({"allows": [("lambda", "*")]}, "allows.action"),
+        ({"allows": [("lambda:In*ke", "*")]}, "allows.action"),
+        ({"allows": [("lambda:*", "")]}, "allows.resource"),
+        ({"allows": [("lambda:*", "x" * 513)]}, "allows.resource"),
+        ({"allows": [("lambda:*", "x")] * 51}, "allows"),
     ],
 )
 def test_a_broken_rule_names_its_field(changes: dict[str, Any], field_name: str) -> None:

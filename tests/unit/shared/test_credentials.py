@@ -13,7 +13,7 @@ from services.shared.credentials import (
 SECRET = fleet_secret("t" * 32)
 
 
-def test_the_same_names_give_the_same_credentials_and_tell_their_function():
+def test_the_same_names_give_the_same_credentials_and_tell_their_function() -> None:
     """A host derives what a door derives; the longest names fit."""
     tenant, function = "t" * 64, "F" * 64
     mine = function_credentials(SECRET, tenant, function, "12345")
@@ -27,7 +27,7 @@ def test_the_same_names_give_the_same_credentials_and_tell_their_function():
     )
 
 
-def test_latest_is_one_version_however_it_is_named():
+def test_latest_is_one_version_however_it_is_named() -> None:
     """No version means $LATEST; the token holds no "$" for a shell to eat."""
     mine = function_credentials(SECRET, "default", "hello")
     assert mine == function_credentials(SECRET, "default", "hello", "")
@@ -36,7 +36,7 @@ def test_latest_is_one_version_however_it_is_named():
     assert found is not None and found[0].version == "$LATEST"
 
 
-def test_every_name_makes_other_credentials():
+def test_every_name_makes_other_credentials() -> None:
     """Two functions, tenants, versions or fleets share no part of them."""
     made = [
         function_credentials(SECRET, "a", "b", "1"),
@@ -53,7 +53,7 @@ def test_every_name_makes_other_credentials():
     ("old", "new"),
     [(".a.", ".b."), (".fn.", ".fm."), (".1.", ".2."), (".1.", ".latest."), ("evfn1.", "evfn2."), (".1.", ".")],
 )
-def test_a_token_with_another_name_is_nobodys(old: str, new: str):
+def test_a_token_with_another_name_is_nobodys(old: str, new: str) -> None:
     """The clear text of the token is authenticated as a whole."""
     mine = function_credentials(SECRET, "a", "fn", "1")
     changed = mine.session_token.replace(old, new, 1)
@@ -61,7 +61,7 @@ def test_a_token_with_another_name_is_nobodys(old: str, new: str):
     assert function_of(SECRET, mine.access_key_id, changed) is None
 
 
-def test_a_token_goes_with_its_own_key_only():
+def test_a_token_goes_with_its_own_key_only() -> None:
     """Another function's key id, another fleet's secret, and noise of any kind are refused without an error."""
     mine, other = function_credentials(SECRET, "a", "fn"), function_credentials(SECRET, "a", "other")
     assert function_of(SECRET, other.access_key_id, mine.session_token) is None
