@@ -36,6 +36,7 @@ INPUT_TEXTS = {
     Input.HANDOVER: "settled: run, and the record is stored before it is delivered",
     Input.DEAD_LETTER: "settled: it is dead",
     Input.EXTEND: "settled: the lease starts anew",
+    Input.CONFIRM: "settled: of destination and dead-letter queue, one has it; the lease starts anew",
     Input.ENQUEUE: "a frontend sends it",
     Input.LEASE: "a poller gets it",
     Input.LEASE_EXPIRED: "its visibility timeout is over",
@@ -96,6 +97,8 @@ def effect_of(row: Transition) -> str:
         return "`deliveries` + 1"
     if row.given is Input.RELEASE:
         return "the counter of its cause + 1"
+    if row.given is Input.CONFIRM and row.before.has_handover:
+        return "stored; the lease runs anew"
     if row.given is Input.REDRIVE:
         return "counters 0, a fresh age, the same id"
     if row.after is row.before:

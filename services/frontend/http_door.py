@@ -10,7 +10,7 @@ from services.frontend import http_answers
 from services.frontend.callers import Callers
 from services.frontend.http_protocol import HttpConnection, HttpRequest
 from services.frontend.http_routes import Route, Routes
-from services.frontend.http_traces import parent_of
+from services.frontend.http_traces import lineage_of, parent_of
 from services.frontend.invocations import Invocations
 from services.frontend.submissions import Submission, Submissions, draining
 from services.frontend.telemetry import Telemetry
@@ -158,6 +158,7 @@ class HttpDoor:
             "invoke",
             traceparent,
             tracestate,
+            lineage=lineage_of(request.headers),
             max_payload_bytes=limit,
         )
         self.owed += 1
@@ -208,6 +209,7 @@ class HttpDoor:
                 wants_log_tail=wants_log,
                 traceparent=traceparent,
                 tracestate=tracestate,
+                lineage=lineage_of(request.headers),
             )
             more = [(b"X-Amz-Executed-Version", (outcome.executed_version or "$LATEST").encode())]
             if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:

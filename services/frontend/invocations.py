@@ -13,6 +13,7 @@ from services.frontend.targets import Target, Targets
 from services.frontend.telemetry import Telemetry
 from services.policy import validation
 from services.policy.arns import LATEST
+from services.policy.lineage import is_stopped
 from services.policy.permissions import Caller, Resource, why_not
 from services.shared import ids
 from services.shared.clock import Clock
@@ -72,6 +73,8 @@ class Invocations:
         start_ns = self._clock.wall_ns()
         limit = validation.MAX_SYNC_PAYLOAD_BYTES
         target, payload = await self.check(caller, name, qualifier, payload, limit, "RequestResponse")
+        if lineage is not None:
+            self._check_chain(target, lineage)
         root = self._tracer.new_root(traceparent, tracestate)
         span = self._tracer.start(
             "frontend.invoke",
@@ -140,6 +143,15 @@ class Invocations:
         except grpc.aio.AioRpcError as e:
             raise EvenflowError.from_rpc_error(e) from None
         return answer.status
+
+    def _check_chain(self, target: Target, lineage: event_pb2.Lineage) -> None:
+        if is_stopped(lineage.chain_depth, allows_recursion=target.function.allows_recursion):
+            self._telemetry.recursion_stopped(target.function_name, target.tenant_id)
+            raise EvenflowError(
+                Reason.ERROR_REASON_RECURSION_STOPPED,
+                f"{target.function_name} is called in a chain of {lineage.chain_depth} invocations, and stopped; "
+                "PutFunctionRecursionConfig allows it to go on",
+            )
 
     def _raise_refusal(self, outcome: event_pb2.Outcome, target: Target) -> None:
         if outcome.status == event_pb2.OUTCOME_STATUS_THROTTLED:

@@ -18,6 +18,7 @@ class Telemetry:
     def __init__(self, metrics: Metrics, clock: Clock, pending_events: Callable[[], int]) -> None:
         self.received = metrics.counter("AsyncEventsReceived", "Events accepted for asynchronous invocation.")
         self.throttles = metrics.counter("Throttles", "Invocations refused for concurrency.")
+        self._recursive = metrics.counter("RecursiveInvocationsDropped", "Invocations of a chain that was stopped.")
         self.refusals = metrics.counter("evenflow_frontend_refusals", "Requests refused, by reason.")
         self.accept_latency = metrics.histogram(
             "evenflow_accept_latency", "ms", "Arrival to durable, of the oldest event of each batch for a shard."
@@ -35,6 +36,10 @@ class Telemetry:
     def count_received(self, tenant_id: str, function_name: str) -> None:
         """One event is durable."""
         self.received.add(1, function=function_name, tenant=tenant_id)
+
+    def recursion_stopped(self, function_name: str, tenant_id: str) -> None:
+        """One synchronous invocation did not run because of its chain."""
+        self._recursive.add(1, function=function_name, tenant=tenant_id)
 
     def refused(self, error: EvenflowError, door: str, request_id: str = "", tenant_id: str = "") -> None:
         """Count a refusal, and log it unless there are too many."""

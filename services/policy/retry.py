@@ -8,12 +8,13 @@ to five minutes; and whatever would come back past the event's maximum age ends 
 import enum
 from dataclasses import dataclass
 
+from services.policy import lineage
 from services.policy.backoff import equal_jitter_ms, exponential_ms
 
 DEFAULT_RETRY_ATTEMPTS = 2
 MAX_RETRY_ATTEMPTS = 2
 DEFAULT_MAX_AGE_MS = 21_600_000
-MAX_CHAIN_DEPTH = 16
+MAX_CHAIN_DEPTH = lineage.MAX_CHAIN_DEPTH
 
 
 class Ending(enum.Enum):
@@ -117,12 +118,20 @@ def decide(ending: Ending, progress: Progress, rules: Rules, now_ms: int, unit_r
 
 
 def before_run(
-    progress: Progress, rules: Rules, now_ms: int, *, is_expired: bool, is_closed: bool, chain_depth: int
+    progress: Progress,
+    rules: Rules,
+    now_ms: int,
+    *,
+    is_expired: bool,
+    is_closed: bool,
+    chain_depth: int,
+    allows_recursion: bool = False,
 ) -> Finish | None:
     """Why the event must not run, or None when it may.
 
     `is_expired`: the shard says that the age of the time of accept is over; a longer age configured since then counts.
-    `is_closed`: the function's reserved concurrency is 0. `chain_depth`: invocations of the chain before this one.
+    `is_closed`: the function's reserved concurrency is 0. `chain_depth`: invocations of the chain before this one;
+    `allows_recursion`: the function is not to be stopped for them.
     """
     age_ms = now_ms - progress.accepted_at_ms
     was_promised_ms = progress.latest_return_ms - progress.accepted_at_ms if progress.latest_return_ms else 0
@@ -130,7 +139,7 @@ def before_run(
         return TOO_OLD
     if is_closed:
         return Finish(Why.ZERO_RESERVED_CONCURRENCY)
-    if chain_depth >= MAX_CHAIN_DEPTH:
+    if lineage.is_stopped(chain_depth, allows_recursion=allows_recursion):
         return Finish(Why.RECURSION_STOPPED)
     return None
 

@@ -5,16 +5,20 @@ from collections.abc import Callable, Sequence
 from evenflow.control.v1 import resources_pb2
 
 from services.policy.arns import LATEST, function_arn
+from services.policy.destinations import names_function
 from services.policy.placement import rank_hosts
 from services.policy.retry import DEFAULT_MAX_AGE_MS, DEFAULT_RETRY_ATTEMPTS, Rules
 from services.poller.settings import PollerSettings
 from services.shared.follower import ConfigView
+from services.shared.function_view import FunctionView
 
 FunctionKey = tuple[str, str]
 DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
-# Functions that are gone leave their plan behind; beyond this many the book starts anew.
-MAX_PLANS = 50_000
+# Functions that are gone leave their plans behind; beyond this many the book starts anew.
+MAX_FUNCTIONS = 50_000
+# A function has fewer versions and aliases; events may name what is no longer there.
+MAX_QUALIFIERS = 512
 
 
 class InFlight:
@@ -26,28 +30,104 @@ class InFlight:
         self.count = 0
 
 
+class Version:
+    """One version, as far as its runs concern a poller. `number`: "$LATEST" or digits."""
+
+    __slots__ = ("dead_letter_arn", "number", "timeout_ms")
+
+    def __init__(self, version: resources_pb2.FunctionVersion) -> None:
+        self.number = version.version or LATEST
+        self.timeout_ms = version.timeout_ms
+        self.dead_letter_arn = version.dead_letter_arn
+
+
 class Plan:
-    """One function as its events are treated now."""
+    """One function by one qualifier, as its events are treated now."""
 
-    __slots__ = ("arn", "function", "is_closed", "key", "on_failure", "on_success", "ranked", "rules", "running")
+    __slots__ = (
+        "_known",
+        "_only",
+        "allows_recursion",
+        "arn",
+        "function",
+        "is_closed",
+        "key",
+        "on_failure",
+        "on_success",
+        "qualifier",
+        "ranked",
+        "rules",
+        "running",
+    )
 
-    def __init__(
-        self, function: resources_pb2.Function, rules: Rules, arn: str, ranked: tuple[str, ...], running: InFlight
-    ) -> None:
+    def __init__(self, known: "KnownFunction", qualifier: str, arn: str, rules: Rules) -> None:
+        function = known.function
         self.function = function
         self.key: FunctionKey = (function.tenant_id, function.function_name)
+        self.qualifier = qualifier
         self.rules = rules
         self.arn = arn
+        # The reservation, and what runs of it, is one for all versions.
         self.is_closed = function.HasField("reserved_concurrency") and function.reserved_concurrency == 0
-        self.on_success = function.async_config.on_success_arn
-        self.on_failure = function.async_config.on_failure_arn
+        self.running = known.running
+        self.ranked = known.ranked
+        config = known.view.async_config(qualifier)
+        self.on_success = config.on_success_arn
+        self.on_failure = config.on_failure_arn
+        self.allows_recursion = function.allows_recursion
+        self._known = known
+        # Unless traffic is split, every run is of the same version.
+        pointer = known.view.aliases.get(qualifier)
+        is_split = pointer is not None and bool(pointer.weights)
+        self._only = None if is_split else known.choose(qualifier, 0.0)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a version or alias now."""
+        return self._only is not None or self._known.view.knows(self.qualifier)
+
+    @property
+    def on_stop(self) -> str:
+        """Where the record of an event goes whose chain was stopped: not to a function, which would go on with it."""
+        return "" if names_function(self.on_failure) else self.on_failure
+
+    def choose(self, draw: Callable[[], float]) -> Version | None:
+        """What one run is of; None: there is no such version or alias (any more)."""
+        return self._only or self._known.choose(self.qualifier, draw())
+
+
+class KnownFunction:
+    """One function as control last told it, and what was worked out of it."""
+
+    __slots__ = ("_versions", "function", "plans", "ranked", "running", "view")
+
+    def __init__(self, function: resources_pb2.Function, ranked: tuple[str, ...], running: InFlight) -> None:
+        self.function = function
+        self.view = FunctionView(function)
         self.ranked = ranked
         self.running = running
+        self.plans: dict[str, Plan] = {}
+        self._versions: dict[str, Version] = {}
+
+    def choose(self, qualifier: str, draw: float) -> Version | None:
+        """The version that one invocation by this qualifier runs. `draw`: 0.0 to below 1.0."""
+        found = self.view.choose(qualifier, draw)
+        if found is None:
+            return None
+        version = self._versions.get(found.version)
+        if version is None:
+            version = self._versions[found.version] = Version(found)
+        return version
+
+    def rank(self, ranked: tuple[str, ...]) -> None:
+        """The hosts are others now."""
+        self.ranked = ranked
+        for plan in self.plans.values():
+            plan.ranked = ranked
 
 
-def rules_of(function: resources_pb2.Function, settings: PollerSettings) -> Rules:
-    """The function's async configuration with AWS's defaults, and the fleet's retry times."""
-    config = function.async_config
+def rules_of(config: resources_pb2.AsyncConfig, settings: PollerSettings) -> Rules:
+    """An async configuration with AWS's defaults, and the fleet's retry times."""
     return Rules(
         max_retries=config.maximum_retry_attempts
         if config.HasField("maximum_retry_attempts")
@@ -66,44 +146,52 @@ def arn_of(view: ConfigView, function_name: str, qualifier: str = LATEST) -> str
     fleet = view.fleet
     account = (fleet.account_id if fleet is not None else "") or DEFAULT_ACCOUNT
     region = (fleet.region if fleet is not None else "") or DEFAULT_REGION
-    return function_arn(region, account, function_name, qualifier)
+    return function_arn(region, account, function_name, qualifier or LATEST)
 
 
 class FunctionBook:
-    """Plans by function, made when they are first needed and again when the configuration or the hosts change."""
+    """Plans by function and qualifier, made when first needed and again when the configuration or the hosts change."""
 
     def __init__(self, settings: PollerSettings, view: Callable[[], ConfigView]) -> None:
         self._settings = settings
         self._view = view
-        self._plans: dict[FunctionKey, Plan] = {}
+        self._known: dict[FunctionKey, KnownFunction] = {}
         self._host_ids: Sequence[str] = ()
 
-    def find(self, key: FunctionKey) -> Plan | None:
-        """The function's plan; None when the view does not know the function."""
+    def find(self, key: FunctionKey, qualifier: str) -> Plan | None:
+        """The plan for events of this qualifier, which may be gone; None when the view does not know the function."""
         function = self._view().functions.get(key)
-        plan = self._plans.get(key)
         if function is None:
             return None
-        if plan is None or plan.function is not function:
-            plan = self._plan(function, plan)
-        return plan
+        known = self._known.get(key)
+        if known is None or known.function is not function:
+            known = self._learn(function, known)
+        return known.plans.get(qualifier) or self._plan(known, qualifier)
 
-    def peek(self, key: FunctionKey) -> Plan | None:
+    def peek(self, key: FunctionKey, qualifier: str) -> Plan | None:
         """The plan as it was last used, also of a function that is gone."""
-        return self._plans.get(key)
+        known = self._known.get(key)
+        return None if known is None else known.plans.get(qualifier)
 
     def hosts_changed(self, host_ids: Sequence[str]) -> None:
         """Rank the hosts anew for every function."""
         self._host_ids = tuple(host_ids)
-        for plan in self._plans.values():
-            plan.ranked = rank_hosts(*plan.key, self._host_ids)
+        for key, known in self._known.items():
+            known.rank(rank_hosts(*key, self._host_ids))
 
-    def _plan(self, function: resources_pb2.Function, before: Plan | None) -> Plan:
-        if len(self._plans) >= MAX_PLANS:
-            self._plans = {key: plan for key, plan in self._plans.items() if plan.running.count}
+    def _learn(self, function: resources_pb2.Function, before: KnownFunction | None) -> KnownFunction:
+        if len(self._known) >= MAX_FUNCTIONS:
+            self._known = {key: known for key, known in self._known.items() if known.running.count}
         key = (function.tenant_id, function.function_name)
         ranked = before.ranked if before is not None else rank_hosts(*key, self._host_ids)
-        arn = arn_of(self._view(), function.function_name)
         running = before.running if before is not None else InFlight()
-        plan = self._plans[key] = Plan(function, rules_of(function, self._settings), arn, ranked, running)
+        known = self._known[key] = KnownFunction(function, ranked, running)
+        return known
+
+    def _plan(self, known: KnownFunction, qualifier: str) -> Plan:
+        if len(known.plans) >= MAX_QUALIFIERS:
+            known.plans.clear()
+        arn = arn_of(self._view(), known.function.function_name, qualifier)
+        rules = rules_of(known.view.async_config(qualifier), self._settings)
+        plan = known.plans[qualifier] = Plan(known, qualifier, arn, rules)
         return plan

@@ -7,7 +7,10 @@ from evenflow.common.v1 import event_pb2
 from evenflow.queue.v1 import queue_pb2
 from opentelemetry.trace import Span
 
+from services.poller.functions import Version
+
 if TYPE_CHECKING:
+    from services.poller.delivery_round import DeliveryRound
     from services.poller.queue_node import QueueNode
 
 # What a queue node counts for a lease beyond its event.
@@ -46,10 +49,12 @@ class Held:
         "key",
         "node",
         "placings",
+        "qualifier",
         "receipt",
         "received_ms",
         "received_ns",
         "renewed_ms",
+        "round",
         "running_since_ms",
         "settle_since_ms",
         "settlement",
@@ -59,6 +64,7 @@ class Held:
         "stage",
         "throttles",
         "trace",
+        "version",
         "visibility_ms",
         "was_resent",
     )
@@ -69,11 +75,16 @@ class Held:
         self.receipt = lease.receipt
         self.event: event_pb2.Event = event
         self.key = (event.tenant_id, event.function_name)
+        self.qualifier = event.qualifier
+        # What runs, or was to run; None while that is not known.
+        self.version: Version | None = None
         self.attempt = lease.attempts + 1
         self.function_errors = lease.function_errors
         self.throttles = lease.throttles
         self.is_expired = lease.expired
         self.handover: queue_pb2.Handover | None = lease.handover if lease.HasField("handover") else None
+        # The delivery of its handover that is under way.
+        self.round: DeliveryRound | None = None
         self.failures = self.handover.delivery_failures if self.handover is not None else 0
         self.visibility_ms = lease.visibility_timeout_ms
         self.size_bytes = event.ByteSize() + LEASE_OVERHEAD_BYTES

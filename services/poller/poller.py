@@ -7,10 +7,12 @@ from evenflow.poller.v1 import poller_pb2_grpc
 
 from services.poller.deliveries import Deliveries
 from services.poller.door import Door
+from services.poller.endings import Endings
 from services.poller.functions import FunctionBook, arn_of
 from services.poller.held import Stage
 from services.poller.limits import Limits
 from services.poller.lookups import Lookups
+from services.poller.neighbours import Neighbours
 from services.poller.pace import Pace
 from services.poller.processing import Processing
 from services.poller.queue_fleet import QueueFleet
@@ -24,6 +26,7 @@ from services.poller.sources.schedule_source import ScheduleSources
 from services.poller.sources.sqs_sources import SqsSources
 from services.poller.telemetry import Telemetry
 from services.poller.window import Window
+from services.shared.aws import AwsCalls
 from services.shared.follower import ConfigView
 from services.shared.node import Node
 
@@ -60,6 +63,7 @@ class Poller:
             functions=functions,
             lookups=self._lookups,
             window=window,
+            endings=Endings(clock, functions, self._telemetry),
             telemetry=self._telemetry,
             wake_queues=self._wake_queues,
         )
@@ -84,14 +88,17 @@ class Poller:
         self.door = Door(self._view, node.dial, clock)
         self.limits = Limits(self.queues.set_limit, settings.max_leases)
         self.pace = Pace(self.limits.set_pace, settings.max_leases)
+        self._aws = AwsCalls(settings, "aws-deliveries")
         self.deliveries = Deliveries(
             door=self.door,
+            neighbours=Neighbours(self._aws, settings.aws_endpoint_url),
             functions=functions,
-            arn_of=lambda name: arn_of(self._view(), name),
+            arn_of=lambda name, qualifier: arn_of(self._view(), name, qualifier),
             clock=clock,
             telemetry=self._telemetry,
             within_ms=settings.delivery_seconds * 1_000,
             max_tries=settings.delivery_tries,
+            keep_ms=settings.delivery_keep_seconds * 1_000,
         )
         self.processing.hosts = self.hosts
         self.processing.deliveries = self.deliveries
@@ -155,6 +162,7 @@ class Poller:
         await self.hosts.close()
         await self.queues.close()
         await self.door.close()
+        await self._aws.close()
         await self._lookups.close()
         await self._node.stop()
 

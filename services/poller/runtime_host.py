@@ -152,7 +152,7 @@ class RuntimeHost:
                 invocation_id=held.invocation_id,
                 tenant_id=event.tenant_id,
                 function_name=event.function_name,
-                version=LATEST,
+                version=held.version.number if held.version is not None else LATEST,
                 function_revision=plan.function.revision,
                 request_id=event.request_id,
                 payload=event.payload,

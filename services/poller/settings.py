@@ -56,6 +56,13 @@ class PollerSettings(AwsSettings):
         maximum=100,
         help="Tries at a destination that refuses for good before the event is a dead letter.",
     )
+    delivery_keep_seconds: float = setting(
+        "poller.delivery_keep_seconds",
+        21_600.0,
+        minimum=1,
+        maximum=1_209_600,
+        help="How long a destination that is down is tried before the event is a dead letter.",
+    )
     settle_keep_seconds: float = setting(
         "poller.settle_keep_seconds",
         60.0,

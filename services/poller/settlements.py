@@ -27,7 +27,6 @@ CAUSES: dict[Cause, "queue_pb2.ReleaseCause.ValueType"] = {
     Cause.UNSTARTED: queue_pb2.RELEASE_CAUSE_UNSTARTED,
 }
 _COUNTED = (event_pb2.OUTCOME_STATUS_SUCCEEDED, event_pb2.OUTCOME_STATUS_FUNCTION_ERROR)
-_NOTHING_RAN = event_pb2.Outcome()
 
 
 def attempt_of(outcome: event_pb2.Outcome | None) -> queue_pb2.AttemptRecord | None:
@@ -86,16 +85,36 @@ def handover(
     receipt: queue_pb2.Receipt,
     condition: "event_pb2.Condition.ValueType",
     destination_arn: str,
-    outcome: event_pb2.Outcome | None,
+    dead_letter_arn: str,
+    outcome: event_pb2.Outcome,
+    ended_at_ms: int,
 ) -> Settlement:
-    """The run is done and its record is to be delivered."""
+    """Processing is over; the record, the event or both are to be delivered. `outcome`: also of what did not run."""
     return Settlement(
         receipt=receipt,
         handover=queue_pb2.Handover(
-            condition=condition, outcome=outcome or _NOTHING_RAN, destination_arn=destination_arn
+            condition=condition,
+            outcome=outcome,
+            destination_arn=destination_arn,
+            dead_letter_arn=dead_letter_arn,
+            ended_at_ms=ended_at_ms,
         ),
         attempt=attempt_of(outcome),
     )
+
+
+def confirm(receipt: queue_pb2.Receipt, part: "queue_pb2.HandoverPart.ValueType") -> Settlement:
+    """One of the two that the handover goes to has it."""
+    return Settlement(receipt=receipt, confirm=queue_pb2.Confirm(part=part))
+
+
+def not_run(why: Why, last: event_pb2.Outcome | None, throttles: int, text: str) -> event_pb2.Outcome:
+    """What a dead-letter queue is told of an event that nothing ran for. `last`: what the last try was refused with."""
+    status = last.status if last is not None else event_pb2.OUTCOME_STATUS_SYSTEM_ERROR
+    if why is Why.ZERO_RESERVED_CONCURRENCY or (last is None and throttles):
+        status = event_pb2.OUTCOME_STATUS_THROTTLED
+    message = (last.error_message if last is not None else "") or text
+    return event_pb2.Outcome(status=status, error_type=why.value, error_message=cut(message, MAX_ERROR_MESSAGE_BYTES))
 
 
 def dead_letter(

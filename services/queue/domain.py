@@ -120,6 +120,7 @@ class Action(enum.IntEnum):
     HANDOVER = Input.HANDOVER
     DEAD_LETTER = Input.DEAD_LETTER
     EXTEND = Input.EXTEND
+    CONFIRM = Input.CONFIRM
 
 
 class Cause(enum.IntEnum):
@@ -158,6 +159,8 @@ class Settle(NamedTuple):
     error_type: str = ""
     error_message: str = ""
     payload: bytes = b""
+    # A HandoverPart.
+    part: int = 0
 
 
 @dataclass(slots=True)

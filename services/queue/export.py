@@ -66,7 +66,10 @@ def _handover(stored: bytes) -> dict[str, Any]:
         handover = queue_pb2.Handover.FromString(stored)
     except DecodeError:
         return {"destination_arn": ""}
-    return {"destination_arn": handover.destination_arn, "delivery_failures": handover.delivery_failures}
+    found: dict[str, Any] = {"destination_arn": handover.destination_arn}
+    if handover.dead_letter_arn:
+        found["dead_letter_arn"] = handover.dead_letter_arn
+    return {**found, "delivery_failures": handover.delivery_failures}
 
 
 def _bytes(name: str, value: bytes) -> dict[str, str]:

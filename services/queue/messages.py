@@ -145,12 +145,17 @@ def settle_from(index: int, settlement: queue_pb2.Settlement) -> Settle:
             )
         case "extend":
             return Settle(index, sequence, fence, Action.EXTEND)
+        case "confirm":
+            if settlement.confirm.part not in _PARTS:
+                raise invalid(f"settlement {index}: a confirmation says which part")
+            return Settle(index, sequence, fence, Action.CONFIRM, part=settlement.confirm.part)
     raise invalid(f"settlement {index} has no action")
 
 
 _ACK = Action.ACK
 _FUNCTION_ERROR = int(event_pb2.OUTCOME_STATUS_FUNCTION_ERROR)
 _CAUSES = frozenset(int(cause) for cause in Cause)
+_PARTS = (queue_pb2.HANDOVER_PART_DESTINATION, queue_pb2.HANDOVER_PART_DEAD_LETTER_QUEUE)
 _NOT_COUNTED = (
     event_pb2.OUTCOME_STATUS_UNSPECIFIED,
     event_pb2.OUTCOME_STATUS_THROTTLED,

@@ -47,9 +47,15 @@ def progress_after_loss(progress: Progress | None) -> Progress:
 
 
 def handover_after(handover: bytes | None, settle: Settle) -> bytes | None:
-    """The stored handover after this settlement: set by one, and counted up by a delivery that failed."""
+    """The stored handover after this settlement: set by one, counted up by a delivery that failed, or one part done."""
     if settle.action == _HANDOVER:
         return settle.payload
+    if handover is not None and settle.action == _CONFIRM:
+        message = queue_pb2.Handover.FromString(handover)
+        if settle.part in message.confirmed:
+            return handover
+        message.confirmed.append(queue_pb2.HandoverPart.ValueType(settle.part))
+        return message.SerializeToString()
     if handover is not None and settle.action == _RELEASE and settle.cause is Cause.DELIVERY_FAILED:
         message = queue_pb2.Handover.FromString(handover)
         message.delivery_failures += 1
@@ -69,5 +75,6 @@ def _counted(progress: Progress | None, cause: Cause) -> Progress | None:
 
 # Plain numbers: these are compared for every settlement.
 _ACK, _RELEASE, _HANDOVER, _DEAD_LETTER = map(int, (Action.ACK, Action.RELEASE, Action.HANDOVER, Action.DEAD_LETTER))
+_CONFIRM = int(Action.CONFIRM)
 _ENDS_BY_ERROR = (_HANDOVER, _DEAD_LETTER)
 _SUCCESS = int(event_pb2.CONDITION_SUCCESS)

@@ -90,7 +90,7 @@ class Settlement:
                     result.refusals.append((settle.position, _stale(settle)))
                     continue
                 row = settled(entry.state, settle)
-                if row.after is entry.state:
+                if row.after is entry.state and (settle.action != _CONFIRM or entry.handover is None):
                     leases.renew(entry)
                 else:
                     del leases[sequence]
@@ -202,8 +202,10 @@ class Settlement:
         if place is Place.DEAD_LETTERS:
             self._bury(entry, progress or FRESH, settle.condition, settle.payload[:MAX_DEAD_RESPONSE_BYTES])
         elif place is Place.DELAYED:
-            # Never past its age: then it is handed out to be ended.
-            due_ms = max(shard.now_ms, min(shard.now_ms + settle.delay_ms, entry.expires_at_ms))
+            due_ms = shard.now_ms + settle.delay_ms
+            if handover is None:
+                # Never past its age: then it is handed out to be ended. A record has no age.
+                due_ms = max(shard.now_ms, min(due_ms, entry.expires_at_ms))
             delayed_id = shard.new_delayed_id(due_ms)
             self._delays += (entry.sequence, delayed_id, entry.lane.lane_id, *(progress or FRESH), handover)
             self._next_due_ms = min(self._next_due_ms, due_ms)
@@ -239,6 +241,7 @@ def _stale(settle: Settle) -> EvenflowError:
     )
 
 
-# Looked up once: it is compared for every settlement.
+# Looked up once: these are compared for every settlement.
 _OUTCOMES = Place.OUTCOMES
+_CONFIRM = int(Input.CONFIRM)
 _DELIVERIES_EXHAUSTED = event_pb2.CONDITION_DELIVERIES_EXHAUSTED

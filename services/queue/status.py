@@ -150,7 +150,7 @@ def _status_of(shard: "Shard", row: tuple[Any, ...], lane: Lane) -> queue_pb2.Ev
     if entry.handover is not None:
         handover = queue_pb2.Handover.FromString(entry.handover)
         status.condition = handover.condition
-        status.destination_arn = handover.destination_arn
+        status.destination_arn = handover.destination_arn or handover.dead_letter_arn
     return status
 
 

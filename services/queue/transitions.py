@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Input(enum.IntEnum):
-    """What can happen to an event. The first five are the actions of a settlement with the current receipt."""
+    """What can happen to an event. Settlements with the current receipt bring the first five, and CONFIRM."""
 
     ACK = 1
     RELEASE = 2
@@ -47,6 +47,8 @@ class Input(enum.IntEnum):
     FORGET = 16
     # The process ended, in whatever way, and the file is opened anew.
     CRASH = 17
+    # One of the two that its handover goes to has it.
+    CONFIRM = 18
 
 
 class Guard(enum.Enum):
@@ -132,6 +134,8 @@ def _lease_rows(held: State, available: State, delayed: State) -> list[tuple[Sta
         (held, Input.HANDOVER, Guard.ALWAYS, State.HANDOVER),
         (held, Input.DEAD_LETTER, Guard.ALWAYS, State.DEAD),
         (held, Input.EXTEND, Guard.ALWAYS, held),
+        # Stored in the handover, where there is one.
+        (held, Input.CONFIRM, Guard.ALWAYS, held),
         (held, Input.LEASE_EXPIRED, Guard.DELIVERIES_LEFT, available),
         (held, Input.LEASE_EXPIRED, Guard.DELIVERIES_EXHAUSTED, State.DEAD),
         (held, Input.SESSION_GONE, Guard.DELIVERIES_LEFT, available),

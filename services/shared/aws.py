@@ -9,11 +9,11 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from services.shared.aws_errors import translate
+from services.shared.call_threads import CallThreads
 from services.shared.errors import EvenflowError, Reason
 from services.shared.settings import NodeSettings, setting
 
@@ -107,14 +107,15 @@ class AwsCalls:
         self._settings = settings
         self._threads = threads or settings.aws_calls
         self._clients = AwsClients(settings, self._threads, read_seconds or settings.aws_read_seconds)
-        # Makes its threads when they are needed.
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=name)
-        self._under_way: set[Future[Any]] = set()
+        self._pool = CallThreads(name, self._threads)
+        # Who waits for an answer, by a number of the call.
+        self._waiting: dict[int, Callable[[Any], None]] = {}
+        self._last_number = 0
 
     @property
     def under_way(self) -> int:
         """Calls that run or wait for a thread."""
-        return len(self._under_way)
+        return len(self._waiting)
 
     def start(self, work: Callable[[AwsClients], T], done: Callable[[T | EvenflowError], None]) -> None:
         """Run `work` on a thread; `done` gets its answer or refusal on the loop, once, and never before this returns.
@@ -122,21 +123,21 @@ class AwsCalls:
         UNAVAILABLE: too many calls wait, or the pool is closed.
         """
         loop = asyncio.get_running_loop()
-        if len(self._under_way) >= self._threads + MAX_WAITING_CALLS:
-            loop.call_soon(done, _unavailable(f"{MAX_WAITING_CALLS} calls to AWS wait already: try again"))
-            return
-        try:
-            future = self._pool.submit(self._run, work)
-        except RuntimeError:
+        if self._pool.is_closed:
             loop.call_soon(done, _unavailable("this process stops"))
             return
-        self._under_way.add(future)
+        if len(self._waiting) >= self._threads + MAX_WAITING_CALLS:
+            loop.call_soon(done, _unavailable(f"{MAX_WAITING_CALLS} calls to AWS wait already: try again"))
+            return
+        number = self._last_number = self._last_number + 1
 
-        def ended() -> None:
-            self._under_way.discard(future)
-            done(_unavailable("this process stops") if future.cancelled() else future.result())
+        def ended(answer: T | EvenflowError) -> None:
+            # Closed meanwhile: it was told already.
+            if self._waiting.pop(number, None) is not None:
+                done(answer)
 
-        future.add_done_callback(lambda _future: _call_soon(loop, ended))
+        self._waiting[number] = ended
+        self._pool.run(lambda: _call_soon(loop, partial(ended, self._run(work))))
 
     async def run(self, work: Callable[[AwsClients], T]) -> T:
         """The answer of `work`, from a thread. EvenflowError."""
@@ -161,9 +162,10 @@ class AwsCalls:
         return await self.run(partial(_read_object, bucket=bucket, key=key, max_bytes=max_bytes, version_id=version_id))
 
     async def close(self) -> None:
-        """Start no call any more and wait for those that run: as long as their time-outs, at most."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._pool.shutdown, wait=True)
+        """Start no call any more. Those that run may still be done; who waits for one is told that it is not known."""
+        self._pool.close()
+        for ended in list(self._waiting.values()):
+            ended(EvenflowError(Reason.ERROR_REASON_OUTCOME_UNKNOWN, "this process stops: the call may have been made"))
         self._clients.close()
 
     def _run(self, work: Callable[[AwsClients], T]) -> T | EvenflowError:

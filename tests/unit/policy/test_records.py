@@ -2,7 +2,15 @@
 
 import json
 
-from services.policy.records import Response, destination_record, iso_ms
+from services.policy.records import (
+    Response,
+    destination_record,
+    error_attributes,
+    iso_ms,
+    json_text,
+    message_text,
+    object_key,
+)
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:f:$LATEST"
 
@@ -63,3 +71,42 @@ def test_times_have_milliseconds_also_when_they_are_few() -> None:
     """Always three digits."""
     assert iso_ms(1_000) == "1970-01-01T00:00:01.000Z"
     assert iso_ms(1_007) == "1970-01-01T00:00:01.007Z"
+
+
+def test_a_payload_that_a_neighbour_has_no_room_for_is_left_out() -> None:
+    """The rest of the record says what happened."""
+    short = destination_record(
+        timestamp_ms=0,
+        request_id="r",
+        function_arn=ARN,
+        condition="RetriesExhausted",
+        invoke_count=3,
+        request_payload=None,
+        response=Response(None, "7", True),
+    )
+    parsed = json.loads(short)
+    assert "requestPayload" not in parsed and "responsePayload" not in parsed
+    assert parsed["responseContext"] == {"statusCode": 200, "executedVersion": "7", "functionError": "Unhandled"}
+
+
+def test_a_dead_letter_has_three_attributes_within_their_bounds() -> None:
+    """RequestID and ErrorMessage are texts, ErrorCode is a number; what is over 1 KB is cut, none is empty."""
+    found = error_attributes("r-1", 200, "ä" * 600)
+    assert found["RequestID"] == {"DataType": "String", "StringValue": "r-1"}
+    assert found["ErrorCode"] == {"DataType": "Number", "StringValue": "200"}
+    assert found["ErrorMessage"] == {"DataType": "String", "StringValue": "ä" * 512}
+    assert error_attributes("r-1", 200, "")["ErrorMessage"]["StringValue"] == "Unknown"
+
+
+def test_a_bucket_gets_a_key_of_day_second_and_id() -> None:
+    """aws/lambda/async/NAME/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-UUID."""
+    assert object_key("f", 1_573_755_376_568, "u") == "aws/lambda/async/f/2019/11/14/2019-11-14T18.16.16-u"
+
+
+def test_messages_have_no_character_that_queues_refuse() -> None:
+    """In JSON it becomes its escape, which means the same; elsewhere the sign for what cannot be shown."""
+    document = '{"a":"\uffff\uffe0"}'
+    assert json_text(document.encode()) == '{"a":"\\uffff\uffe0"}'
+    assert json.loads(json_text(document.encode())) == json.loads(document)
+    assert json_text(b"\xff") == "\ufffd"
+    assert message_text("a\x00b\nc") == "a\ufffdb\nc"

@@ -7,7 +7,7 @@ from evenflow.control.v1 import resources_pb2
 
 from services.policy.retry import Rules
 from services.poller import limits as limits_module
-from services.poller.functions import InFlight, Plan
+from services.poller.functions import InFlight, KnownFunction, Plan
 from services.poller.limits import Limits
 
 KEY = ("default", "f")
@@ -22,7 +22,7 @@ def plan(running: int) -> Plan:
     """A function with so many runs in flight."""
     in_flight = InFlight()
     in_flight.count = running
-    return Plan(function(), Rules(), "arn", (), in_flight)
+    return Plan(KnownFunction(function(), (), in_flight), "$LATEST", "arn", Rules())
 
 
 class Told:

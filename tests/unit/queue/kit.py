@@ -182,3 +182,9 @@ def bury(lease: queue_pb2.Lease) -> Settle:
 def extend(lease: queue_pb2.Lease) -> Settle:
     """The lease starts anew."""
     return Settle(0, lease.receipt.sequence, lease.receipt.fence, Action.EXTEND)
+
+
+def confirm(lease: queue_pb2.Lease) -> Settle:
+    """The dead-letter queue has it."""
+    part = int(queue_pb2.HANDOVER_PART_DEAD_LETTER_QUEUE)
+    return Settle(0, lease.receipt.sequence, lease.receipt.fence, Action.CONFIRM, part=part)

@@ -17,14 +17,27 @@ from services.queue.outcomes import CLOCK_SKEW_MS
 from services.queue.steady_clock import MAX_SLEW
 from services.queue.transitions import TRANSITIONS
 from services.shared.errors import EvenflowError, Reason
-from tests.unit.queue.kit import Bench, ack, bury, extend, hand_over, release
+from tests.unit.queue.kit import Bench, ack, bury, confirm, extend, hand_over, release
 from tests.unit.queue.plain_model import LIVE_ROWS, ROWS, WAITING, Known, Model
 
 TABLE = {(row.before.name, row.given.name, row.after.name) for row in TRANSITIONS}
 TENANTS = ("t", "u")
 FUNCTIONS = ("f", "g")
 POLLERS = ("poller-0", "poller-1")
-HOWS = ("ack", "fail", "bury", "handover", "extend", "now", "later", "long", "throttle", "undeliverable", "unstarted")
+HOWS = (
+    "ack",
+    "fail",
+    "bury",
+    "handover",
+    "extend",
+    "confirm",
+    "now",
+    "later",
+    "long",
+    "throttle",
+    "undeliverable",
+    "unstarted",
+)
 AGES_MS = (3_000, 30_000, 21_600_000)
 WAITS_MS = (100, 1_001, 4_000, 11_000, 61_000)
 MAX_DELIVERIES = 2
@@ -138,6 +151,7 @@ class Steps:
         writes = (
             how not in ("extend", "unstarted")
             and not (how == "handover" and known.has_handover)
+            and not (how == "confirm" and (known.is_confirmed or not known.has_handover))
             and not (how == "undeliverable" and not known.has_handover)
         )
         result = self.bench.settle(settle)
@@ -149,6 +163,8 @@ class Steps:
         monotonic_ms = self.bench.clock.monotonic_ms()
         if how == "extend":
             self.model.extended(known, monotonic_ms)
+        elif how == "confirm":
+            self.model.confirmed(known, monotonic_ms)
         elif how == "handover":
             self.model.handed_over(known, monotonic_ms)
         elif how in ("ack", "fail"):
@@ -424,5 +440,6 @@ def _settle_of(lease: queue_pb2.Lease, how: str) -> tuple[Settle, Cause, int]:
         "bury": bury(lease),
         "handover": hand_over(lease),
         "extend": extend(lease),
+        "confirm": confirm(lease),
     }
     return others[how], Cause.UNSTARTED, 0

@@ -38,6 +38,7 @@ class Known:
     throttles: int = 0
     attempts: int = 0
     delivery_failures: int = 0
+    is_confirmed: bool = False
     lease: queue_pb2.Lease | None = None
     poller: str = ""
     deadline_ms: float = 0.0
@@ -112,6 +113,7 @@ class Model:
         assert (lease.function_errors, lease.throttles, lease.deliveries, lease.attempts) == known.counters
         assert lease.HasField("handover") == known.has_handover
         assert lease.handover.delivery_failures == known.delivery_failures
+        assert bool(lease.handover.confirmed) == known.is_confirmed
         assert lease.expired == (known.event.expires_at_ms <= now_ms)
         assert lease.expired or known.state in ("AVAILABLE", "HANDOVER_AVAILABLE")
         assert lease.receipt.fence not in self.fences, "a fence was used twice"
@@ -126,6 +128,12 @@ class Model:
         self.move(known, "EXTEND", known.state)
         known.deadline_ms = monotonic_ms + self.timeout_ms
 
+    def confirmed(self, known: Known, monotonic_ms: float) -> None:
+        """Its dead-letter queue has it, which is stored where there is a handover; its lease runs anew."""
+        known.is_confirmed = known.is_confirmed or known.has_handover
+        self.move(known, "CONFIRM", known.state)
+        known.deadline_ms = monotonic_ms + self.timeout_ms
+
     def handed_over(self, known: Known, monotonic_ms: float) -> None:
         """Its run is over and stored; once only."""
         known.attempts += not known.has_handover
@@ -137,18 +145,18 @@ class Model:
         known.attempts += 1
         known.over_at_ms, known.end_number = now_ms, len(self.ends_ms)
         self.ends_ms.append(now_ms)
-        known.delivery_failures = 0
+        known.delivery_failures, known.is_confirmed = 0, False
         self.move(known, "ACK", "SUCCEEDED" if success else "FAILED")
 
     def buried(self, known: Known, given: str, now_ms: int) -> None:
         """It is dead."""
         known.attempts += given == "DEAD_LETTER"
         known.over_at_ms = now_ms
-        known.delivery_failures = 0
+        known.delivery_failures, known.is_confirmed = 0, False
         self.move(known, given, "DEAD")
 
     def released(self, known: Known, cause: str, delay_ms: int, now_ms: int) -> None:
-        """It comes back, at once or later, and no later than its age ends."""
+        """It comes back, at once or later, and what was not run no later than its age ends."""
         if cause == "FUNCTION_ERROR":
             known.function_errors, known.throttles = known.function_errors + 1, 0
             known.attempts += 1
@@ -156,7 +164,8 @@ class Model:
             known.throttles += 1
         elif cause == "DELIVERY_FAILED":
             known.delivery_failures += known.has_handover
-        known.due_ms = max(now_ms, min(now_ms + delay_ms, known.event.expires_at_ms))
+        ends_ms = now_ms + delay_ms if known.has_handover else known.event.expires_at_ms
+        known.due_ms = max(now_ms, min(now_ms + delay_ms, ends_ms))
         self.move(known, "RELEASE", self._named(known, "DELAYED" if delay_ms else "AVAILABLE"))
 
     def lost(self, known: Known, given: str, now_ms: int) -> None:
@@ -203,4 +212,4 @@ class Model:
     def _begin_anew(self, known: Known, event: Event) -> None:
         known.event = event
         known.function_errors, known.throttles, known.deliveries, known.attempts = NEVER_STARTED
-        known.delivery_failures = 0
+        known.delivery_failures, known.is_confirmed = 0, False

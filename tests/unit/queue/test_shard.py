@@ -14,7 +14,7 @@ from services.queue.domain import Call, Cause, EnqueueResult
 from services.queue.identity import Manifest, ShardDamaged, open_verified, shard_path
 from services.shared import ids
 from services.shared.errors import Reason
-from tests.unit.queue.kit import Bench, ack, bury, extend, hand_over, release
+from tests.unit.queue.kit import Bench, ack, bury, confirm, extend, hand_over, release
 
 
 @pytest.fixture
@@ -163,6 +163,36 @@ def test_a_handover_survives_a_crash_and_is_not_run_again(bench: Bench) -> None:
     assert lease.handover.delivery_failures == 1
     assert not bench.settle(ack(lease)).refusals
     assert bench.shard.stats().handovers == 0
+
+
+def test_what_one_part_has_is_stored_and_the_lease_goes_on(bench: Bench) -> None:
+    """Between a dead-letter queue and a destination a crash repeats only what was not confirmed."""
+    bench.enqueue(bench.event())
+    (lease,) = bench.lease()
+    bench.settle(hand_over(lease))
+    assert not bench.settle(confirm(lease)).refusals
+    assert not bench.settle(confirm(lease)).refusals
+    assert bench.shard.stats().leased == 1
+    bench.crash()
+    (lease,) = bench.lease()
+    assert list(lease.handover.confirmed) == [queue_pb2.HANDOVER_PART_DEAD_LETTER_QUEUE]
+    assert (lease.handover.destination_arn, lease.attempts) == ("arn:x", 1)
+    assert not bench.settle(ack(lease)).refusals
+
+
+def test_a_record_waits_its_time_also_past_the_age_of_its_event(bench: Bench) -> None:
+    """An event that comes to its age while delayed is handed out to be ended; a record only has a next try."""
+    bench.enqueue(bench.event(age_ms=1_000))
+    (lease,) = bench.lease()
+    bench.settle(hand_over(lease))
+    bench.settle(release(lease, Cause.DELIVERY_FAILED, 60_000))
+    bench.clock.advance(59_000)
+    bench.drain()
+    assert bench.lease() == []
+    bench.clock.advance(1_000)
+    bench.drain()
+    (lease,) = bench.lease()
+    assert lease.handover.delivery_failures == 1
 
 
 def test_a_repeated_token_is_one_event_and_another_body_is_refused(bench: Bench) -> None:
