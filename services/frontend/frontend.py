@@ -17,6 +17,7 @@ from services.frontend.settings import FrontendSettings
 from services.frontend.submissions import Submissions
 from services.frontend.targets import Configuration, Targets
 from services.frontend.telemetry import Telemetry
+from services.frontend.webhooks import Webhooks
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import Clock
 from services.shared.credentials import fleet_secret
@@ -68,7 +69,16 @@ class Frontend:
         self.runtimes = RuntimeFleet(settings, configuration, node.dial, node.incarnation)
         self._submissions = Submissions(self._targets, self.accepter, node.tracer, self._telemetry)
         self._invocations = Invocations(self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry)
-        self._http_door = HttpDoor(self._submissions, self._invocations, self.callers, self._telemetry, clock)
+        self._webhooks = Webhooks(
+            configuration,
+            self._submissions,
+            self.callers,
+            fleet_token=node.token,
+            endpoint_url=settings.aws_endpoint_url,
+        )
+        self._http_door = HttpDoor(
+            self._submissions, self._invocations, self.callers, self._telemetry, clock, self._webhooks
+        )
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
         servicer = FrontendServicer(
@@ -109,6 +119,7 @@ class Frontend:
         await self._grpc.stop(STOP_GRACE_SECONDS)
         await self.queues.close()
         await self.runtimes.close()
+        self._webhooks.close()
         await self._node.stop()
 
     def _bind_grpc(self) -> int:

@@ -15,6 +15,7 @@ from services.frontend.invocations import Invocations
 from services.frontend.submissions import Submission, Submissions, draining
 from services.frontend.telemetry import Telemetry
 from services.frontend.tickets import Ticket
+from services.frontend.webhooks import Webhooks
 from services.policy import validation
 from services.policy.permissions import Caller
 from services.shared import ids
@@ -35,7 +36,9 @@ class HttpDoor:
         callers: Callers,
         telemetry: Telemetry,
         clock: Clock,
+        webhooks: Webhooks,
     ) -> None:
+        self._webhooks = webhooks
         self._submissions = submissions
         self._invocations = invocations
         self._callers = callers
@@ -49,6 +52,8 @@ class HttpDoor:
 
     def body_limit(self, request: HttpRequest) -> int:
         """See HttpHandler: the limit of the operation and, for Invoke, of the invocation type."""
+        if self._webhooks.is_named(request):
+            return self._webhooks.body_limit
         route = self._routes.find(request.method, request.url)
         if not self._callers.may_send(request):
             return 0
@@ -60,12 +65,17 @@ class HttpDoor:
 
     def handle(self, connection: HttpConnection, request: HttpRequest) -> None:
         """See HttpHandler."""
-        route = self._routes.find(request.method, request.url)
         try:
             if request.is_over_bound:
                 raise EvenflowError(
                     Reason.ERROR_REASON_UNAVAILABLE, "this door holds as many bytes as it may: try again", 1_000
                 )
+            if self._webhooks.is_named(request):
+                task = asyncio.create_task(self._take_webhook(connection, request), name="webhook")
+                self._waiting[request] = task
+                task.add_done_callback(lambda _: self._waiting.pop(request, None))
+                return
+            route = self._routes.find(request.method, request.url)
             if route.operation == "health":
                 self._health(connection, request)
                 return
@@ -223,6 +233,22 @@ class HttpDoor:
         except Exception:
             log.exception("an invocation could not be handled", extra={"request_id": text})
             self._refuse(connection, request, _own_fault(), text, caller.tenant_id)
+        finally:
+            self.owed -= 1
+
+    async def _take_webhook(self, connection: HttpConnection, request: HttpRequest) -> None:
+        text = self._new_id()
+        self.owed += 1
+        try:
+            if self.is_draining:
+                raise draining()
+            body = await self._webhooks.answer(request)
+            connection.answer(request, http_answers.head(200, text, self._now(), len(body)), body)
+        except EvenflowError as e:
+            self._refuse(connection, request, e, text)
+        except Exception:
+            log.exception("a webhook could not be handled", extra={"request_id": text})
+            self._refuse(connection, request, _own_fault(), text)
         finally:
             self.owed -= 1
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote
 
 from services.frontend.callers import Callers
 from services.frontend.http_protocol import HttpRequest
-from services.frontend.submissions import Submissions, draining
+from services.frontend.submissions import Submissions
 from services.frontend.targets import Configuration
 from services.frontend.webhook_events import WebhookEvents
 from services.frontend.webhook_fetches import WebhookFetches
@@ -47,7 +47,6 @@ class Webhooks:
         self._s3 = S3Webhook(configuration, events)
         self._sns = SnsWebhook(configuration, events, self._fetches)
         self._fleet_token = fleet_token
-        self.is_draining = False
 
     def is_named(self, request: HttpRequest) -> bool:
         """Whether the request is for one of these doors."""
@@ -57,8 +56,6 @@ class Webhooks:
         """The body of a 200, JSON. EvenflowError: the refusal."""
         if request.method != b"POST":
             raise EvenflowError(Reason.ERROR_REASON_NOT_IMPLEMENTED, "webhooks take POST only")
-        if self.is_draining:
-            raise draining()
         if request.is_too_large:
             raise EvenflowError(
                 Reason.ERROR_REASON_REQUEST_TOO_LARGE, f"webhooks take at most {self.body_limit:,} bytes"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 NOTIFICATION = "Notification"
 CONFIRMATION = "SubscriptionConfirmation"
@@ -34,6 +34,9 @@ _TEXTS = (
     "Token",
 )
 _AWS_HOST = re.compile(r"sns\.[a-z0-9-]{1,32}\.amazonaws\.com(\.cn)?")
+# No blank, control character or backslash, which readers of URLs treat differently.
+_PLAIN_URL = re.compile(r"[!-\[\]-~]{1,2048}")
+_NOWHERE = SplitResult("", "", "", "", "")
 _CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[A-Za-z0-9]{1,128}\.pem")
 
 
@@ -107,30 +110,32 @@ def lambda_event(message: SnsMessage, subscription_arn: str) -> bytes:
 
 def is_aws_certificate(url: str) -> bool:
     """Whether this is where AWS keeps certificates of SNS: https, a host of SNS, such a path, and nothing else."""
-    parts = urlsplit(url)
-    return _is_plain_aws(url) and not parts.query and bool(_CERTIFICATE_PATH.fullmatch(parts.path))
+    parts = _split(url)
+    return _is_at_aws(parts) and not parts.query and bool(_CERTIFICATE_PATH.fullmatch(parts.path))
 
 
 def may_visit(url: str, endpoint_url: str) -> bool:
     """Whether a URL of a message may be visited: at AWS's SNS over https, or at the endpoint that stands for AWS."""
-    if _is_plain_aws(url):
-        return True
-    parts, own = urlsplit(url), urlsplit(endpoint_url)
-    return bool(endpoint_url) and (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
+    parts, own = _split(url), _split(endpoint_url)
+    return _is_at_aws(parts) or (bool(own.netloc) and (parts.scheme, parts.netloc) == (own.scheme, own.netloc))
 
 
-def _is_plain_aws(url: str) -> bool:
+def _is_at_aws(parts: SplitResult) -> bool:
+    # The whole of it, so that neither a user name nor a port stands there.
+    return parts.scheme == "https" and bool(_AWS_HOST.fullmatch(parts.netloc))
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL that every reader splits alike; all empty for one that is not."""
     try:
-        parts = urlsplit(url)
-        # The whole of it, so that neither a user name nor a port stands there.
-        return parts.scheme == "https" and bool(_AWS_HOST.fullmatch(parts.netloc))
+        return urlsplit(url) if _PLAIN_URL.fullmatch(url) else _NOWHERE
     except ValueError:
-        return False
+        return _NOWHERE
 
 
 def _subscription_of(unsubscribe_url: str) -> str:
     try:
-        found = parse_qs(urlsplit(unsubscribe_url).query, max_num_fields=16)
+        found = parse_qs(_split(unsubscribe_url).query, max_num_fields=16)
     except ValueError:
         return ""
     return found.get("SubscriptionArn", [""])[0]
