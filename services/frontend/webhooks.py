@@ -7,9 +7,11 @@ addresses with tokens. Requests are answered once everything that they make is d
 import json
 from urllib.parse import parse_qs, unquote
 
+from services.frontend import http_answers
 from services.frontend.callers import Callers
-from services.frontend.http_protocol import HttpRequest
-from services.frontend.submissions import Submissions
+from services.frontend.http_protocol import HttpConnection, HttpRequest
+from services.frontend.http_replies import Replies
+from services.frontend.submissions import Submissions, draining
 from services.frontend.targets import Configuration
 from services.frontend.webhook_events import WebhookEvents
 from services.frontend.webhook_fetches import WebhookFetches
@@ -37,6 +39,7 @@ class Webhooks:
         configuration: Configuration,
         submissions: Submissions,
         callers: Callers,
+        replies: Replies,
         *,
         fleet_token: str,
         endpoint_url: str,
@@ -46,14 +49,32 @@ class Webhooks:
         self._fetches = WebhookFetches(endpoint_url)
         self._s3 = S3Webhook(configuration, events)
         self._sns = SnsWebhook(configuration, events, self._fetches)
+        self._replies = replies
         self._fleet_token = fleet_token
 
     def is_named(self, request: HttpRequest) -> bool:
         """Whether the request is for one of these doors."""
         return request.url.startswith((S3_PREFIX, SNS_PREFIX))
 
-    async def answer(self, request: HttpRequest) -> bytes:
-        """The body of a 200, JSON. EvenflowError: the refusal."""
+    async def answer(self, connection: HttpConnection, request: HttpRequest) -> None:
+        """Answer, once what the request makes is durable: 200, or the refusal."""
+        replies = self._replies
+        text = replies.new_id()
+        try:
+            if replies.is_draining:
+                raise draining()
+            body = json.dumps(await self._take(request)).encode()
+            connection.answer(request, http_answers.head(200, text, replies.now(), len(body)), body)
+        except EvenflowError as e:
+            replies.refuse(connection, request, e, text)
+        except Exception:
+            replies.fail(connection, request, "a webhook", text)
+
+    def close(self) -> None:
+        """Fetch nothing more."""
+        self._fetches.close()
+
+    async def _take(self, request: HttpRequest) -> dict[str, int]:
         if request.method != b"POST":
             raise EvenflowError(Reason.ERROR_REASON_NOT_IMPLEMENTED, "webhooks take POST only")
         if request.is_too_large:
@@ -76,29 +97,19 @@ class Webhooks:
                     Reason.ERROR_REASON_ACCESS_DENIED,
                     "the token is missing or not this tenant's: `evenflow webhooks` prints the address with it",
                 )
-            return _json(await self._s3.take(tenant_id, request.body, request.arrived_ms))
+            return await self._s3.take(tenant_id, request.body, request.arrived_ms)
         assert kind == SNS
         try:
             function = parse_reference(name)
         except ValueError as e:
             raise invalid(str(e), field="functionName") from None
         subscription_arn = request.headers.get(b"x-amz-sns-subscription-arn", b"").decode("latin-1")
-        return _json(
-            await self._sns.take(
-                tenant_id, function, request.body, subscription_arn, request.arrived_ms, has_token=has_token
-            )
+        return await self._sns.take(
+            tenant_id, function, request.body, subscription_arn, request.arrived_ms, has_token=has_token
         )
-
-    def close(self) -> None:
-        """Fetch nothing more."""
-        self._fetches.close()
 
 
 def _bearer(request: HttpRequest) -> str:
     given = request.headers.get(b"authorization", b"").decode("latin-1")
     # Some servers send the bare token.
     return given[len(_BEARER) :].strip() if given[: len(_BEARER)].lower() == _BEARER else given
-
-
-def _json(found: dict[str, int]) -> bytes:
-    return json.dumps(found).encode()

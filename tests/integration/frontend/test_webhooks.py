@@ -204,7 +204,7 @@ async def test_a_certificate_that_cannot_be_fetched_is_to_be_tried_again(rig: Ri
 
 async def test_a_subscription_is_confirmed_at_sns_alone(rig: Rig, pages: HttpPages) -> None:
     """At the endpoint that stands for AWS; an address anywhere else is not visited."""
-    confirmation = {"Type": "SubscriptionConfirmation", "Token": "t", "Message": "visit"}
+    confirmation: dict[str, Any] = {"Type": "SubscriptionConfirmation", "Token": "t", "Message": "visit"}
     pages.put("/confirm", b"<ConfirmSubscriptionResponse/>")
     answer = await post(rig, sns_path(), message(**confirmation, SubscribeURL=f"{pages.url}/confirm?Token=t"))
     assert (answer.status, pages.visited) == (200, ["/confirm?Token=t"])
