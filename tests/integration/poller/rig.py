@@ -102,6 +102,7 @@ class Rig:
         self.door = self.door_of("frontend-0")
         self.poller: Any = poller_pb2_grpc.PollerServiceStub(self._dial("poller-0").channel)
         self._package = b""
+        self._deployments = 0
         self._queue: Any = None
 
     async def start(self) -> None:
@@ -155,6 +156,7 @@ class Rig:
         dead_letters: str = "",
     ) -> None:
         """A function that answers so; destinations are names or ARNs. Its published versions stay."""
+        self._deployments += 1
         self.behaviours[name] = behave
         self.seen[name] = []
         function = resources_pb2.Function(
@@ -166,7 +168,7 @@ class Rig:
                 runtime="python3",
                 dead_letter_arn=dead_letters,
                 # So that each deployment can be published.
-                description=f"deployment {len(self.seen[name])} with {dead_letters}",
+                description=f"deployment {self._deployments}",
             ),
             async_config=resources_pb2.AsyncConfig(
                 on_success_arn=arn(on_success) if on_success else "",
@@ -211,6 +213,7 @@ class Rig:
             accepted_at_ms=now_ms,
             expires_at_ms=now_ms + 21_600_000,
             lineage=event_pb2.Lineage(chain_depth=depth),
+            trace=event_pb2.TraceContext(traceparent="00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00"),
         )
 
         async def batches() -> AsyncIterator[queue_pb2.EnqueueRequest]:
