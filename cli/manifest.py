@@ -30,7 +30,9 @@ _FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
     "sources": list,
     "async": dict,
     "reserved_concurrency": int,
+    "allows": list,
 }
+_ALLOWANCE_KEYS: dict[str, type | tuple[type, ...]] = {"action": str, "resource": str}
 _BUCKET_KEYS: dict[str, type | tuple[type, ...]] = {"name": str, "access": str}
 _SOURCE_KEYS: dict[str, type | tuple[type, ...]] = {"bucket": str, "events": list, "prefix": str, "suffix": str}
 _ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
@@ -77,6 +79,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """One thing that a function may do with the credentials that it finds in its environment."""
+
+    action: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSpec:
     """One function to deploy; `code` and each of `layers` is a folder or a zip. None: what the fleet has by default."""
 
@@ -99,6 +109,7 @@ class FunctionSpec:
     on_failure: str = ""
     dead_letter: str = ""
     reserved_concurrency: int | None = None
+    allows: tuple[Allowed, ...] = ()
 
 
 def read_manifest(folder: Path) -> list[FunctionSpec]:
@@ -159,6 +170,7 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         on_failure=_destination(asynchronous, "on_failure", _DESTINATION_KEYS, where),
         dead_letter=_destination(asynchronous, "dead_letter", _DEAD_LETTER_KEYS, where),
         reserved_concurrency=entry.get("reserved_concurrency"),
+        allows=tuple(_allowed(one, f"{where}: allows[{n}]") for n, one in enumerate(entry.get("allows", []))),
     )
 
 
@@ -169,6 +181,15 @@ def _layers(entry: list[Any], folder: Path, where: str) -> tuple[Path, ...]:
     if len(entry) > MAX_LAYERS:
         raise CliError(f"{where}: layers: at most {MAX_LAYERS}, not {len(entry)}: merge some into one")
     return tuple(folder / layer for layer in entry)
+
+
+def _allowed(entry: Any, where: str) -> Allowed:
+    _check_table(entry, where)
+    _check_keys(entry, _ALLOWANCE_KEYS, where)
+    for key in _ALLOWANCE_KEYS:
+        if not entry.get(key):
+            raise CliError(f'{where}: {key} is missing: {{ action = "lambda:InvokeFunction", resource = "NAME" }}')
+    return Allowed(entry["action"], entry["resource"])
 
 
 def _bucket(entry: Any, where: str) -> Bucket:

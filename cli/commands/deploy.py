@@ -194,6 +194,7 @@ def put_request(
             resources_pb2.Layer(name=path.name, code_sha256=sha256)
             for path, sha256 in zip(spec.layers, layers_sha256, strict=True)
         ],
+        allows=[resources_pb2.Allowance(action=one.action, resource=one.resource) for one in spec.allows],
     )
     asynchronous = resources_pb2.AsyncConfig(
         on_success_arn=arn_of(spec.on_success), on_failure_arn=arn_of(spec.on_failure)

@@ -35,6 +35,8 @@ OWN_KEYS = {
     "fleet.queue_nodes": "use --queues",
 }
 MAX_NEAR_MATCHES = 3
+# A door that listens on every address is reached on the loopback.
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class UpOptions:
     def http_listen(self) -> str:
         """HOST:PORT of the HTTP door; `--set http.listen` names another host."""
         return self.settings.get("http.listen", f"127.0.0.1:{self.http_port}")
+
+    @property
+    def http_url(self) -> str:
+        """The HTTP door as functions on this machine reach it."""
+        host, _, port = self.http_listen.rpartition(":")
+        return f"http://{ANY_ADDRESS.get(host, host)}:{port}"
 
     @property
     def grpc_listen(self) -> str:

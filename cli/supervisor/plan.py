@@ -37,6 +37,7 @@ def plan(options: UpOptions, run_dir: Path, token_file: Path, supervisor_pid: in
     own: dict[str, dict[str, str]] = {
         "frontend": {"EVENFLOW_HTTP_LISTEN": options.http_listen, "EVENFLOW_GRPC_LISTEN": options.grpc_listen},
         "control": {"EVENFLOW_FLEET_QUEUE_NODES": ",".join(queue_ids)},
+        "runtime": {"EVENFLOW_RUNTIME_ENDPOINT_URL": options.settings.get("runtime.endpoint_url", options.http_url)},
     }
     if options.shards is not None:
         own["control"]["EVENFLOW_FLEET_SHARDS"] = str(options.shards)

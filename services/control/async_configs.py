@@ -7,7 +7,6 @@ from services.control.changes import Change
 from services.control.editor import FunctionEditor, not_found, require_qualifier
 from services.control.masks import take_fields
 from services.policy.arns import LATEST
-from services.policy.destination_rules import Home
 from services.shared.errors import invalid
 
 FIELDS = frozenset(("maximum_retry_attempts", "maximum_event_age_seconds", "on_success_arn", "on_failure_arn"))
@@ -38,8 +37,7 @@ class AsyncConfigs:
             take_fields(config, request.config, request.update_mask.paths, FIELDS)
         else:
             take_fields(config, request.config, FIELDS, FIELDS)
-        fleet = self._editor.state.fleet
-        function_specs.check_async(function.function_name, config, Home(fleet.account_id, fleet.region))
+        function_specs.check_async(function.function_name, config, self._editor.home(function.tenant_id))
         config.modified_at_ms = self._editor.now_ms()
         if qualifier:
             function.qualified_async_configs[qualifier].CopyFrom(config)

@@ -7,18 +7,24 @@ from typing import Any, TypeVar
 
 from evenflow.control.v1 import control_pb2_grpc
 
+from services.control.account import Account
 from services.control.aliases import Aliases
 from services.control.async_configs import AsyncConfigs
+from services.control.belongings import Belongings
 from services.control.changes import Change, Changes
 from services.control.editor import FunctionEditor
 from services.control.feed import Feed
 from services.control.functions import Functions
+from services.control.layers import Layers
 from services.control.ledger import Ledger
 from services.control.members import Members
 from services.control.packages import PackageStore
+from services.control.permissions import Permissions
 from services.control.sessions import Sessions
+from services.control.sources import Sources
 from services.control.state import State
 from services.control.steward import Steward
+from services.control.tenants import Tenants
 from services.control.versions import Versions
 from services.shared.errors import EvenflowError, abort
 from services.shared.tracing import Tracer
@@ -45,6 +51,12 @@ class Parts:
     versions: Versions
     aliases: Aliases
     async_configs: AsyncConfigs
+    permissions: Permissions
+    belongings: Belongings
+    layers: Layers
+    sources: Sources
+    tenants: Tenants
+    account: Account
 
 
 class Calls(control_pb2_grpc.ControlServiceServicer):

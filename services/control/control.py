@@ -7,8 +7,10 @@ from pathlib import Path
 from evenflow.control.v1 import control_pb2, control_pb2_grpc
 
 from services.control import founding
+from services.control.account import Account
 from services.control.aliases import Aliases
 from services.control.async_configs import AsyncConfigs
+from services.control.belongings import Belongings
 from services.control.calls import Parts
 from services.control.changes import Changes
 from services.control.completion import decide_completion
@@ -16,9 +18,11 @@ from services.control.database import Database, lock_folder
 from services.control.editor import FunctionEditor
 from services.control.feed import Feed
 from services.control.functions import Functions
+from services.control.layers import Layers
 from services.control.ledger import Ledger
 from services.control.members import Members
 from services.control.packages import PackageStore
+from services.control.permissions import Permissions
 from services.control.service import ControlService
 from services.control.sessions import Sessions
 from services.control.settings import ControlSettings
@@ -27,6 +31,7 @@ from services.control.sources import Sources
 from services.control.state import State
 from services.control.steward import Steward
 from services.control.telemetry import ControlTelemetry
+from services.control.tenants import Tenants
 from services.control.versions import Versions
 from services.shared.channels import GrpcServer, read_token
 from services.shared.clock import SystemClock
@@ -47,7 +52,7 @@ class Control:
         """ValueError: bad settings, a folder in use, a file that does not fit."""
         founding.check_settings(settings)
         self.settings = settings
-        token = read_token(settings.token_file)
+        self._token = token = read_token(settings.token_file)
         folder = Path(settings.data_dir) / "control"
         self._lock = lock_folder(folder)
         try:
@@ -100,7 +105,7 @@ class Control:
     def _parts(self) -> Parts:
         editor = self._editor
         versions = Versions(editor)
-        sources = Sources(editor, lambda: os.urandom(ID_BYTES).hex())
+        sources = Sources(editor)
         return Parts(
             state=self.state,
             changes=self.changes,
@@ -116,6 +121,12 @@ class Control:
             versions=versions,
             aliases=Aliases(editor),
             async_configs=AsyncConfigs(editor),
+            permissions=Permissions(editor),
+            belongings=Belongings(editor, sources),
+            layers=Layers(editor, self.packages),
+            sources=sources,
+            tenants=Tenants(self.state, editor.clock, editor.random_bytes),
+            account=Account(self.state),
         )
 
     async def start(self) -> None:
@@ -123,7 +134,7 @@ class Control:
         self.changes.start()
         await self.changes.run(lambda change: founding.decide_account_concurrency(change, self.settings, self.state))
         await self.changes.run(lambda change: decide_completion(change, self._editor))
-        self.metrics.serve()
+        self.metrics.serve(self._token)
         self.server.bind(self.settings.listen or self.settings.control_target)
         self.steward.start()
         await self.server.start()

@@ -7,7 +7,9 @@ from evenflow.control.v1 import resources_pb2
 
 from services.control.changes import Change
 from services.control.state import State, function_resource_key
+from services.policy.accounts import account_of
 from services.policy.arns import LATEST
+from services.policy.destination_rules import Home
 from services.policy.rules import RuleBroken
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
@@ -63,6 +65,11 @@ class FunctionEditor:
             )
             raise EvenflowError(Reason.ERROR_REASON_CODE_STORAGE_EXCEEDED, text)
         change.upserts.append(resource_of(function))
+
+    def home(self, tenant_id: str) -> Home:
+        """Account and region of the tenant's ARNs."""
+        fleet = self.state.fleet
+        return Home(account_of(tenant_id, fleet.account_id), fleet.region)
 
     def new_uuid(self) -> str:
         """A random UUID in lower case."""

@@ -8,9 +8,9 @@ from services.control import settings as defaults
 from services.control.changes import Change
 from services.control.settings import ControlSettings
 from services.control.state import State
+from services.policy.accounts import DEFAULT_TENANT
 from services.policy.concurrency_rules import MIN_UNRESERVED
 
-DEFAULT_TENANT = "default"
 WHOLE_MILLIONTHS = 1_000_000
 MAX_LISTED_SHARDS = 8
 _NODE_ID = re.compile(r"[a-z0-9-]{1,64}")

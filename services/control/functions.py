@@ -22,7 +22,6 @@ from services.control.state import FunctionKey, function_resource_key
 from services.control.versions import Versions
 from services.policy.arns import LATEST
 from services.policy.concurrency_rules import check_reservation
-from services.policy.destination_rules import Home
 from services.policy.kept_fields import FIELD_NAME as KEPT_FIELDS
 from services.policy.kept_fields import merge_kept
 from services.policy.rules import RuleBroken
@@ -77,8 +76,7 @@ class Functions:
         key = asked.tenant_id, asked.function_name
         before = self._state.functions.get(key)
         function = self._build(asked, before)
-        sources = self._sources.check_deployed(request.sources, function)
-        sources_changed = self._sources.replace_deployed(change, key, sources)
+        sources_changed = self._sources.replace_deployed(change, function, request.sources)
         self._editor.store(change, function)
         if change.is_visible:
             log.info(
@@ -183,8 +181,7 @@ class Functions:
             latest=latest,
             async_config=function.async_config,
         )
-        fleet = self._state.fleet
-        function_specs.check(checked, Home(fleet.account_id, fleet.region))
+        function_specs.check(checked, self._editor.home(function.tenant_id))
         latest.code_size_bytes = self._size_of("code_sha256", latest.code_sha256)
         for layer in latest.layers:
             layer.code_size_bytes = self._size_of("layers.code_sha256", layer.code_sha256)

@@ -42,6 +42,7 @@ class PackageCalls(Calls):
             for version in (function.latest, *function.versions)
             for code in packages_of(version)
         }
+        used.update(layer.code_sha256 for layer in self._parts.state.all_layers())
         self._parts.packages.remove_unused(used, time.time())
 
     async def DownloadPackage(

@@ -1,7 +1,7 @@
 """The configuration in memory: what is committed, indexed for reading. Resources are never changed once they are in."""
 
 import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from evenflow.control.v1 import resources_pb2
@@ -9,6 +9,11 @@ from evenflow.control.v1 import resources_pb2
 from services.policy.sharing import ACCOUNT, limit_key
 
 FunctionKey = tuple[str, str]
+
+
+def layer_resource_key(layer: resources_pb2.LayerVersion) -> str:
+    """Key of a layer version."""
+    return f"layer/{layer.tenant_id}/{layer.layer_name}/{layer.version}"
 
 
 def function_resource_key(tenant_id: str, function_name: str) -> str:
@@ -33,6 +38,10 @@ class State:
         self._resources: dict[str, resources_pb2.Resource] = {}
         self._names: dict[str, list[str]] = {}
         self._sources_of: dict[FunctionKey, dict[str, resources_pb2.EventSource]] = {}
+        self._source_ids: dict[str, list[str]] = {}
+        self.layer_count = 0
+        # Tenant -> layer's name -> number -> version.
+        self._layers: dict[str, dict[str, dict[int, resources_pb2.LayerVersion]]] = {}
         self.apply(revision, resources, ())
 
     @property
@@ -62,6 +71,23 @@ class State:
         start = bisect.bisect_right(names, after) if after else 0
         return names[start : start + count]
 
+    def source_ids_after(self, tenant_id: str, after: str) -> list[str]:
+        """Ids of the tenant's event sources that come after this one, in order; empty: from the first."""
+        ids = self._source_ids.get(tenant_id, [])
+        return ids[bisect.bisect_right(ids, after) if after else 0 :]
+
+    def layer_names(self, tenant_id: str) -> list[str]:
+        """Names of a tenant's layers, in order."""
+        return sorted(self._layers.get(tenant_id, {}))
+
+    def all_layers(self) -> Iterator[resources_pb2.LayerVersion]:
+        """Every layer version of every tenant."""
+        return (layer for names in self._layers.values() for versions in names.values() for layer in versions.values())
+
+    def layers_of(self, tenant_id: str, layer_name: str) -> Mapping[int, resources_pb2.LayerVersion]:
+        """Versions of a layer by number, deleted ones that are remembered included."""
+        return MappingProxyType(self._layers.get(tenant_id, {}).get(layer_name, {}))
+
     def limits(self) -> dict[str, int]:
         """Limits of which shares are given out: limit key -> invocations at once."""
         found = {key: reserved for key, reserved in self.reservations.items() if reserved > 0}
@@ -89,6 +115,11 @@ class State:
                 source = resource.source
                 self.sources[source.source_id] = source
                 self._sources_of.setdefault((source.tenant_id, source.function_name), {})[source.source_id] = source
+                bisect.insort(self._source_ids.setdefault(source.tenant_id, []), source.source_id)
+            case "layer":
+                layer = resource.layer
+                self._layers.setdefault(layer.tenant_id, {}).setdefault(layer.layer_name, {})[layer.version] = layer
+                self.layer_count += 1
             case "function":
                 function = resource.function
                 self.functions[function.tenant_id, function.function_name] = function
@@ -102,14 +133,21 @@ class State:
             case "source":
                 source = self.sources.pop(resource.source.source_id)  # type: ignore[union-attr]  # None matches no case
                 self._sources_of[source.tenant_id, source.function_name].pop(source.source_id)
+                _remove(self._source_ids[source.tenant_id], source.source_id)
+            case "layer":
+                layer = resource.layer  # type: ignore[union-attr]
+                versions = self._layers[layer.tenant_id][layer.layer_name]
+                del versions[layer.version]
+                self.layer_count -= 1
+                if not versions:
+                    del self._layers[layer.tenant_id][layer.layer_name]
             case "member":
                 del self.members[resource.member.node_id]  # type: ignore[union-attr]
             case "tenant":
                 del self.tenants[resource.tenant.tenant_id]  # type: ignore[union-attr]
             case "function":
                 function = self.functions.pop((resource.function.tenant_id, resource.function.function_name))  # type: ignore[union-attr]
-                names = self._names[function.tenant_id]
-                del names[bisect.bisect_left(names, function.function_name)]
+                _remove(self._names[function.tenant_id], function.function_name)
                 self._reserve(limit_key(function.tenant_id, function.function_name), None)
 
     def _reserve(self, key: str, reserved: int | None) -> None:
@@ -117,3 +155,7 @@ class State:
         if reserved is not None:
             self.reservations[key] = reserved
             self.total_reserved += reserved
+
+
+def _remove(names: list[str], name: str) -> None:
+    del names[bisect.bisect_left(names, name)]

@@ -38,7 +38,7 @@ class Deliveries:
         door: Door,
         neighbours: Neighbours,
         functions: FunctionBook,
-        arn_of: Callable[[str, str], str],
+        arn_of: Callable[[str, str, str], str],
         clock: Clock,
         telemetry: Telemetry,
         within_ms: float,
@@ -46,7 +46,7 @@ class Deliveries:
         keep_ms: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`arn_of`: function name, qualifier -> ARN. `within_ms`: how long a record waits for a door.
+        """`arn_of`: tenant, function name, qualifier -> ARN. `within_ms`: how long a record waits for a door.
 
         `max_tries`: at one that refuses for good. `keep_ms`: how long after its end an event is told one that is down.
         """
@@ -149,7 +149,7 @@ class Deliveries:
         )
 
     def _arn(self, held: Held) -> str:
-        return self._arn_of(held.event.function_name, held.qualifier)
+        return self._arn_of(held.event.tenant_id, held.event.function_name, held.qualifier)
 
     def _ended_ms(self, handover: queue_pb2.Handover) -> int:
         return record_forms.ended_at_ms(handover, self._clock.wall_ms())

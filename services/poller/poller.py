@@ -89,7 +89,7 @@ class Poller:
             door=self.door,
             neighbours=Neighbours(self._aws, settings.aws_endpoint_url),
             functions=functions,
-            arn_of=lambda name, qualifier: arn_of(self._view(), name, qualifier),
+            arn_of=lambda tenant, name, qualifier: arn_of(self._view(), tenant, name, qualifier),
             clock=clock,
             telemetry=self._telemetry,
             within_ms=settings.delivery_seconds * 1_000,

@@ -3,26 +3,34 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# Limit key, what is held of it now, and what is wrong, see Share.
+Report = Callable[[str, int, str], None]
+
 ACCOUNT = "account"
 _PROVISIONED = "provisioned/"
+MAX_FAILURE_BYTES = 512
 
 
 @dataclass(slots=True)
 class Share:
-    """One limit: what control lets this host hold, what is running, what was last told to be held."""
+    """One limit: what control lets this host hold, what is running, what was last told to be held.
+
+    failure: of sandboxes to be kept ready, why some do not come up; empty: nothing is wrong.
+    """
 
     target: int = 0
     in_use: int = 0
     held: int = 0
+    failure: str = ""
 
 
 class Shares:
     """Running invocations never exceed the share; `report` is told what is held whenever that changes."""
 
-    def __init__(self, report: Callable[[str, int], None]) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
         self._shares: dict[str, Share] = {}
-        # The family of provisioned concurrency: a target says how many sandboxes of a function are to be kept ready,
+        # The family of provisioned concurrency: a target says how many sandboxes of a version are to be kept ready,
         # and what is held is how many are.
         self._provisioned: dict[str, Share] = {}
 
@@ -73,22 +81,23 @@ class Shares:
         share = self._provisioned.setdefault(limit_key, Share())
         share.target = target
         # An answer to every target: control counts on the higher of the two until it has one.
-        self._report(limit_key, share.held)
+        self._report(limit_key, share.held, share.failure)
         if target == 0 and share.held == 0:
             del self._provisioned[limit_key]
 
-    def provisioned(self) -> dict[tuple[str, str], int]:
-        """How many sandboxes are to be kept ready, by tenant and function."""
+    def provisioned(self) -> dict[tuple[str, str, str], int]:
+        """How many sandboxes are to be kept ready, by tenant, function and version."""
         split = ((key.split("/"), share.target) for key, share in self._provisioned.items())
-        return {(parts[1], parts[2]): target for parts, target in split if len(parts) == 3}
+        return {(parts[1], parts[2], parts[3]): target for parts, target in split if len(parts) == 4}
 
-    def set_ready(self, limit_key: str, ready: int, in_use: int) -> None:
-        """So many sandboxes of a function are ready, and so many of those run something."""
+    def set_ready(self, limit_key: str, ready: int, in_use: int, failure: str = "") -> None:
+        """So many sandboxes of a version are ready, and so many of those run something; `failure`: see Share."""
         share = self._provisioned.setdefault(limit_key, Share())
         share.in_use = in_use
-        if ready != share.held:
-            share.held = ready
-            self._report(limit_key, ready)
+        failure = failure.encode()[:MAX_FAILURE_BYTES].decode(errors="ignore")
+        if (ready, failure) != (share.held, share.failure):
+            share.held, share.failure = ready, failure
+            self._report(limit_key, ready, failure)
         if share.target == 0 and ready == 0:
             del self._provisioned[limit_key]
 
@@ -96,7 +105,7 @@ class Shares:
         held = max(share.target, share.in_use)
         if held != share.held:
             share.held = held
-            self._report(limit_key, held)
+            self._report(limit_key, held, "")
         if share.target == 0 and share.in_use == 0:
             del self._shares[limit_key]
 
@@ -106,6 +115,6 @@ def limit_key_of(tenant_id: str, function_name: str, is_reserved: bool) -> str:
     return f"function/{tenant_id}/{function_name}" if is_reserved else ACCOUNT
 
 
-def provisioned_key_of(tenant_id: str, function_name: str) -> str:
-    """The key under which control says how many sandboxes of the function are to be kept ready."""
-    return f"{_PROVISIONED}{tenant_id}/{function_name}"
+def provisioned_key_of(tenant_id: str, function_name: str, version: str) -> str:
+    """The key under which control says how many sandboxes of the version are to be kept ready."""
+    return f"{_PROVISIONED}{tenant_id}/{function_name}/{version}"

@@ -1,8 +1,8 @@
 """Invocation -> sandbox: takes what arrives and what sandboxes tell, all of it in callbacks on the loop.
 
 waiting.py holds what waits, placing.py decides who is next, room.py bounds the sandboxes, sandbox_runs.py runs and
-settles, provisioning.py keeps some ready. They call downwards only, in this order: dispatch, provisioning, placing,
-room and sandbox_runs, waiting.
+settles, provisioning.py keeps some ready, reconfiguration.py follows what is deployed. They call downwards only, in
+this order: dispatch, reconfiguration, provisioning, placing, room and sandbox_runs, waiting.
 """
 
 import asyncio
@@ -11,14 +11,15 @@ from collections.abc import Set
 from evenflow.common.v1 import event_pb2
 
 from services.policy.prices import request_units
-from services.runtime import refusals, running
+from services.runtime import provisioning, refusals, running
 from services.runtime.admission import Shares
-from services.runtime.book import Configuration, FunctionBook
+from services.runtime.book import Configuration, FunctionBook, version_key_of
 from services.runtime.function_log import FunctionLogs
-from services.runtime.functions import LATEST, RUNTIMES, HostedFunction
+from services.runtime.functions import RUNTIMES, HostedFunction
 from services.runtime.nursery import Nursery
 from services.runtime.placing import Placing
 from services.runtime.provisioning import Provisioning
+from services.runtime.reconfiguration import Reconfiguration
 from services.runtime.room import Room
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
@@ -58,6 +59,9 @@ class Dispatcher:
         self._room = Room(settings, clock, memory_budget_mb)
         self._placing = Placing(settings, shares, self._waiting, self._runs, self._room, clock)
         self._provisioning = Provisioning(shares, self._book, self._room, self._placing, clock)
+        self._reconfiguration = Reconfiguration(
+            self._book, self._room, self._placing, self._provisioning, self.on_code_unavailable
+        )
         self._quiet = asyncio.Event()
         self._ticks: asyncio.TimerHandle | None = None
 
@@ -92,38 +96,33 @@ class Dispatcher:
         }
 
     def functions(self) -> list[HostedFunction]:
-        """Every function that was invoked here of late."""
+        """Every version of a function that was invoked here of late."""
         return self._book.all()
 
     # --- arrival
 
     def submit(self, run: Run) -> None:
         """Take an invocation; its outcome is delivered in any case, perhaps at once."""
-        invocation = run.invocation
-        key = invocation.tenant_id, invocation.function_name
-        function = self._book.find(key, invocation.function_revision)
+        function = self._book.find(version_key_of(run), run.invocation.function_revision)
         if function is not None:
             self._admit(function, run)
         elif self._waiting.is_full or self._waiting.is_draining:
             self._waiting.refuse(run, refusals.no_room())
         else:
             self._waiting.count += 1
-            self._book.ask(key, run, self._told)
+            self._book.ask(run, self._told)
 
     def _told(self, run: Run, function: HostedFunction | None, error: EvenflowError | None) -> None:
         self._waiting.count -= 1
         if function is not None:
             self._admit(function, run)
-        else:
-            text = f"no function {run.invocation.function_name!r} is deployed for this tenant"
-            self._waiting.refuse(run, error or refusals.not_found(text))
+        elif error is not None:
+            self._waiting.refuse(run, error)
         self._look_quiet()
 
     def _admit(self, function: HostedFunction, run: Run) -> None:
         waiting = self._waiting
-        if run.invocation.version not in (LATEST, ""):
-            waiting.refuse(run, refusals.not_found(f"{function.key[1]!r} has no version {run.invocation.version!r}"))
-        elif waiting.is_draining:
+        if waiting.is_draining:
             waiting.refuse(run, refusals.draining())
         elif function.is_closed:
             waiting.refuse(run, refusals.throttled(function))
@@ -209,7 +208,7 @@ class Dispatcher:
         """A start failed: whoever waited longest gets that as the outcome, unless it was to be kept ready."""
         function: HostedFunction = sandbox.function
         if sandbox.is_provisioned:
-            self._provisioning.failed(function)
+            self._provisioning.failed(function, provisioning.text_of(outcome))
         elif function.waiting:
             run = self._waiting.next(function)
             if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
@@ -224,6 +223,7 @@ class Dispatcher:
     def on_start_unavailable(self, function: HostedFunction, error: EvenflowError) -> None:
         """The machine, not the function, is why a start failed."""
         self._placing.start_unavailable(function, error)
+        self._provisioning.hindered(function, error)
         self._placing.after(function, made_room=True)
         self._look_quiet()
 
@@ -238,32 +238,17 @@ class Dispatcher:
     def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None:
         """Nothing can be started: all who wait are told."""
         self._waiting.refuse_all(function, error)
+        self._provisioning.hindered(function, error)
         self._look_quiet()
 
     # --- configuration and time
 
     def _on_replaced(self, function: HostedFunction) -> None:
-        self._room.retire_idle(function, "replaced")
-        self._provisioning.replaced(function)
+        self._reconfiguration.replaced(function)
 
     def configuration_changed(self) -> None:
-        """Follow the view: new revisions retire what is idle, deleted functions end."""
-        known = self._book.view.functions
-        for function in self._book.all():
-            found = known.get(function.key)
-            if found is None:
-                self._on_replaced(function)
-                self.on_code_unavailable(function, refusals.not_found(f"function {function.key[1]!r} was deleted"))
-                # Sandboxes that are busy end after their run: their code is no longer the function's.
-                function.code_key = b"deleted"
-                function.provisioned.target = 0
-                self._book.forget(function)
-            elif found is not function.function and found.revision >= function.function.revision:
-                old_key = function.limit_key
-                if function.take(found):
-                    self._on_replaced(function)
-                self._placing.limit_changed(function, old_key)
-        self._provisioning.follow()
+        """Follow the view: new revisions retire what is idle, what was deleted ends."""
+        self._reconfiguration.follow()
 
     def shares_changed(self) -> None:
         """A target rose or fell."""

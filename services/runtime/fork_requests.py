@@ -7,7 +7,8 @@ from typing import Any
 from evenflow.control.v1 import resources_pb2
 
 from services.runtime import runtimes
-from services.runtime.functions import HostedFunction, environment_of
+from services.runtime.environment import Environments
+from services.runtime.functions import HostedFunction
 from services.runtime.runtimes import Places
 from services.runtime.sandbox import view
 from services.runtime.seats import Seat
@@ -19,7 +20,7 @@ def fork_request(
     settings: RuntimeSettings,
     isolation: Isolation,
     function: HostedFunction,
-    fleet: resources_pb2.Fleet | None,
+    environments: Environments,
     sandbox_id: str,
     seat: Seat,
 ) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def fork_request(
         "handler": version.handler,
         # Empty: the handler is a function of the fork itself.
         "commands": runtimes.commands_of(launch, places, version.handler, version.memory_mb),
-        "environment": environment_of(function.function, fleet, sandbox_id, runtimes.environment_of(launch, places)),
+        "environment": environments.of(function, sandbox_id, runtimes.environment_of(launch, places)),
         "code": code,
         "layers": layers,
         "module_folders": runtimes.python_folders(places.layers, launch.layer_python) if places.layers else [],

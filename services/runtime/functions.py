@@ -1,13 +1,17 @@
-"""What this host knows of one function that was invoked here: its configuration, what waits, its sandboxes."""
+"""What this host knows of one version of a function that was invoked here: configuration, what waits, sandboxes.
+
+Code and sandboxes are a version's. Limits, log and usage are the function's: versions of one function meet there by
+`HostedFunction.key`.
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 
 from evenflow.control.v1 import resources_pb2
 
 from services.policy import function_rules
-from services.policy.arns import function_arn
+from services.policy.accounts import account_of
+from services.policy.arns import LATEST, function_arn
 from services.runtime.admission import limit_key_of, provisioned_key_of
 from services.runtime.function_log import FunctionLog
 from services.runtime.layers import NO_LAYERS, Layers
@@ -18,26 +22,37 @@ from services.runtime.runtimes import Launch
 from services.runtime.sandboxes import Sandbox
 from services.runtime.seats import Seat
 
-LATEST = "$LATEST"
 # Names that control takes; which of them this host really offers, its RuntimeTable says.
 RUNTIMES = function_rules.RUNTIMES
 
+FunctionKey = tuple[str, str]
+VersionKey = tuple[str, str, str]
+
 
 class HostedFunction:
-    """One function on this host; the dispatcher changes it."""
+    """One version of a function on this host; the dispatcher changes it.
 
-    def __init__(self, function: resources_pb2.Function, log: FunctionLog) -> None:
-        self.key = function.tenant_id, function.function_name
+    key: tenant and function. number: "$LATEST" or the version's number; version_key: all three.
+    """
+
+    def __init__(
+        self, function: resources_pb2.Function, version: resources_pb2.FunctionVersion, log: FunctionLog
+    ) -> None:
+        self.key: FunctionKey = (function.tenant_id, function.function_name)
+        self.number = version.version or LATEST
+        self.version_key: VersionKey = (*self.key, self.number)
         self.log = log
         # On demand. Of the busy ones some may be provisioned: `provisioned` counts those apart.
         self.idle: list[Sandbox] = []
         self.busy = 0
         self.starting = 0
         self.provisioned = Provision()
-        self.provisioned_key = provisioned_key_of(*self.key)
+        self.provisioned_key = provisioned_key_of(*self.version_key)
         # Starts in a row that the machine refused, and when the next is tried.
         self.start_failures = 0
         self.start_retry: asyncio.TimerHandle | None = None
+        # Whether it lately wanted to start more sandboxes in a short time than a function may.
+        self.is_paced = False
         self.waiting: deque[Run] = deque()
         self.waiting_sync = 0
         self.next_expiry_ms = 0.0
@@ -56,18 +71,21 @@ class HostedFunction:
         self.layers: Layers = NO_LAYERS
         self.preparing: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        # Nothing begins any more; what is busy ends after its run.
+        self.is_deleted = False
         self.code_key = b""
-        self.take(function)
+        self.take(function, version)
 
-    def take(self, function: resources_pb2.Function) -> bool:
+    def take(self, function: resources_pb2.Function, version: resources_pb2.FunctionVersion) -> bool:
         """Use this configuration from now on; returns whether sandboxes of the old one are stale."""
         self.function = function
-        self.version = function.latest
+        self.version = version
+        self.is_deleted = False
         is_reserved = function.HasField("reserved_concurrency")
         self.is_reserved = is_reserved
         self.is_closed = is_reserved and function.reserved_concurrency == 0
         self.limit_key = limit_key_of(*self.key, is_reserved)
-        code_key = function.latest.SerializeToString(deterministic=True)
+        code_key = version.SerializeToString(deterministic=True)
         changed, self.code_key = code_key != self.code_key, code_key
         if changed:
             self.package, self.launch, self.layers = None, None, NO_LAYERS
@@ -84,40 +102,13 @@ class HostedFunction:
         """Whether it can be forgotten."""
         return not (self.sandboxes or self.waiting or self.kept_seats or self.preparing or self.provisioned.target)
 
-
-def environment_of(
-    function: resources_pb2.Function,
-    fleet: resources_pb2.Fleet | None,
-    log_stream: str,
-    of_runtime: Mapping[str, str],
-) -> dict[str, str]:
-    """The variables that AWS sets, and the function's own, which cannot replace AWS's.
-
-    of_runtime: those of its runtime, see runtimes.environment_of.
-    """
-    region = (fleet.region if fleet is not None else "") or "us-east-1"
-    version = function.latest
-    return {
-        **{name: value for name, value in of_runtime.items() if not function_rules.is_reserved(name)},
-        "LANG": "en_US.UTF-8",
-        "TZ": ":UTC",
-        "HOME": "/tmp",
-        **version.environment,
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
-        **{name: value for name, value in of_runtime.items() if function_rules.is_reserved(name)},
-        "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
-        "AWS_LAMBDA_FUNCTION_VERSION": version.version or LATEST,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.function_name}",
-        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
-        "_HANDLER": version.handler,
-    }
+    def arn(self, fleet: resources_pb2.Fleet | None) -> str:
+        """Its ARN with the version."""
+        of_fleet = (fleet.account_id if fleet is not None else "") or "0" * 12
+        tenant_id, function_name, *_ = self.key
+        return function_arn(region_of(fleet), account_of(tenant_id, of_fleet), function_name, self.number)
 
 
-def arn_of(function: resources_pb2.Function, fleet: resources_pb2.Fleet | None) -> str:
-    """The function's ARN with its version."""
-    region = (fleet.region if fleet is not None else "") or "us-east-1"
-    account = (fleet.account_id if fleet is not None else "") or "0" * 12
-    return function_arn(region, account, function.function_name, LATEST)
+def region_of(fleet: resources_pb2.Fleet | None) -> str:
+    """The region that handlers see."""
+    return (fleet.region if fleet is not None else "") or "us-east-1"

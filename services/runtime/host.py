@@ -17,6 +17,7 @@ from services.runtime.book import Configuration
 from services.runtime.cgroups import Cgroups
 from services.runtime.discovery import Runtimes
 from services.runtime.dispatch import Dispatcher
+from services.runtime.environment import Environments
 from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import HostedFunction
 from services.runtime.intake import Intake
@@ -37,6 +38,7 @@ from services.runtime.usage import UsageLedger
 from services.runtime.usage_files import UsageFiles
 from services.shared.channels import Peer
 from services.shared.clock import Clock
+from services.shared.credentials import fleet_secret
 from services.shared.errors import EvenflowError
 from services.shared.metrics import Metrics
 from services.shared.node import Node
@@ -51,6 +53,7 @@ class SandboxHost:
     """Everything of a host but its place in the fleet: give it a configuration, shares and a source of packages.
 
     adopts_orphans: this process has no children but prepared parents and may end whatever a dead one left behind.
+    secret: what functions' credentials are derived from; empty: they get none.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SandboxHost:
         tracer: Tracer,
         clock: Clock,
         adopts_orphans: bool,
+        secret: bytes = b"",
     ) -> None:
         self.settings = settings
         self.shares = shares
@@ -78,7 +82,7 @@ class SandboxHost:
             settings, configuration, shares, self.logs, self.telemetry, self.usage, clock, budget_mb
         )
         self.isolation: Isolation
-        self._configuration = configuration
+        self._environments = Environments(secret, settings.endpoint_url, lambda: configuration.view, clock)
         self.runtimes = Runtimes(settings)
         self._packages = packages
         self._layers = LayerStore(self.folder / "layers", packages)
@@ -129,7 +133,7 @@ class SandboxHost:
             self._cgroups,
             self.telemetry,
             self._clock,
-            lambda: self._configuration.view,
+            self._environments,
         )
         nursery.start()
         self.dispatcher.start(nursery)
@@ -232,7 +236,15 @@ class RuntimeService:
             package_source(node.dial(settings.control_target)),
         )
         self.host = SandboxHost(
-            settings, node.follower, packages, shares, node.metrics, node.tracer, node.clock, adopts_orphans=True
+            settings,
+            node.follower,
+            packages,
+            shares,
+            node.metrics,
+            node.tracer,
+            node.clock,
+            adopts_orphans=True,
+            secret=fleet_secret(node.token) if node.token else b"",
         )
         self._servicer = RuntimeServicer(self.host, node.clock)
         runtime_pb2_grpc.add_RuntimeServiceServicer_to_server(self._servicer, node.server.server)

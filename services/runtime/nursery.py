@@ -3,55 +3,38 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
-from typing import Any, Protocol
-
-from evenflow.common.v1 import event_pb2
+from typing import Any
 
 from services.runtime import log_lines, watch
 from services.runtime.census import Census
 from services.runtime.cgroups import Cgroups, Limits
+from services.runtime.environment import INITIALIZATION_TYPE, PROVISIONED, SNAP_START, Environments
 from services.runtime.fork_requests import fork_request
 from services.runtime.forks_at_hand import ForksAtHand
 from services.runtime.functions import HostedFunction
 from services.runtime.intake import Intake
+from services.runtime.keeper import Keeper
 from services.runtime.kept_seats import KeptSeats
 from services.runtime.parentage import Parents
 from services.runtime.parents import PreparedParent
+from services.runtime.preparation import Preparation
 from services.runtime.sandbox import frames
 from services.runtime.sandbox_watch import SandboxWatch
 from services.runtime.sandboxes import INIT_TIMEOUT, RESTORE_TIMEOUT, Sandbox, Source
 from services.runtime.seats import Seat, Seats
 from services.runtime.settings import RuntimeSettings
-from services.runtime.snapshots import INITIALIZATION_TYPE, RESTORE_SECONDS, Snapshots
+from services.runtime.snapshots import RESTORE_SECONDS, Snapshots
 from services.runtime.spares import Spares
 from services.runtime.start_failures import RETRY_AFTER_MS, StartFailures
 from services.runtime.telemetry import Telemetry
 from services.runtime.template_forks import TemplateFork
-from services.runtime.templates import Template
 from services.runtime.tiers import Isolation
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
-from services.shared.follower import ConfigView
 
 # After these the function's next sandbox gets the same /tmp, as AWS does it; not after one that filled it.
 CRASHES = ("", "crashed", "timeout", INIT_TIMEOUT, "broke protocol", watch.MEMORY, watch.PROCESSES)
 log = logging.getLogger(__name__)
-
-
-class Keeper(Protocol):
-    """Who gets the sandboxes that are ready; the dispatcher."""
-
-    def on_idle(self, sandbox: Sandbox) -> None: ...
-    def on_start_lost(self, sandbox: Sandbox, outcome: event_pb2.Outcome) -> None: ...
-    def on_start_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
-    def on_code_unavailable(self, function: HostedFunction, error: EvenflowError) -> None: ...
-    def on_result(self, sandbox: Sandbox, result: frames.Result) -> None: ...
-    def on_output(self, sandbox: Sandbox, data: bytes) -> None: ...
-    def on_ending(self, sandbox: Sandbox) -> None: ...
-    def on_gone(self, sandbox: Sandbox, status: int) -> None: ...
-    def on_prepared(self, function: HostedFunction) -> None: ...
-    def on_room(self, function: HostedFunction) -> None: ...
 
 
 class Nursery:
@@ -68,7 +51,7 @@ class Nursery:
         cgroups: Cgroups | None,
         telemetry: Telemetry,
         clock: Clock,
-        view: Callable[[], ConfigView],
+        environments: Environments,
     ) -> None:
         self.sandboxes: dict[int, Sandbox] = {}
         self.census = Census()
@@ -79,7 +62,7 @@ class Nursery:
         self._seats = KeptSeats(seats)
         self._telemetry = telemetry
         self._clock = clock
-        self._view = view
+        self._environments = environments
         self._last_number = 0
         self._stopping = False
         self._empty = asyncio.Event()
@@ -99,6 +82,9 @@ class Nursery:
             ForksAtHand(self._make_blank, settings.spare_sandboxes),
         )
         self._watch = SandboxWatch(settings, isolation, self._living, self.snapshots.tick)
+        self._preparation = Preparation(
+            keeper, intake, self.snapshots, self._start_failures, settings.init_seconds, lambda: self._stopping
+        )
 
     @property
     def count(self) -> int:
@@ -115,7 +101,8 @@ class Nursery:
         if is_up and not self.snapshots.wants_template(function, room_mb):
             return True
         if function.preparing is None and not self._stopping:
-            function.preparing = asyncio.create_task(self._prepare(function, room_mb), name="prepare")
+            preparing = self._preparation.run(function, room_mb, self._take_for_template, self._request)
+            function.preparing = asyncio.create_task(preparing, name="prepare")
         return False
 
     def begin(self, function: HostedFunction, *, is_provisioned: bool = False) -> bool:
@@ -135,9 +122,9 @@ class Nursery:
             fork = sandbox.parent if isinstance(sandbox.parent, TemplateFork) else None
             request = self._request(function, sandbox, seat)
             if fork is not None:
-                request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = INITIALIZATION_TYPE
+                request["environment"][INITIALIZATION_TYPE] = SNAP_START
             if is_provisioned:
-                request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
+                request["environment"][INITIALIZATION_TYPE] = PROVISIONED
             configuration = json.dumps(request).encode()
             if self._cgroups is not None and sandbox.group is not None:
                 self._cgroups.limit(sandbox.group, self._limits_of(function))
@@ -313,8 +300,8 @@ class Nursery:
         return sandbox
 
     def _request(self, function: HostedFunction, sandbox: Sandbox, seat: Seat) -> dict[str, Any]:
-        fleet = self._view().fleet
-        return fork_request(self._settings, self._isolation, function, fleet, sandbox.sandbox_id, seat)
+        environments = self._environments
+        return fork_request(self._settings, self._isolation, function, environments, sandbox.sandbox_id, seat)
 
     def _limits_of(self, function: HostedFunction) -> Limits:
         settings = self._settings
@@ -326,43 +313,3 @@ class Nursery:
     def _ran_out_of_memory(self, sandbox: Sandbox) -> bool:
         group = sandbox.group
         return self._cgroups is not None and group is not None and self._cgroups.was_out_of_memory(group)
-
-    # --- before the fork
-
-    async def _prepare(self, function: HostedFunction, room_mb: int) -> None:
-        template: Template | None = None
-        try:
-            try:
-                await self._intake.fetch(function)
-                parent = self._intake.parent_of(function)
-                # None: the function changed meanwhile; on_prepared has it looked at again.
-                if parent is not None:
-                    await parent.ensure()
-                    if self.snapshots.wants_template(function, room_mb):
-                        template = await self.snapshots.make(
-                            function, parent, self._take_for_template, self._request, self._settings.init_seconds
-                        )
-            finally:
-                function.preparing = None
-        except EvenflowError as e:
-            self._keeper.on_code_unavailable(function, e)
-        except OSError as e:
-            self._keeper.on_start_unavailable(
-                function,
-                EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, f"sandboxes cannot be started: {e}", RETRY_AFTER_MS),
-            )
-        except ValueError as e:
-            error = EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, f"a sandbox cannot be started: {e}")
-            self._keeper.on_code_unavailable(function, error)
-        else:
-            if template is None or template.is_ready or template.is_crashed or self._stopping:
-                self._keeper.on_prepared(function)
-            else:
-                self._template_failed(template)
-
-    def _template_failed(self, template: Template) -> None:
-        """The function's code could not be loaded: told as when a sandbox of its own fails so."""
-        provisioned = template.function.provisioned
-        # Nobody waits: it was to be kept ready, and is tried again after a while.
-        template.sandbox.is_provisioned = provisioned.missing > 0 and not template.function.waiting
-        self._keeper.on_start_lost(template.sandbox, self._start_failures.outcome_of_template(template))

@@ -11,6 +11,7 @@ from services.runtime.functions import HostedFunction
 from services.runtime.room import Room
 from services.runtime.sandbox_runs import SandboxRuns
 from services.runtime.sandboxes import Sandbox
+from services.runtime.scaling import ScalingRate
 from services.runtime.settings import RuntimeSettings
 from services.runtime.start_line import StartLine
 from services.runtime.waiting import WaitingRuns
@@ -44,6 +45,7 @@ class Placing:
         self._runs = sandbox_runs
         self._room = room
         self._clock = clock
+        self._scaling = ScalingRate(settings.starts_per_10_seconds)
         self._rules = pool.ScaleRules(settings.scale_after_ms, settings.scale_backlog_ms)
         self._line = StartLine()
         self._share_queues: dict[str, dict[HostedFunction, None]] = {}
@@ -108,6 +110,10 @@ class Placing:
             self._feed()
         if made_room:
             self.pump(function)
+
+    def set_hosts(self, hosts: int) -> None:
+        """So many hosts of the fleet share what is bounded for a function as a whole: its scaling rate."""
+        self._scaling.set_hosts(hosts)
 
     def shares_changed(self) -> None:
         """A target rose or fell."""
@@ -175,7 +181,7 @@ class Placing:
                 self._waiting.refuse_all(function, error)
             return
         begun = self._begin_starts(function, missing, wanted) if line.may_start(function) else 0
-        if begun == missing + wanted or function.start_retry is not None:
+        if begun == missing + wanted or function.start_retry is not None or function.is_paced:
             line.leave(function)
             return
         line.join(function)
@@ -187,10 +193,15 @@ class Placing:
     def _begin_starts(self, function: HostedFunction, missing: int, wanted: int) -> int:
         """Those that are to be kept ready first; returns how many could be begun."""
         for number in range(missing + wanted):
+            function.is_paced = not self._scaling.take(function.key, self._clock.monotonic_ms())
+            if function.is_paced:
+                return number
             try:
                 if not self._room.start(function, is_provisioned=number < missing):
+                    self._scaling.give_back(function.key)
                     return number
             except EvenflowError as e:
+                self._scaling.give_back(function.key)
                 if e.reason == Reason.ERROR_REASON_UNAVAILABLE:
                     self.start_unavailable(function, e)
                 else:

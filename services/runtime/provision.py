@@ -1,4 +1,4 @@
-"""What of a function is kept ready on this host whether it is invoked or not: its provisioned concurrency."""
+"""What of a version is kept ready on this host whether it is invoked or not: its provisioned concurrency."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,11 @@ from services.runtime.sandboxes import Sandbox
 
 @dataclass(slots=True)
 class Provision:
-    """Counts of one function's provisioned sandboxes. retry_at_ms: monotonic; no start before."""
+    """Counts of one version's provisioned sandboxes.
+
+    retry_at_ms: monotonic; no start before. failure: why those that are missing do not come up, in a sentence; empty:
+    nothing is wrong.
+    """
 
     target: int = 0
     idle: list[Sandbox] = field(default_factory=list)
@@ -15,6 +19,7 @@ class Provision:
     starting: int = 0
     failures: int = 0
     retry_at_ms: float = 0.0
+    failure: str = ""
 
     @property
     def ready(self) -> int:

@@ -1,11 +1,14 @@
-"""Provisioned concurrency on this host: as many sandboxes of a function as control says are kept ready, used or not.
+"""Provisioned concurrency on this host: as many sandboxes of a version as control says are kept ready, used or not.
 
 They are never ended for being idle nor for another function's start; invocations take them first and spill over to
-sandboxes on demand. What is reported to control as held is the number that is ready.
+sandboxes on demand. What is reported to control as held is the number that is ready, and with it, in a sentence, why
+the others do not come up.
 """
 
 import asyncio
 import logging
+
+from evenflow.common.v1 import event_pb2
 
 from services.policy.backoff import exponential_ms
 from services.runtime.admission import Shares
@@ -15,6 +18,8 @@ from services.runtime.placing import Placing
 from services.runtime.room import Room
 from services.runtime.sandboxes import Sandbox
 from services.shared.clock import Clock
+from services.shared.errors import EvenflowError
+from services.shared.function_view import FunctionView
 
 # After a handler that could not be loaded, or a sandbox that died before it ran anything.
 INIT_RETRY_MS = 1_000.0
@@ -44,9 +49,13 @@ class Provisioning:
         if self._is_stopping:
             return
         known = self._book.view.functions
-        targets = {key: target for key, target in self._shares.provisioned().items() if key in known}
+        targets = {
+            key: target
+            for key, target in self._shares.provisioned().items()
+            if key[:2] in known and FunctionView(known[key[:2]]).version(key[2]) is not None
+        }
         for function in self.functions():
-            if function.key not in targets:
+            if function.version_key not in targets:
                 self._set_target(function, 0)
         for key, target in targets.items():
             found = self._book.find(key, 0)
@@ -61,7 +70,7 @@ class Provisioning:
     def replaced(self, function: HostedFunction) -> None:
         """Its code changed: what is busy with the old one is not counted as ready any more."""
         provisioned = function.provisioned
-        provisioned.failures, provisioned.retry_at_ms = 0, 0.0
+        provisioned.failures, provisioned.retry_at_ms, provisioned.failure = 0, 0.0, ""
         if provisioned.busy:
             for sandbox in self._room.nursery.sandboxes.values():
                 if sandbox.function is function and sandbox.is_provisioned and sandbox.state == "busy":
@@ -70,9 +79,12 @@ class Provisioning:
         self.report(function)
 
     def report(self, function: HostedFunction) -> None:
-        """Tell control if the number that is ready changed."""
+        """Tell control if the number that is ready changed, or what is wrong."""
         provisioned = function.provisioned
-        self._shares.set_ready(function.provisioned_key, provisioned.ready, provisioned.busy)
+        if not provisioned.target or self.has_enough(function):
+            provisioned.failure = ""
+        failure = provisioned.failure or self._lack_of_room(function)
+        self._shares.set_ready(function.provisioned_key, provisioned.ready, provisioned.busy, failure)
         if not provisioned.target and not provisioned.ready:
             timer = self._functions.pop(function, None)
             if timer is not None:
@@ -80,24 +92,37 @@ class Provisioning:
 
     def succeeded(self, function: HostedFunction) -> None:
         """One more is ready."""
-        function.provisioned.failures = 0
+        function.provisioned.failures, function.provisioned.failure = 0, ""
         self.report(function)
 
-    def failed(self, function: HostedFunction) -> None:
-        """A start failed through the function's own fault: the next one waits."""
+    def hindered(self, function: HostedFunction, error: EvenflowError) -> None:
+        """No sandbox of it can be started, which is not the function's own fault: tried again with every tick."""
         provisioned = function.provisioned
+        if provisioned.missing:
+            provisioned.failure = error.message
+            self.report(function)
+
+    def failed(self, function: HostedFunction, text: str) -> None:
+        """A start failed through the function's own fault, which `text` says: the next one waits."""
+        provisioned = function.provisioned
+        provisioned.failure = text
+        self.report(function)
         provisioned.failures += 1
         delay_ms = exponential_ms(provisioned.failures, INIT_RETRY_MS, MAX_INIT_RETRY_MS)
         provisioned.retry_at_ms = self._clock.monotonic_ms() + delay_ms
-        text = "a provisioned sandbox does not come up; the next try is in %.0f s"
-        log.warning(text, delay_ms / 1_000, extra={"function_name": function.key[1]})
+        log.warning(
+            "a provisioned sandbox does not come up: %s; the next try is in %.0f s",
+            text,
+            delay_ms / 1_000,
+            extra={"function_name": function.key[1]},
+        )
         if self._functions.get(function) is None and function in self._functions:
             self._functions[function] = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._again, function)
 
     def died(self, sandbox: Sandbox) -> None:
         """One that was ready is gone; who dies before any run would die again at once."""
         if sandbox.end_cause in ("crashed", "broke protocol", "") and not sandbox.invocations:
-            self.failed(sandbox.function)
+            self.failed(sandbox.function, "a sandbox ended by itself before it ran anything")
         self.report(sandbox.function)
 
     def stop(self) -> None:
@@ -128,6 +153,19 @@ class Provisioning:
         self.report(function)
         if provisioned.missing:
             self._placing.pump(function)
-            error = self._room.too_large(function)
-            if error is not None and provisioned.missing:
-                log.warning("%d of %d sandboxes to be kept ready do not fit: %s", provisioned.missing, target, error)
+            lack = self._lack_of_room(function)
+            if lack:
+                log.warning("%s", lack, extra={"function_name": function.key[1]})
+                self.report(function)
+
+    def _lack_of_room(self, function: HostedFunction) -> str:
+        provisioned = function.provisioned
+        error = self._room.too_large(function) if provisioned.missing else None
+        if error is None:
+            return ""
+        return f"{provisioned.missing} of {provisioned.target} sandboxes do not fit: {error.message}"
+
+
+def text_of(outcome: event_pb2.Outcome) -> str:
+    """Why a start failed, in words. Pure."""
+    return f"loading the handler failed: {outcome.error_type}: {outcome.error_message}"

@@ -44,6 +44,12 @@ def throttled(function: HostedFunction) -> EvenflowError:
     return EvenflowError(reason, f"Rate Exceeded. ({text} is in use)", RETRY_AFTER_MS)
 
 
+def scaled_too_fast(function: HostedFunction, starts: int) -> EvenflowError:
+    """It has a share, and started as many sandboxes of late as a function may."""
+    text = f"{function.key[1]!r} started its part of {starts:,} sandboxes in 10 seconds: it scales no faster"
+    return EvenflowError(Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, f"Rate Exceeded. ({text})", RETRY_AFTER_MS)
+
+
 def unsupported(runtime: str, offered: Sequence[str] = RUNTIMES, why: str = "") -> EvenflowError:
     """This host cannot run such code."""
     because = f" ({why})" if why else ""

@@ -2,7 +2,6 @@
 
 from evenflow.common.v1 import event_pb2
 
-from services.policy.arns import LATEST
 from services.policy.records import iso_ms
 from services.runtime import log_lines, runs
 from services.runtime.runs import Run, trace_header_of
@@ -46,14 +45,14 @@ def finished(run: Run, outcome: event_pb2.Outcome, memory_mb: int, *, is_restore
         is_restored=is_restored,
     )
     if run.tail is not None:
-        start = log_lines.start(run.request_id, LATEST)
+        start = log_lines.start(run.request_id, outcome.executed_version)
         outcome.log_tail = log_lines.tail_of(start, bytes(run.tail), lines, TAIL_BYTES)
     return lines
 
 
 def start_failed(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
     """The lines of a run whose sandbox could not be started; names the run in the outcome where AWS does."""
-    lines = log_lines.start(run.request_id, LATEST) + finished(run, outcome, memory_mb)
+    lines = log_lines.start(run.request_id, outcome.executed_version) + finished(run, outcome, memory_mb)
     if outcome.error_type in (EXITED, TIMED_OUT):
         outcome.error_message = f"RequestId: {run.request_id} Error: {outcome.error_message}"
         outcome.response_payload = log_lines.error_payload(outcome.error_type, outcome.error_message)
@@ -79,11 +78,11 @@ def died(
         error_type,
         message,
         log_lines.error_payload(error_type, message),
-        version=LATEST,
+        version=sandbox.function.number,
         sandbox_id=sandbox.sandbox_id,
         started_ns=started_ns,
         duration_us=duration_us,
         init_us=sandbox.init_us if sandbox.is_cold else 0,
-        max_rss_kb=sandbox.max_rss_kb,
+        max_rss_kb=max(sandbox.max_rss_kb, sandbox.seen_rss_kb),
     )
     return outcome, lines.encode()

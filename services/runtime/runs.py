@@ -11,6 +11,8 @@ from services.runtime.sandbox.frames import Result
 from services.shared import ids
 from services.shared.errors import EvenflowError, Reason
 
+# The step in which runs are billed.
+MAX_UNBILLED_US = 1_000
 _THROTTLES = (Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED)
 
 
@@ -62,23 +64,32 @@ def refused(error: EvenflowError) -> event_pb2.Outcome:
     )
 
 
+def duration_us_of(claimed_us: int, elapsed_us: int, *, has_next: bool) -> int:
+    """How long a run took: by the host's clock, and by the sandbox's word only where that says as much.
+
+    claimed_us: the sandbox's word. elapsed_us: host's time since it was given the run, or since the one before ended.
+    What the host's own load adds stays out of it up to MAX_UNBILLED_US: who lies gains no more than that. has_next: the
+    result of a run after this one is here already: what of the time is not this run's is left to that one.
+    """
+    claimed_us = min(claimed_us, elapsed_us)
+    return claimed_us if has_next or elapsed_us - claimed_us <= MAX_UNBILLED_US else elapsed_us
+
+
 def of_result(
-    result: Result, version: str, sandbox_id: str, init_us: int, *, began_ns: int, ended_ns: int
+    result: Result, version: str, sandbox_id: str, init_us: int, *, duration_us: int, ended_ns: int, max_rss_kb: int
 ) -> event_pb2.Outcome:
-    """The handler was run to its end; its times are its own word, within those of the host's clock."""
-    started_ns = min(max(result.started_ns, began_ns), ended_ns)
-    duration_us = min(result.duration_us, (ended_ns - started_ns) // 1_000)
+    """The handler was run to its end. ended_ns: wall time of the host. max_rss_kb: the most that was seen or said."""
     return event_pb2.Outcome(
         status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR if result.is_error else event_pb2.OUTCOME_STATUS_SUCCEEDED,
         response_payload=result.payload,
         error_type=_printable(result.error_type.decode(errors="replace")),
         error_message=result.error_message.decode(errors="replace"),
         executed_version=version,
-        started_at_unix_nano=started_ns,
+        started_at_unix_nano=ended_ns - duration_us * 1_000,
         duration_us=duration_us,
         billed_duration_ms=log_lines.billed_ms_of(duration_us),
         init_duration_us=init_us,
-        max_memory_mb=megabytes_of(result.max_rss_kb),
+        max_memory_mb=megabytes_of(max_rss_kb),
         sandbox_id=sandbox_id,
     )
 

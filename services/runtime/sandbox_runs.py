@@ -8,7 +8,7 @@ from evenflow.common.v1 import event_pb2
 from services.policy.prices import request_units
 from services.runtime import log_lines, pool, running, runs
 from services.runtime.admission import Shares
-from services.runtime.functions import LATEST, HostedFunction, arn_of
+from services.runtime.functions import HostedFunction
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
 from services.runtime.sandboxes import TAIL_BYTES, Sandbox
@@ -63,23 +63,30 @@ class SandboxRuns:
         assert run is not None
         if result.has_output:
             sandbox.take_output()
-        ended_ns = self._clock.wall_ns()
+        elapsed_us = max(0, int((self._clock.monotonic_ms() - run.begun_ms) * 1_000))
+        duration_us = runs.duration_us_of(result.duration_us, elapsed_us, has_next=sandbox.results_behind > 0)
         outcome = runs.of_result(
             result,
-            LATEST,
+            function.number,
             sandbox.sandbox_id,
             sandbox.init_us if sandbox.is_cold else 0,
-            began_ns=run.received_ns,
-            ended_ns=ended_ns,
+            duration_us=duration_us,
+            ended_ns=self._clock.wall_ns(),
+            max_rss_kb=max(result.max_rss_kb, sandbox.seen_rss_kb),
         )
-        self._settle(sandbox, run, outcome)
+        # The handler's own time: what the host adds under load is no reason for a further sandbox.
+        service_us = min(result.duration_us, duration_us)
+        self._settle(sandbox, run, outcome, service_us)
         if not sandbox.ahead:
             self._is_free(function, sandbox)
             return False
         # It goes on by itself, under the share that it has.
         if result.has_output:
             sandbox.send(frames.pack_go())
-        self._run_begins(function, sandbox, sandbox.ahead.popleft())
+        following = sandbox.ahead.popleft()
+        self._run_begins(function, sandbox, following)
+        if sandbox.results_behind:
+            following.begun_ms = run.begun_ms + duration_us / 1_000
         return True
 
     def died(self, sandbox: Sandbox, status: int) -> None:
@@ -88,7 +95,7 @@ class SandboxRuns:
         if run is not None:
             outcome, text = running.died(run, sandbox, function.version.timeout_ms, status, self._clock)
             function.log.append(text)
-            self._settle(sandbox, run, outcome)
+            self._settle(sandbox, run, outcome, outcome.duration_us)
             self._is_free(function, sandbox)
             self._waiting.put_back(function, sandbox.ahead)
         if sandbox.timer is not None:
@@ -134,14 +141,14 @@ class SandboxRuns:
             function.log.append(text.encode())
 
     def _frame(self, function: HostedFunction, run: Run, *, is_ahead: bool) -> bytes:
-        arn = run.invocation.invoked_function_arn or arn_of(function.function, self._view().fleet)
+        arn = run.invocation.invoked_function_arn or function.arn(self._view().fleet)
         return running.invoke_frame(run, arn, function.version.timeout_ms, is_ahead=is_ahead)
 
     def _run_begins(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
         now_ms = self._clock.monotonic_ms()
         run.begun_ms = function.last_used_ms = function.last_begun_ms = now_ms
         sandbox.run = run
-        function.log.append(log_lines.start(run.request_id, LATEST))
+        function.log.append(log_lines.start(run.request_id, function.number))
         timeout_ms = function.version.timeout_ms
         sandbox.deadline_ms = now_ms + timeout_ms
         if sandbox.timer is None:
@@ -158,15 +165,14 @@ class SandboxRuns:
         else:
             sandbox.timer = asyncio.get_running_loop().call_later(left_ms / 1_000, self._on_deadline, sandbox)
 
-    def _settle(self, sandbox: Sandbox, run: Run, outcome: event_pb2.Outcome) -> None:
+    def _settle(self, sandbox: Sandbox, run: Run, outcome: event_pb2.Outcome, service_us: int) -> None:
         """A run is over: its log lines, numbers and outcome."""
         function: HostedFunction = sandbox.function
         init_span = (sandbox.init_started_ns, sandbox.init_ended_ns) if sandbox.is_cold else None
         sandbox.run = None
         sandbox.invocations += 1
         sandbox.is_cold = False
-        # The handler's own time: what the host adds under load is no reason for a further sandbox.
-        function.service_ms = pool.smoothed(function.service_ms, outcome.duration_us / 1_000)
+        function.service_ms = pool.smoothed(function.service_ms, service_us / 1_000)
         function.last_end_ms = self._clock.monotonic_ms()
         is_restored = sandbox.is_restored
         function.log.append(running.finished(run, outcome, function.version.memory_mb, is_restored=is_restored))
@@ -180,7 +186,9 @@ class SandboxRuns:
             is_error=outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED,
         )
         if function.provisioned.target:
-            self._telemetry.provisioned(function.key, is_spillover=sandbox.limit_key != function.provisioned_key)
+            self._telemetry.provisioned(
+                function.version_key, is_spillover=sandbox.limit_key != function.provisioned_key
+            )
         run.deliver(run, outcome)
 
     def _is_free(self, function: HostedFunction, sandbox: Sandbox) -> None:

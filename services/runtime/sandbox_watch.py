@@ -53,7 +53,12 @@ class SandboxWatch:
     async def _look(self, looks_at_all: bool) -> None:
         living = {sandbox.number: sandbox for sandbox in self._living()}
         watched = [self._watched(s) for s in living.values() if looks_at_all or s.state != "idle"]
-        for number, cause in await asyncio.to_thread(watch.over, watched) if watched else ():
+        if not watched:
+            return
+        peaks, over = await asyncio.to_thread(lambda: (watch.peaks(watched), watch.over(watched)))
+        for number, peak_kb in peaks:
+            living[number].seen_rss_kb = peak_kb
+        for number, cause in over:
             if living[number].state != "gone":
                 living[number].end(cause)
 
@@ -64,7 +69,7 @@ class SandboxWatch:
             number=sandbox.number,
             pid=sandbox.pid,
             tmp_dir=sandbox.seat.tmp_dir,
-            max_tmp_bytes=settings.tmp_mb << 20,
+            max_tmp_bytes=(function.version.ephemeral_storage_mb or settings.tmp_mb) << 20,
             max_memory_bytes=0 if isolation.has_cgroup else function.version.memory_mb << 20,
             max_processes=0 if isolation.has_cgroup or isolation.has_uid else settings.max_processes,
             shared_bytes=watch.resident_bytes(sandbox.parent.pid),

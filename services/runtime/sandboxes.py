@@ -96,9 +96,11 @@ class Sandbox:
         "number",
         "parent",
         "pid",
+        "results_behind",
         "run",
         "sandbox_id",
         "seat",
+        "seen_rss_kb",
         "state",
         "timer",
     )
@@ -128,7 +130,11 @@ class Sandbox:
         self.init_started_ns = 0
         self.init_ended_ns = 0
         self.init_us = 0
+        # Its own word, and what the host saw last; the peaks.
         self.max_rss_kb = 0
+        self.seen_rss_kb = 0
+        # Frames that came together with the one that is told now, after it.
+        self.results_behind = 0
         self.idle_since_ms = 0.0
         self.end_cause = ""
         self.timer: asyncio.TimerHandle | None = None
@@ -282,7 +288,10 @@ class Sandbox:
             self._end_by_itself()
             return False
         try:
-            for frame in self._assembler.feed(data):
+            found = self._assembler.feed(data)
+            self.results_behind = len(found)
+            for frame in found:
+                self.results_behind -= 1
                 self._take(frame)
         except ValueError:
             self._close_channel()

@@ -32,7 +32,6 @@ EXTRA_CREDITS = 192
 MAX_TAIL_LINES = 10_000
 MAX_LOG_PART_BYTES = 65_536
 MAX_USAGE_ROWS = 1_000
-_LATEST = "$LATEST"
 
 
 class _Caller:
@@ -209,7 +208,7 @@ class RuntimeServicer(runtime_pb2_grpc.RuntimeServiceServicer):
                 sandbox_id=sandbox.sandbox_id,
                 tenant_id=tenant_id,
                 function_name=function_name,
-                version=_LATEST,
+                version=sandbox.function.number,
                 state=sandbox.state,
                 pid=sandbox.pid,
                 invocations=sandbox.invocations,

@@ -24,6 +24,13 @@ class RuntimeSettings(NodeSettings):
     max_parallel_starts: int = setting(
         "runtime.max_parallel_starts", 4, minimum=1, maximum=64, help="Cold starts under way at once."
     )
+    starts_per_10_seconds: int = setting(
+        "runtime.starts_per_10_seconds",
+        1_000,
+        minimum=1,
+        maximum=1_000_000,
+        help="Sandboxes that a function may start in 10 seconds on all hosts together; each host has an equal part.",
+    )
     idle_seconds: float = setting(
         "runtime.idle_seconds", 600.0, minimum=0.05, maximum=86_400, help="An idle sandbox ends after this time."
     )
@@ -89,6 +96,11 @@ class RuntimeSettings(NodeSettings):
         maximum=64,
         help="Blank sandboxes kept at hand, so that a cold start need only load the handler.",
     )
+    endpoint_url: str = setting(
+        "runtime.endpoint_url",
+        "",
+        help="URL of the fleet's HTTP door as functions reach it, for their own calls of Lambda; empty: AWS's.",
+    )
     isolation: str = setting(
         "sandbox.isolation",
         AUTO,
@@ -116,7 +128,13 @@ class RuntimeSettings(NodeSettings):
         choices=("weight", "quota"),
         help="A function's part of a processor (1,769 MB: one) as a weight among others, or as AWS's hard quota.",
     )
-    tmp_mb: int = setting("sandbox.tmp_mb", 512, minimum=1, maximum=10_240, help="Mebibytes that a /tmp may hold.")
+    tmp_mb: int = setting(
+        "sandbox.tmp_mb",
+        512,
+        minimum=1,
+        maximum=10_240,
+        help="Mebibytes that a /tmp may hold, unless the function says how many.",
+    )
     term_grace_ms: int = setting(
         "sandbox.term_grace_ms",
         200,

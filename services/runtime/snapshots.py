@@ -8,9 +8,10 @@ from typing import Any
 from services.policy.backoff import exponential_ms
 from services.runtime.census import Census
 from services.runtime.cgroups import Cgroups
+from services.runtime.environment import INITIALIZATION_TYPE, SNAP_START
 from services.runtime.fork_tmps import ForkTmps
 from services.runtime.forks_at_hand import ForksAtHand
-from services.runtime.functions import HostedFunction
+from services.runtime.functions import HostedFunction, VersionKey
 from services.runtime.kept_seats import KeptSeats
 from services.runtime.parents import PreparedParent
 from services.runtime.sandbox import namespaces, snapshot
@@ -31,14 +32,13 @@ MAX_BACK_OFF_MS = 60_000.0
 # Functions whose log was told that this host has no snapshots; told again when there were more.
 MAX_TOLD = 1_024
 MAX_TEMPLATES = 64
-INITIALIZATION_TYPE = "snap-start"
 log = logging.getLogger(__name__)
 
 Request = Callable[[HostedFunction, Sandbox, Seat], dict[str, Any]]
 
 
 class Snapshots:
-    """Templates by function, at most one of each and MAX_TEMPLATES in all."""
+    """Templates by version of a function, at most one of each and MAX_TEMPLATES in all."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class Snapshots:
         self._clock = clock
         self._idle_ms = idle_seconds * 1_000 * IDLE_FACTOR
         self._max_output_bytes = max_output_bytes
-        self._templates: dict[tuple[str, str], Template] = {}
+        self._templates: dict[VersionKey, Template] = {}
         # Those that still exist, retired ones included.
         self._all: set[Template] = set()
         # How many there were, and until when no other is made.
-        self._failures: dict[tuple[str, str], tuple[int, float]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._failures: dict[VersionKey, tuple[int, float]] = {}
+        self._told: set[VersionKey] = set()
         self._removing: set[asyncio.Task[None]] = set()
         self._has_gone = asyncio.Event()
         self._stopping = False
@@ -82,7 +82,7 @@ class Snapshots:
         template = self._of(function)
         if template is not None:
             return not template.is_ready
-        if self._stopping or self._clock.monotonic_ms() < self._failures.get(function.key, (0, 0.0))[1]:
+        if self._stopping or self._clock.monotonic_ms() < self._failures.get(function.version_key, (0, 0.0))[1]:
             return False
         has_room = 2 * function.version.memory_mb <= free_mb - self._census.templates_mb
         return has_room and len(self._all) < MAX_TEMPLATES
@@ -106,7 +106,7 @@ class Snapshots:
             return template
         seat = self._seats.take_empty()
         if seat is None:
-            self._back_off(function.key)
+            self._back_off(function.version_key)
             return None
         tmps: ForkTmps | None = None
         try:
@@ -128,7 +128,7 @@ class Snapshots:
             self._begun(template)
             template.start(self._request(request_of(function, sandbox, seat)), init_seconds)
         except (OSError, ValueError):
-            self._back_off(function.key)
+            self._back_off(function.version_key)
             if template is not None:
                 template.end("stopped")
             else:
@@ -160,13 +160,13 @@ class Snapshots:
 
         Unused for longest first.
         """
-        wanted = {function.key for function in wanted_by}
+        wanted = {function.version_key for function in wanted_by}
         freed_mb = 0
         for template in sorted(self._templates.values(), key=lambda one: one.idle_since_ms):
             if freed_mb >= lacking_mb:
                 break
             may_end = template.is_ready and not template.is_ending and not self._is_used(template)
-            if may_end and template.function.key not in wanted:
+            if may_end and template.function.version_key not in wanted:
                 freed_mb += template.memory_mb
                 self._retire(template, "memory")
         return freed_mb
@@ -181,7 +181,7 @@ class Snapshots:
             if not template.is_ready or template.is_ending or self._is_used(template):
                 continue
             function = template.function
-            if self._templates.get(function.key) is not template or template.code_key != function.code_key:
+            if self._templates.get(function.version_key) is not template or template.code_key != function.code_key:
                 self._retire(template, "replaced")
             elif now_ms - template.idle_since_ms >= self._idle_ms:
                 self._retire(template, "idle")
@@ -204,12 +204,12 @@ class Snapshots:
     def _begun(self, template: Template) -> None:
         template.sandbox.hand_over(template)
         self._all.add(template)
-        self._templates[template.function.key] = template
+        self._templates[template.function.version_key] = template
         self._census.template_begun(template.memory_mb)
 
     @staticmethod
     def _request(request: dict[str, Any]) -> dict[str, Any]:
-        request["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] = INITIALIZATION_TYPE
+        request["environment"][INITIALIZATION_TYPE] = SNAP_START
         # It counts by user, whose processes are those of all forks; of each, its cgroup counts.
         request["limits"]["nproc"] *= snapshot.MAX_FORKS + 1
         return request
@@ -218,28 +218,28 @@ class Snapshots:
         if not function.version.snap_start or function.launch is None:
             return False
         missing = self.missing if function.launch.is_forked else "its runtime is not a Python that is forked"
-        if missing and function.key not in self._told:
+        if missing and function.version_key not in self._told:
             if len(self._told) >= MAX_TOLD:
                 self._told.clear()
-            self._told.add(function.key)
+            self._told.add(function.version_key)
             text = f"SnapStart is not used for this function, every sandbox loads its handler: {missing}"
             log.warning("%s", text, extra={"function_name": function.key[1]})
             function.log.append(f"[evenflow] {text}\n".encode())
         return not missing
 
     def _of(self, function: HostedFunction) -> Template | None:
-        template = self._templates.get(function.key)
+        template = self._templates.get(function.version_key)
         if template is None or template.is_ending:
             return None
         if template.code_key != function.code_key:
-            del self._templates[function.key]
+            del self._templates[function.version_key]
             self.at_hand.forget(template)
             return None
         return template
 
     def _retire(self, template: Template, cause: str) -> None:
-        if self._templates.get(template.function.key) is template:
-            del self._templates[template.function.key]
+        if self._templates.get(template.function.version_key) is template:
+            del self._templates[template.function.version_key]
         template.end(cause)
 
     def _is_used(self, template: Template) -> bool:
@@ -257,11 +257,11 @@ class Snapshots:
                 text = "a template was out of memory: loading its handler takes more than the function has"
                 log.warning("%s", text, extra={"function_name": template.function.key[1]})
             self._cgroups.give_back(group)
-        if self._templates.get(template.function.key) is template:
-            del self._templates[template.function.key]
+        if self._templates.get(template.function.version_key) is template:
+            del self._templates[template.function.version_key]
         self._census.template_gone(template.memory_mb)
         if template.is_crashed:
-            self._back_off(template.function.key)
+            self._back_off(template.function.version_key)
             log.warning("a template ended by itself", extra={"function_name": template.function.key[1]})
         template.settled.set()
         self._on_room(template.function)
@@ -269,7 +269,7 @@ class Snapshots:
         self._removing.add(task)
         task.add_done_callback(self._removing.discard)
 
-    def _back_off(self, key: tuple[str, str]) -> None:
+    def _back_off(self, key: VersionKey) -> None:
         count = self._failures.get(key, (0, 0.0))[0] + 1
         wait_ms = exponential_ms(count, BACK_OFF_MS, MAX_BACK_OFF_MS)
         self._failures[key] = count, self._clock.monotonic_ms() + wait_ms

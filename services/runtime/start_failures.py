@@ -3,7 +3,6 @@
 from evenflow.common.v1 import event_pb2
 
 from services.runtime import log_lines, runs
-from services.runtime.functions import LATEST
 from services.runtime.sandbox import frames
 from services.runtime.sandboxes import INIT_TIMEOUT, RESTORE_TIMEOUT, Sandbox
 from services.runtime.templates import Template
@@ -49,7 +48,7 @@ class StartFailures:
         else:
             error_type, text = "Runtime.ExitError", log_lines.exit_text(status, sandbox.end_cause)
         sandbox.function.log.append(f"{text}\n{error_type}\n".encode())
-        return runs.of_failure(error_type, text, b"", version=LATEST, sandbox_id=sandbox.sandbox_id)
+        return runs.of_failure(error_type, text, b"", version=sandbox.function.number, sandbox_id=sandbox.sandbox_id)
 
     def outcome_of_template(self, template: Template) -> event_pb2.Outcome:
         """As when a sandbox of its own fails so."""
@@ -63,6 +62,6 @@ def _outcome_of(sandbox: Sandbox, failure: frames.Failure) -> event_pb2.Outcome:
         failure.error_type.decode(errors="replace"),
         failure.error_message.decode(errors="replace"),
         failure.payload,
-        version=LATEST,
+        version=sandbox.function.number,
         sandbox_id=sandbox.sandbox_id,
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from evenflow.common.v1 import event_pb2
 from opentelemetry.trace import SpanKind
 
-from services.runtime.functions import HostedFunction
+from services.runtime.functions import HostedFunction, VersionKey
 from services.runtime.runs import Run
 from services.shared.clock import Clock
 from services.shared.metrics import MAX_SERIES, Metrics, SeriesKey
@@ -25,6 +25,7 @@ class Telemetry:
         memory_mb: Callable[[], Mapping[str, int]],
     ) -> None:
         self._keys: dict[tuple[str, str], SeriesKey] = {}
+        self._version_keys: dict[VersionKey, SeriesKey] = {}
         self._tracer = tracer
         self._clock = clock
         self._invocations = metrics.counter("Invocations", "Runs of a handler, failed ones included.")
@@ -40,25 +41,32 @@ class Telemetry:
             "ProvisionedConcurrencySpilloverInvocations", "Runs on demand of functions that have some kept ready."
         )
 
-        def each(value: Callable[[HostedFunction], float | None]) -> Callable[[], list[tuple[float, dict[str, str]]]]:
-            """One series for each function that has a value; on the endpoint's thread."""
+        def running() -> list[tuple[float, dict[str, str]]]:
+            """One series for each function, its versions together; on the endpoint's thread."""
+            busy: dict[tuple[str, str], int] = {}
+            for f in functions():
+                busy[f.key] = busy.get(f.key, 0) + f.busy
+            return [(count, {"function": name, "tenant": tenant}) for (tenant, name), count in busy.items()]
+
+        def each(value: Callable[[HostedFunction], float]) -> Callable[[], list[tuple[float, dict[str, str]]]]:
+            """One series for each version of which some are to be kept ready; on the endpoint's thread."""
 
             def observe() -> list[tuple[float, dict[str, str]]]:
-                found = ((value(f), {"function": f.key[1], "tenant": f.key[0]}) for f in functions())
-                return [(number, labels) for number, labels in found if number is not None]
+                kept = (f for f in functions() if f.provisioned.target)
+                return [(value(f), dict(_version_labels(f.version_key))) for f in kept]
 
             return observe
 
-        metrics.gauge("ConcurrentExecutions", "Runs under way.", each(lambda f: f.busy))
+        metrics.gauge("ConcurrentExecutions", "Runs under way.", running)
         metrics.gauge(
             "ProvisionedConcurrentExecutions",
             "Runs under way on sandboxes that are kept ready.",
-            each(lambda f: f.provisioned.busy if f.provisioned.target else None),
+            each(lambda f: f.provisioned.busy),
         )
         metrics.gauge(
             "ProvisionedConcurrencyUtilization",
             "Part of the sandboxes to be kept ready that runs something.",
-            each(lambda f: f.provisioned.busy / f.provisioned.target if f.provisioned.target else None),
+            each(lambda f: f.provisioned.busy / max(1, f.provisioned.target)),
         )
         metrics.gauge(
             "evenflow_sandbox_memory_mb",
@@ -83,9 +91,14 @@ class Telemetry:
         """
         self.evictions.add(1, cause=cause)
 
-    def provisioned(self, function: tuple[str, str], *, is_spillover: bool) -> None:
-        """A run of a function that has sandboxes kept ready was not, or was, on one of them."""
-        (self.spilled_over if is_spillover else self.on_provisioned).add_at(self._key_of(*function), 1)
+    def provisioned(self, version: VersionKey, *, is_spillover: bool) -> None:
+        """A run of a version that has sandboxes kept ready was not, or was, on one of them."""
+        key = self._version_keys.get(version)
+        if key is None:
+            if len(self._version_keys) >= MAX_SERIES:
+                self._version_keys.clear()
+            key = self._version_keys[version] = _version_labels(version)
+        (self.spilled_over if is_spillover else self.on_provisioned).add_at(key, 1)
 
     def settled(self, run: Run, outcome: event_pb2.Outcome, init_span: tuple[int, int] | None) -> None:
         """An invocation has its outcome; `init_span`: begin and end of its cold start, nanoseconds since the epoch."""
@@ -145,3 +158,8 @@ class Telemetry:
                 outcome.started_at_unix_nano + outcome.duration_us * 1_000,
                 error=error if outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED else None,
             )
+
+
+def _version_labels(version: VersionKey) -> SeriesKey:
+    """Sorted by name, as a series wants them."""
+    return ("function", version[1]), ("tenant", version[0]), ("version", version[2])

@@ -74,7 +74,10 @@ class WaitingRuns:
         self._keep(function, [run for run in function.waiting if run.expires_ms > now_ms])
         has_share = self._shares.free(function.limit_key) > 0 or not self._shares.is_known(function.limit_key)
         for run in late:
-            self.refuse(run, refusals.no_room() if has_share else refusals.throttled(function))
+            if has_share and function.is_paced:
+                self.refuse(run, refusals.scaled_too_fast(function, self._settings.starts_per_10_seconds))
+            else:
+                self.refuse(run, refusals.no_room() if has_share else refusals.throttled(function))
 
     def withdraw(self, functions: Iterable[HostedFunction], unwanted: Set[Run]) -> None:
         """Whoever wanted these is gone: what has not begun does not begin; its lease is another's."""

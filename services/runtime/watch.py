@@ -51,6 +51,21 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def peak_rss_kb(pid: int) -> int:
+    """The most memory that a process ever had in RAM, KiB, as the kernel knows it; 0: it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def peaks(all_watched: Iterable[Watched]) -> list[tuple[int, int]]:
+    """Numbers of those that live, each with its process's peak, KiB."""
+    found = ((watched.number, peak_rss_kb(watched.pid)) for watched in all_watched if watched.pid)
+    return [(number, peak) for number, peak in found if peak]
+
+
 def _threads_of(pid: int) -> int:
     """Its threads, as the kernel's own limits count them; 0: it is gone."""
     try:

@@ -38,6 +38,8 @@ class ConfigView:
         self.sources: dict[str, resources_pb2.EventSource] = {}
         self.members: dict[str, resources_pb2.Member] = {}
         self.tenants: dict[str, resources_pb2.Tenant] = {}
+        # By tenant, name and number; deleted ones whose number is only remembered included.
+        self.layers: dict[tuple[str, str, int], resources_pb2.LayerVersion] = {}
         self.tenant_of_key: dict[str, str] = {}
         self.secret_of_key: dict[str, str] = {}
         self._tenant_of_account: dict[str, str] = {}
@@ -55,6 +57,8 @@ class ConfigView:
                 self.functions[resource.function.tenant_id, resource.function.function_name] = resource.function
             case "source":
                 self.sources[resource.source.source_id] = resource.source
+            case "layer":
+                self.layers[_layer_key(resource.layer)] = resource.layer
             case "member":
                 self.members[resource.member.node_id] = resource.member
             case "tenant":
@@ -76,6 +80,8 @@ class ConfigView:
                 self.functions.pop((resource.function.tenant_id, resource.function.function_name), None)
             case "source":
                 self.sources.pop(resource.source.source_id, None)
+            case "layer":
+                self.layers.pop(_layer_key(resource.layer), None)
             case "member":
                 self.members.pop(resource.member.node_id, None)
             case "tenant":
@@ -236,6 +242,10 @@ class ControlFollower:
                 _write_snapshot(self._path, self.view)
             except OSError as e:
                 log.warning("the snapshot of control's state cannot be written: %s", e)
+
+
+def _layer_key(layer: resources_pb2.LayerVersion) -> tuple[str, str, int]:
+    return layer.tenant_id, layer.layer_name, layer.version
 
 
 def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:

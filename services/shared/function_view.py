@@ -1,5 +1,7 @@
 """A function as the doors, pollers and hosts read it: versions and aliases by name, worked out once per change."""
 
+import uuid
+
 from evenflow.control.v1 import resources_pb2
 
 from services.policy.arns import LATEST
@@ -32,6 +34,14 @@ class FunctionView:
         number = resolve(qualifier, self.versions, self.aliases, draw)
         return None if number is None else self.version(number)
 
+    def revision_id(self, qualifier: str) -> str:
+        """Of the alias or the version that a qualifier names; "": there is none."""
+        for alias in self.function.aliases:
+            if alias.name == qualifier:
+                return alias.revision_id
+        version = self.version(qualifier)
+        return "" if version is None else version.revision_id
+
     def async_config(self, qualifier: str) -> resources_pb2.AsyncConfig:
         """How async events of this qualifier are treated; the defaults where nothing was put."""
         if qualifier in ("", LATEST):
@@ -39,3 +49,17 @@ class FunctionView:
         if qualifier in self.function.qualified_async_configs:
             return self.function.qualified_async_configs[qualifier]
         return resources_pb2.AsyncConfig()
+
+
+def policy_revision_id(function: resources_pb2.Function, qualifier: str) -> str:
+    """Of the statements about one qualifier ("": none): another one with each change of them.
+
+    Where there are none it is that of the version or alias. It is worked out of the statements: a change of the policy
+    is no change of code, which would end sandboxes and make a version.
+    """
+    revision_id = FunctionView(function).revision_id(qualifier)
+    statements = [one for one in function.permissions if one.qualifier == qualifier]
+    if not statements or not revision_id:
+        return revision_id
+    content = b"".join(one.SerializeToString(deterministic=True) for one in statements)
+    return str(uuid.uuid5(uuid.UUID(revision_id), content.hex()))

@@ -36,9 +36,10 @@ class Membership:
         self._hello = control_pb2.JoinHello(
             node_id=node_id, role=role, incarnation=incarnation, address=address, slots=slots
         )
-        self._held: OrderedDict[str, int] = OrderedDict()
+        # By limit key: what is held, and why not more of it is.
+        self._held: OrderedDict[str, tuple[int, str]] = OrderedDict()
         # What the hello of the current stream said: held shares, and whether this node leaves.
-        self._said: tuple[dict[str, int], bool] = ({}, False)
+        self._said: tuple[dict[str, tuple[int, str]], bool] = ({}, False)
         self._outbox: deque[_Request] = deque()
         self._welcomed = asyncio.Event()
         self._heartbeat_seconds = DEFAULT_HEARTBEAT_MS / 1_000
@@ -63,14 +64,17 @@ class Membership:
         """Until control took the node in for the first time."""
         await self._welcomed.wait()
 
-    def report_share(self, limit_key: str, held: int) -> None:
-        """Tell control what this node holds of a limit now; remembered for the next hello. 0 forgets the key."""
-        if held:
-            self._held[limit_key] = held
+    def report_share(self, limit_key: str, held: int, failure: str = "") -> None:
+        """Tell control what this node holds of a limit now; remembered for the next hello. 0 forgets the key.
+
+        failure: for provisioned limits, why not more are ready; at most 512 bytes; empty: nothing is wrong.
+        """
+        if held or failure:
+            self._held[limit_key] = held, failure
         else:
             self._held.pop(limit_key, None)
         if self._link.is_up:
-            self._send(_Request(share_held=control_pb2.ShareHeld(limit_key=limit_key, held=held)))
+            self._send(_Request(share_held=control_pb2.ShareHeld(limit_key=limit_key, held=held, failure=failure)))
 
     def leave(self) -> None:
         """Tell control that this node drains."""
@@ -92,8 +96,8 @@ class Membership:
         self._outbox.clear()
         hello = control_pb2.JoinHello()
         hello.CopyFrom(self._hello)
-        for limit_key, held in self._held.items():
-            hello.shares_held.add(limit_key=limit_key, held=held)
+        for limit_key, (held, failure) in self._held.items():
+            hello.shares_held.add(limit_key=limit_key, held=held, failure=failure)
         if self._leaving:
             self._outbox.append(_Request(leaving=control_pb2.Leaving()))
         self._said = dict(self._held), self._leaving
@@ -103,9 +107,10 @@ class Membership:
         """Tell what changed while the hello was on its way out."""
         held, was_leaving = self._said
         for limit_key in {**held, **self._held}:
-            now = self._held.get(limit_key, 0)
-            if now != held.get(limit_key, 0):
-                self._send(_Request(share_held=control_pb2.ShareHeld(limit_key=limit_key, held=now)))
+            now = self._held.get(limit_key, (0, ""))
+            if now != held.get(limit_key, (0, "")):
+                share = control_pb2.ShareHeld(limit_key=limit_key, held=now[0], failure=now[1])
+                self._send(_Request(share_held=share))
         if self._leaving and not was_leaving:
             self._send(_Request(leaving=control_pb2.Leaving()))
 

@@ -23,12 +23,14 @@ from services.runtime.packages import PackageStore
 from services.runtime.runs import Run
 from services.runtime.settings import RuntimeSettings
 from services.shared.clock import SystemClock
+from services.shared.credentials import fleet_secret
 from services.shared.errors import EvenflowError, Reason
 from services.shared.follower import ConfigView
 from services.shared.metrics import Metrics
 from services.shared.tracing import Tracer
 
 TENANT = "default"
+SECRET = fleet_secret("t" * 32)
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -90,7 +92,8 @@ class HostKit:
         self.reported: list[tuple[str, int]] = []
         self.spans = InMemorySpanExporter()
         self.tracer = Tracer("runtime", self.settings, exporter=self.spans)
-        self.shares = Shares(lambda key, held: self.reported.append((key, held)))
+        self.failures: dict[str, str] = {}
+        self.shares = Shares(self._report)
         store = PackageStore(Path(self.settings.data_dir) / "runtime" / "runtime-0" / "packages", self._fetch)
         self.host = SandboxHost(
             self.settings,
@@ -101,11 +104,17 @@ class HostKit:
             self.tracer,
             SystemClock(),
             adopts_orphans=False,
+            secret=SECRET,
         )
         if account_share:
             self.shares.set_target("account", account_share)
         self._revisions = itertools.count(1)
         self._invocations = itertools.count(1)
+
+    def _report(self, limit_key: str, held: int, failure: str) -> None:
+        self.failures[limit_key] = failure
+        if self.reported[-1:] != [(limit_key, held)]:
+            self.reported.append((limit_key, held))
 
     async def __aenter__(self) -> "HostKit":
         await self.host.start()
@@ -150,9 +159,44 @@ class HostKit:
             latest=resources_pb2.FunctionVersion(version="$LATEST", code_sha256=sha, **fields),
             reserved_concurrency=reserved,
         )
-        self.configuration.view.functions[TENANT, name] = function
-        self.host.dispatcher.configuration_changed()
+        before = self.configuration.view.functions.get((TENANT, name))
+        if before is not None:
+            function.versions.extend(before.versions)
+            function.last_version = before.last_version
+        self._tell(function)
         return function
+
+    def publish(self, name: str, **changes: Any) -> str:
+        """Publish $LATEST as control does; returns the number. `changes`: fields that the version has in its place."""
+        function = resources_pb2.Function()
+        function.CopyFrom(self.configuration.view.functions[TENANT, name])
+        function.revision, function.last_version = next(self._revisions), function.last_version + 1
+        version = function.versions.add()
+        version.CopyFrom(function.latest)
+        version.version = str(function.last_version)
+        for field, value in changes.items():
+            setattr(version, field, value)
+        self._tell(function)
+        return version.version
+
+    def unpublish(self, name: str, number: str) -> None:
+        """Delete a version."""
+        function = resources_pb2.Function()
+        function.CopyFrom(self.configuration.view.functions[TENANT, name])
+        function.revision = next(self._revisions)
+        kept = [version for version in function.versions if version.version != number]
+        del function.versions[:]
+        function.versions.extend(kept)
+        self._tell(function)
+
+    def delete(self, name: str) -> None:
+        """Delete a function."""
+        del self.configuration.view.functions[TENANT, name]
+        self.host.dispatcher.configuration_changed()
+
+    def _tell(self, function: resources_pb2.Function) -> None:
+        self.configuration.view.functions[TENANT, function.function_name] = function
+        self.host.dispatcher.configuration_changed()
 
     def invocation(self, name: str, event: Any = None, **changes: Any) -> runtime_pb2.Invocation:
         """One invocation of it."""

@@ -12,13 +12,24 @@ from tests.integration.runtime.kit import TENANT, HostKit
 from tests.kit.waiting import eventually
 
 S = event_pb2.OutcomeStatus
-KEY = f"provisioned/{TENANT}/f"
+KEY = f"provisioned/{TENANT}/f/1"
 TELL = """
 import os, time
 def handler(event, context):
     time.sleep(event or 0)
     return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
 """
+
+
+def publish(kit: HostKit, source: str = TELL, **changes: Any) -> None:
+    """Version 1 of the function."""
+    kit.deploy("f", source, **changes)
+    assert kit.publish("f") == "1"
+
+
+async def call(kit: HostKit) -> Any:
+    """What version 1 says."""
+    return await kit.call("f", version="1")
 
 
 def target(kit: HostKit, count: int) -> None:
@@ -31,7 +42,8 @@ def counted(kit: HostKit) -> tuple[int, int]:
     """Runs on what is kept ready, and beside it."""
     telemetry = kit.host.telemetry
     on, beside = telemetry.on_provisioned, telemetry.spilled_over
-    return int(on.value(function="f", tenant=TENANT)), int(beside.value(function="f", tenant=TENANT))
+    labels = {"function": "f", "tenant": TENANT, "version": "1"}
+    return int(on.value(**labels)), int(beside.value(**labels))
 
 
 async def ready(kit: HostKit, count: int, within_seconds: float = 5.0) -> None:
@@ -42,10 +54,10 @@ async def ready(kit: HostKit, count: int, within_seconds: float = 5.0) -> None:
 async def test_they_are_ready_before_anybody_asks_and_run_first(run_dir: Path) -> None:
     """Initialised as provisioned-concurrency; their runs are not cold."""
     async with HostKit(run_dir) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
         target(kit, 3)
         await ready(kit, 3)
-        outcomes = await asyncio.gather(*(kit.invoke("f", 0.05) for _ in range(3)))
+        outcomes = await asyncio.gather(*(kit.invoke("f", 0.05, version="1") for _ in range(3)))
         assert {o.response_payload for o in outcomes} == {b'"provisioned-concurrency"'}
         assert len({o.sandbox_id for o in outcomes}) == 3
         assert {o.init_duration_us for o in outcomes} == {0} and "Init Duration" not in kit.log("f")
@@ -55,10 +67,10 @@ async def test_they_are_ready_before_anybody_asks_and_run_first(run_dir: Path) -
 async def test_what_they_cannot_take_spills_over(run_dir: Path) -> None:
     """To sandboxes on demand, which count against the account; the provisioned ones do not."""
     async with HostKit(run_dir, account_share=1) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
         target(kit, 2)
         await ready(kit, 2)
-        outcomes = await asyncio.gather(*(kit.invoke("f", 0.2) for _ in range(3)))
+        outcomes = await asyncio.gather(*(kit.invoke("f", 0.2, version="1") for _ in range(3)))
         kinds = sorted(o.response_payload for o in outcomes)
         assert kinds == [b'"on-demand"', b'"provisioned-concurrency"', b'"provisioned-concurrency"']
         assert counted(kit) == (2, 1)
@@ -69,7 +81,7 @@ async def test_what_they_cannot_take_spills_over(run_dir: Path) -> None:
 async def test_neither_time_nor_others_end_them(run_dir: Path) -> None:
     """On demand sandboxes of another function come and go beside them; one too large for the rest is refused."""
     async with HostKit(run_dir, idle_seconds=0.05, memory_mb=512) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
         target(kit, 3)
         await ready(kit, 3)
         kept = kit.pids()
@@ -83,25 +95,26 @@ async def test_neither_time_nor_others_end_them(run_dir: Path) -> None:
 
 
 async def test_room_is_made_for_them(run_dir: Path) -> None:
-    """Idle ones of other functions give way, as to any start; what does not fit at all is not reported."""
+    """Idle ones of other functions give way, as to any start; what does not fit at all is told."""
     async with HostKit(run_dir, memory_mb=512) as kit:
         kit.deploy("other", TELL)
         await asyncio.gather(*(kit.invoke("other", 0.1) for _ in range(4)))
-        kit.deploy("f", TELL, memory_mb=256)
+        publish(kit, memory_mb=256)
         target(kit, 3)
         await ready(kit, 2)
+        assert kit.failures[KEY].startswith("1 of 3 sandboxes do not fit: function 'f' needs 256 MB")
         assert kit.host.dispatcher.memory_mb() == {"budget": 512, "used": 512, "provisioned": 512}
         # Of the same function, beside a target that cannot be kept: it waits for one of its own.
-        assert await kit.call("f") == "provisioned-concurrency"
+        assert await call(kit) == "provisioned-concurrency"
 
 
 async def test_one_that_dies_is_replaced(run_dir: Path) -> None:
     """Killed while idle; the report falls and comes back."""
     async with HostKit(run_dir) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
         target(kit, 2)
         await ready(kit, 2)
-        await kit.invoke("f")
+        await kit.invoke("f", version="1")
         before = kit.pids()
         ran = next(s for s in kit.host.dispatcher.nursery.sandboxes.values() if s.invocations)
         told = len(kit.reported)
@@ -114,10 +127,10 @@ async def test_one_that_dies_is_replaced(run_dir: Path) -> None:
 async def test_a_lower_target_ends_the_rest_and_none_ends_all(run_dir: Path) -> None:
     """A busy one after its run."""
     async with HostKit(run_dir) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
         target(kit, 3)
         await ready(kit, 3)
-        running = [kit.begin(kit.invocation("f", 0.3)) for _ in range(2)]
+        running = [kit.begin(kit.invocation("f", 0.3, version="1")) for _ in range(2)]
         await eventually(lambda: kit.host.dispatcher.busy == 2)
         target(kit, 1)
         await ready(kit, 2)
@@ -128,22 +141,39 @@ async def test_a_lower_target_ends_the_rest_and_none_ends_all(run_dir: Path) -> 
         await ready(kit, 0)
         await eventually(lambda: not kit.pids())
         assert KEY not in dict(kit.shares.items())
-        assert await kit.call("f") == "on-demand"
+        assert await call(kit) == "on-demand"
 
 
-async def test_a_new_revision_is_made_ready_in_place_of_the_old(run_dir: Path) -> None:
-    """What is idle at once, what is busy after its run."""
+async def test_changes_of_latest_do_not_touch_them(run_dir: Path) -> None:
+    """The very same sandboxes stay, and run what was published; $LATEST runs the new code."""
     async with HostKit(run_dir) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
+        target(kit, 2)
+        await ready(kit, 2)
+        kept, told = kit.pids(), len(kit.reported)
+        kit.deploy("f", TELL.replace("return", "return 'new ' +"))
+        assert await kit.call("f") == "new on-demand"
+        assert await call(kit) == "provisioned-concurrency"
+        assert kept < kit.pids() and kit.reported[told:] in ([], [("account", 100)])
+        target(kit, 1)
+        kit.publish("f")
+        assert await kit.call("f", version="2") == "new on-demand"
+
+
+async def test_a_function_made_anew_is_made_ready_in_place_of_the_old(run_dir: Path) -> None:
+    """Its version 1 is another: what is idle of the old one ends at once, what is busy after its run."""
+    async with HostKit(run_dir) as kit:
+        publish(kit)
         target(kit, 2)
         await ready(kit, 2)
         old = kit.pids()
-        running = kit.begin(kit.invocation("f", 0.3))
+        running = kit.begin(kit.invocation("f", 0.3, version="1"))
         await eventually(lambda: kit.host.dispatcher.busy == 1)
-        kit.deploy("f", TELL.replace("return", "return 'new ' +"))
-        await ready(kit, 0)
+        del kit.configuration.view.functions[TENANT, "f"]
+        kit.deploy("f", TELL)
+        kit.publish("f", description="another")
         await ready(kit, 2)
-        assert await kit.call("f") == "new provisioned-concurrency"
+        assert await call(kit) == "provisioned-concurrency"
         assert (await running).response_payload == b'"provisioned-concurrency"'
         await eventually(lambda: len(kit.pids()) == 2 and not kit.pids() & old)
         assert kit.host.dispatcher.busy == 0
@@ -156,24 +186,25 @@ async def test_a_handler_that_does_not_load_is_tried_again_later(run_dir: Path) 
         from evenflow.control.v1 import resources_pb2
 
         source = f"import os\nif not os.path.exists(os.environ['EVENFLOW_BUCKET_B'] + '/{flag.name}'): 1 / 0\n" + TELL
-        kit.deploy("f", source, buckets=[resources_pb2.BucketGrant(bucket="b", writable=True)])
+        publish(kit, source, buckets=[resources_pb2.BucketGrant(bucket="b", writable=True)])
         target(kit, 1)
         (function,) = await eventually(kit.host.dispatcher.functions)
         await eventually(lambda: function.provisioned.failures == 1)
         assert kit.reported[-1] == (KEY, 0) and not kit.pids()
-        outcome = await kit.invoke("f")
+        assert kit.failures[KEY] == "loading the handler failed: ZeroDivisionError: division by zero"
+        outcome = await kit.invoke("f", version="1")
         assert outcome.error_type == "ZeroDivisionError"
         assert function.provisioned.failures == 1
         flag.touch()
         await ready(kit, 1)
-        assert function.provisioned.failures == 0
+        assert function.provisioned.failures == 0 and kit.failures[KEY] == ""
 
 
 async def test_a_target_may_come_before_the_function(run_dir: Path) -> None:
     """And outlives it: deployed again it is made ready again."""
     async with HostKit(run_dir) as kit:
         target(kit, 1)
-        kit.deploy("f", TELL)
+        publish(kit)
         await ready(kit, 1)
         gone: Any = kit.configuration.view.functions.pop((TENANT, "f"))
         kit.host.dispatcher.configuration_changed()
@@ -188,7 +219,7 @@ async def test_a_target_may_come_before_the_function(run_dir: Path) -> None:
 async def test_a_host_that_drains_keeps_nothing_ready(run_dir: Path) -> None:
     """And says so."""
     async with HostKit(run_dir) as kit:
-        kit.deploy("f", TELL)
+        publish(kit)
         target(kit, 2)
         await ready(kit, 2)
         await kit.host.drain()

@@ -15,7 +15,7 @@ from services.runtime import fork_tmps, nursery
 from services.runtime.sandbox import snapshot, strays
 from tests.integration.runtime.kit import HostKit, PatientHost
 from tests.integration.runtime.test_isolation import shown_in_tmp
-from tests.integration.runtime.test_provisioned import ready, target
+from tests.integration.runtime.test_provisioned import publish, ready, target
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a template forks with privileges of its host")
@@ -62,9 +62,9 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
-async def at_once(kit: HostKit, name: str, events: list[Any]) -> list[Any]:
+async def at_once(kit: HostKit, name: str, events: list[Any], **changes: Any) -> list[Any]:
     """Results of synchronous runs that overlap, so that each has a sandbox of its own."""
-    return await asyncio.gather(*(kit.call(name, event) for event in events))
+    return await asyncio.gather(*(kit.call(name, event, **changes) for event in events))
 
 
 def template_of(kit: HostKit) -> Any:
@@ -224,7 +224,7 @@ async def test_after_a_crash_of_the_template_all_are_replaced(kit: HostKit) -> N
     (second,) = await at_once(kit, "look", [{"born": "BORN"}])
     assert second["born"] != first["born"]
     await eventually(lambda: template not in kit.host.dispatcher.nursery.snapshots._all)
-    kit.host.dispatcher.nursery.snapshots._failures["default", "look"] = 1, 0.0
+    kit.host.dispatcher.nursery.snapshots._failures["default", "look", "$LATEST"] = 1, 0.0
     third = await at_once(kit, "look", [{"born": "BORN", "hold": HOLD}] * 3)
     # One may be the idle sandbox that had loaded the handler itself.
     assert len({one["born"] for one in third} - {second["born"]}) == 1
@@ -366,23 +366,23 @@ async def test_a_module_whose_forks_do_not_live_goes_without(kit: HostKit) -> No
 
 async def test_a_broken_function_that_is_kept_ready_is_not_loaded_without_pause(kit: HostKit) -> None:
     """Its template fails as its sandboxes would, and is tried again after a while."""
-    kit.deploy("f", "print('loading')\n1 / 0\n", snap_start=True)
+    publish(kit, "print('loading')\n1 / 0\n", snap_start=True)
     target(kit, 1)
     await eventually(lambda: "loading" in kit.log("f"))
     function = kit.host.dispatcher.functions()[0]
     await eventually(lambda: function.provisioned.failures == 1)
-    assert (await kit.invoke("f")).error_type == "ZeroDivisionError"
+    assert (await kit.invoke("f", version="1")).error_type == "ZeroDivisionError"
     # One of each: what was to be kept ready waits for its next try.
     assert kit.log("f").count("loading") == 2 and function.provisioned.failures == 1
 
 
 async def test_what_is_kept_ready_is_restored_too(kit: HostKit) -> None:
     """Provisioned sandboxes are forks of the template, initialised as what they are."""
-    kit.deploy("f", LOOK, snap_start=True)
+    publish(kit, LOOK, snap_start=True)
     target(kit, 2)
     await ready(kit, 2)
     ask = {"born": "BORN", "type": "os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']", "hold": HOLD}
-    first, second = await at_once(kit, "f", [ask] * 2)
+    first, second = await at_once(kit, "f", [ask] * 2, version="1")
     assert first == second and first["type"] == "provisioned-concurrency"
 
 
@@ -399,7 +399,7 @@ time.sleep(60)
     kit.deploy("look", LOOK, snap_start=True)
     outcome, fine = await asyncio.gather(kit.invoke("liar"), kit.call("look", {"born": "BORN"}))
     assert outcome.error_type == "Runtime.ExitError" and fine["born"]
-    assert kit.host.dispatcher.nursery.snapshots._templates["default", "look"].is_ready
+    assert kit.host.dispatcher.nursery.snapshots._templates["default", "look", "$LATEST"].is_ready
 
 
 async def test_a_template_may_not_speak_for_what_it_is_not(kit: HostKit) -> None:

@@ -68,6 +68,18 @@ def test_a_function_becomes_what_control_takes() -> None:
     assert not function.async_config.HasField("maximum_event_age_seconds")
 
 
+def test_what_a_function_may_do_is_said_in_its_manifest(tmp_path: Path) -> None:
+    """By default nothing."""
+    allows = 'allows = [{ action = "lambda:InvokeFunction", resource = "other" }]'
+    (tmp_path / "evenflow.toml").write_text(FUNCTION + allows)
+    (spec,) = read_manifest(tmp_path)
+    [allowance] = put_request(spec, b"", IDENTITY).function.latest.allows
+    assert (allowance.action, allowance.resource) == ("lambda:InvokeFunction", "other")
+    (tmp_path / "evenflow.toml").write_text(FUNCTION)
+    assert not put_request(read_manifest(tmp_path)[0], b"", IDENTITY).function.latest.allows
+    assert "resource is missing" in refusal(tmp_path, FUNCTION + 'allows = [{ action = "lambda:*" }]')
+
+
 @pytest.mark.parametrize("key", ["timeout_seconds", "memory_mb", "reserved_concurrency"])
 def test_a_number_that_no_field_can_hold_is_named(key: str) -> None:
     """-1 would not even travel, and 0 means the default where a person wrote zero."""

@@ -49,7 +49,7 @@ class FakeHost:
         self.to_control: deque[tuple[str, int]] = deque()
         self.held: dict[str, int] = {}
 
-    def _report(self, limit_key: str, held: int) -> None:
+    def _report(self, limit_key: str, held: int, _failure: str) -> None:
         if held:
             self.held[limit_key] = held
         else:

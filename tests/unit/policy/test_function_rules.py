@@ -1,6 +1,5 @@
-"""The rules of functions, sources and reservations: every bound from both sides."""
+"""The rules of functions and reservations: every bound from both sides."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,10 @@ from services.policy.concurrency_rules import check_reservation
 from services.policy.destination_rules import Home
 from services.policy.function_rules import FunctionSpec, check_function, complete
 from services.policy.rules import RuleBroken
-from services.policy.source_rules import BucketSourceSpec, check_sources
 
 HOME = Home("123456789012", "us-east-1")
 GOOD = complete(FunctionSpec("clean", "clean.lambda_handler", "python3"))
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
-SOURCE = BucketSourceSpec("podcast-in", ("s3:ObjectCreated:*",))
 
 
 def test_defaults_are_those_of_aws() -> None:
@@ -145,27 +142,6 @@ def test_a_broken_rule_names_its_field(changes: dict[str, Any], field_name: str)
         check_function(replace(GOOD, **changes), HOME)
     assert refused.value.field_name == field_name and str(refused.value).startswith(f"{field_name}: ")
     assert len(str(refused.value)) < 400
-
-
-@pytest.mark.parametrize(
-    ("change", "field_name"),
-    [
-        (lambda s: [replace(s, bucket="")], "sources.bucket"),
-        (lambda s: [replace(s, events=())], "sources.events"),
-        (lambda s: [replace(s, events=("s3:ObjectRemoved:*",))], "sources.events"),
-        (lambda s: [replace(s, key_prefix="x" * 1_025)], "sources.key_prefix"),
-        (lambda s: [s, s], "sources"),
-        (lambda s: [replace(s, key_prefix=str(i)) for i in range(17)], "sources"),
-    ],
-)
-def test_a_bad_source_is_refused(change: Callable[[BucketSourceSpec], list[BucketSourceSpec]], field_name: str) -> None:
-    with pytest.raises(RuleBroken) as refused:
-        check_sources(change(SOURCE))
-    assert refused.value.field_name == field_name
-
-
-def test_good_sources_pass() -> None:
-    check_sources([SOURCE, replace(SOURCE, key_suffix=".wav"), replace(SOURCE, events=("s3:ObjectCreated:Put",))])
 
 
 def test_at_least_100_stay_unreserved() -> None:

@@ -8,7 +8,7 @@ from services.runtime.admission import Shares, limit_key_of
 
 def test_nothing_runs_before_the_first_target() -> None:
     """An unknown limit has no room."""
-    shares = Shares(lambda _key, _held: None)
+    shares = Shares(lambda _key, _held, _failure: None)
     assert not shares.take("account") and shares.free("account") == 0 and not shares.is_known("account")
 
 
@@ -22,7 +22,7 @@ def test_a_reserved_function_counts_against_its_own_limit() -> None:
 def test_the_share_holds_in_every_order(steps: list[int | str]) -> None:
     """What runs is within the highest of the target and what ran when it fell; held = max(target, in use)."""
     held = {"account": 0}
-    shares = Shares(held.__setitem__)
+    shares = Shares(lambda key, amount, _failure: held.__setitem__(key, amount))
     target = in_use = 0
     for step in steps:
         if step == "take":

@@ -9,7 +9,8 @@ from services.runtime.start_line import StartLine
 
 def function(name: str, *, sandboxes: int = 0) -> HostedFunction:
     """One that wants something."""
-    made = HostedFunction(resources_pb2.Function(tenant_id="t", function_name=name), None)  # type: ignore[arg-type]
+    function = resources_pb2.Function(tenant_id="t", function_name=name)
+    made = HostedFunction(function, function.latest, None)  # type: ignore[arg-type]
     made.busy = sandboxes
     made.provisioned.target = 10
     return made
