@@ -56,7 +56,7 @@ class DeliveryRound:
         return any(not error.kind.retryable for error in self.refusals.values())
 
     def gives_up(self, refused: int, max_tries: int, now_ms: int, keep_ms: float) -> EvenflowError | None:
-        """The refusal for which it is not tried again; None: it is. `refused`: rounds with a refusal for good, with this.
+        """The refusal for which it is not tried again; None: it is. `refused`: rounds with one for good, this included.
 
         What may pass by itself is tried until `keep_ms` after the event ended; what refuses for good `max_tries` times,
         in case somebody sets it right meanwhile.

@@ -228,7 +228,8 @@ class Rig:
 
     def metric(self, node_id: str, name: str, **labels: str) -> float:
         """What this node counted under a Prometheus name, over all series with these labels."""
-        return total(scrape(f"{self.processes.run_dir}/{node_id}.metrics.sock"), name, **labels)
+        path = f"{self.processes.run_dir}/{node_id}.metrics.sock"
+        return total(scrape(path, self.processes.token), name, **labels)
 
     async def delete(self, name: str) -> None:
         """The function goes."""
