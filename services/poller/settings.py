@@ -83,6 +83,13 @@ class PollerSettings(AwsSettings):
     retry_throttle_cap_seconds: float = setting(
         "retry.throttle_cap_seconds", 300.0, minimum=0.001, maximum=21_600, help="Longest such wait."
     )
+    retry_age_scale: float = setting(
+        "retry.age_scale",
+        1.0,
+        minimum=0.0001,
+        maximum=1,
+        help="Functions' maximum event ages count for so much of what they say: to see hours in seconds.",
+    )
     source_rescan_seconds: float = setting(
         "source.rescan_seconds",
         60.0,

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Visibility:
-    """Of one mapping. AWS refuses a queue whose timeout is less than its function's; here it is told and made up for."""
+    """Of one mapping. AWS refuses a queue whose timeout is less than its function's; here it is made up for."""
 
     def __init__(self, queue: SqsQueue, function_name: str, window_ms: float, clock: Clock) -> None:
         self._queue = queue
