@@ -18,6 +18,7 @@ from services.frontend.accept import Accepter
 from services.frontend.targets import Target
 from services.frontend.tickets import Ticket
 from services.shared import ids
+from services.shared.function_view import FunctionView
 from services.shared.tracing import Tracer
 
 FUNCTION = "f"
@@ -78,7 +79,7 @@ async def _submit(accepter: Accepter, arrivals: Sequence[int], bound: int, trace
 
     def target(tenant: int) -> Target:
         name = tenant_name(tenant)
-        return Target(name, FUNCTION, "$LATEST", "", MAX_AGE_MS, resources_pb2.Function())
+        return Target(name, FUNCTION, "$LATEST", "", MAX_AGE_MS, FunctionView(resources_pb2.Function()))
 
     for tenant in arrivals:
         while in_flight >= bound:

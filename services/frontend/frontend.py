@@ -1,22 +1,32 @@
 """One frontend process: both doors, the streams behind them, start and drain."""
 
 import asyncio
+import random
 from typing import Protocol
 
 from evenflow.frontend.v1 import frontend_pb2_grpc
 
 from services.frontend.accept import Accepter
 from services.frontend.callers import Callers, check_reach
+from services.frontend.function_urls.url_book import UrlBook
+from services.frontend.function_urls.url_door import UrlDoor
+from services.frontend.http_api import ApiDoor
 from services.frontend.http_door import HttpDoor
+from services.frontend.http_replies import Replies
 from services.frontend.http_server import HttpServer, bind
 from services.frontend.invocations import Invocations
+from services.frontend.lambda_api.api import LambdaApi
+from services.frontend.lambda_api.control_calls import ControlCalls
+from services.frontend.lambda_api.links import Links
 from services.frontend.queue_fleet import QueueFleet
 from services.frontend.runtime_fleet import RuntimeFleet
 from services.frontend.service import FrontendServicer
 from services.frontend.settings import FrontendSettings
 from services.frontend.submissions import Submissions
-from services.frontend.targets import Configuration, Targets
+from services.frontend.targets import DEFAULT_REGION, Configuration, Targets
 from services.frontend.telemetry import Telemetry
+from services.frontend.webhooks import Webhooks
+from services.shared.aws import AwsCalls
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import Clock
 from services.shared.credentials import fleet_secret
@@ -63,12 +73,28 @@ class Frontend:
         self._telemetry = Telemetry(node.metrics, clock, lambda: self.accepter.pending_events)
         self.accepter.telemetry = self._telemetry
         self._targets = Targets(configuration)
+        self._aws = AwsCalls(settings, "frontend-aws")
         self.callers = Callers(configuration, clock, fleet_secret(node.token), settings.auth_mode)
         self.queues = QueueFleet(settings, clock, configuration, node.dial, self.accepter)
         self.runtimes = RuntimeFleet(settings, configuration, node.dial, node.incarnation)
         self._submissions = Submissions(self._targets, self.accepter, node.tracer, self._telemetry)
-        self._invocations = Invocations(self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry)
-        self._http_door = HttpDoor(self._submissions, self._invocations, self.callers, self._telemetry, clock)
+        self._invocations = Invocations(
+            self._targets, self.runtimes, self.queues, clock, node.tracer, self._telemetry, random.random
+        )
+        replies = Replies(self._telemetry, clock)
+        urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, self.callers, self._region)
+        self._webhooks = Webhooks(
+            configuration,
+            self._submissions,
+            self.callers,
+            replies,
+            fleet_token=node.token,
+            endpoint_url=settings.aws_endpoint_url,
+        )
+        api = self._make_api(replies)
+        self._http_door = HttpDoor(
+            self._submissions, self._invocations, self.callers, api, urls, replies, clock, self._webhooks
+        )
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
         servicer = FrontendServicer(
@@ -109,7 +135,20 @@ class Frontend:
         await self._grpc.stop(STOP_GRACE_SECONDS)
         await self.queues.close()
         await self.runtimes.close()
+        self._webhooks.close()
+        await self._aws.close()
         await self._node.stop()
+
+    def _make_api(self, replies: Replies) -> ApiDoor:
+        node, clock = self._node, self._node.clock
+        links = Links(node.token)
+        control = ControlCalls(node.dial(self._settings.control_target), node.follower)
+        api = LambdaApi(control, self._aws, links, clock, self._region)
+        return ApiDoor(api, control, links, replies, clock, self._settings.http_listen)
+
+    def _region(self) -> str:
+        fleet = self._node.follower.view.fleet
+        return (fleet.region if fleet is not None else "") or DEFAULT_REGION
 
     def _bind_grpc(self) -> int:
         address = self._settings.grpc_listen

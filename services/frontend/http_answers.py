@@ -3,6 +3,7 @@
 import json
 import time
 
+from services.frontend.lambda_api.errors import RATE_EXCEEDED_SECONDS, ApiError
 from services.shared import ids
 from services.shared.errors import EvenflowError, Reason
 
@@ -21,8 +22,10 @@ _THROTTLE_REASON: dict[int, str] = {
     Reason.ERROR_REASON_CONCURRENCY_EXCEEDED: "ConcurrentInvocationLimitExceeded",
 }
 _OTHER_THROTTLE_REASON = "CallerRateLimitExceeded"
+JSON = b"application/json"
 _PHRASES = {
     200: b"OK",
+    201: b"Created",
     202: b"Accepted",
     204: b"No Content",
     400: b"Bad Request",
@@ -38,7 +41,6 @@ _PHRASES = {
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
 }
-JSON = b"application/json"
 
 
 class DateHeader:
@@ -65,14 +67,16 @@ def accepted(request_id: bytes, date: bytes) -> bytes:
     )
 
 
-def head(status: int, request_id: str, date: bytes, body_bytes: int, *more: tuple[bytes, bytes]) -> bytes:
+def head(
+    status: int, request_id: str, date: bytes, body_bytes: int, *more: tuple[bytes, bytes], content_type: bytes = JSON
+) -> bytes:
     """A head with the headers that every response has; a 204 has no length."""
     lines = [
         b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%b"
         % (status, _PHRASES.get(status, b"Unknown"), request_id.encode(), date)
     ]
     if status != 204:
-        lines.append(b"Content-Type: %b\r\nContent-Length: %d\r\n" % (JSON, body_bytes))
+        lines.append(b"Content-Type: %b\r\nContent-Length: %d\r\n" % (content_type, body_bytes))
     lines.extend(b"%b: %b\r\n" % pair for pair in more)
     return b"".join(lines)
 
@@ -81,6 +85,19 @@ def error(refusal: EvenflowError, request_id: str, date: bytes) -> tuple[bytes, 
     """Head and body of a refusal, typed so that AWS's clients raise the exception of that name."""
     kind = refusal.kind
     return _typed(kind.http_status, kind.aws_code, refusal, request_id, date)
+
+
+def api_error(refusal: ApiError, request_id: str, date: bytes) -> tuple[bytes, bytes]:
+    """Head and body of a refusal that has its AWS name already."""
+    fields = {"Type": "User" if refusal.status < 500 else "Service"}
+    more = [(b"x-amzn-ErrorType", refusal.code.encode())]
+    if refusal.reason:
+        fields["Reason"] = refusal.reason
+    if refusal.status == 429:
+        more.append((b"Retry-After", b"%d" % RATE_EXCEEDED_SECONDS))
+    fields["Message" if refusal.code in _CAPITAL_MESSAGE else "message"] = refusal.text
+    body = json.dumps(fields).encode()
+    return head(refusal.status, request_id, date, len(body), *more), body
 
 
 def unknown_operation(method: str, path: str, request_id: str, date: bytes) -> tuple[bytes, bytes]:

@@ -1,20 +1,26 @@
-"""The AWS Lambda HTTP API: requests to domain and back."""
+"""The HTTP door: invocations of the AWS Lambda API, and where everything else at the port is answered."""
 
 import asyncio
 import base64
-import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from evenflow.common.v1 import event_pb2
 
-from services.frontend import http_answers
+from services.frontend import event_stream, http_answers
 from services.frontend.callers import Callers
+from services.frontend.function_urls.url_door import UrlDoor
+from services.frontend.http_api import ApiDoor
 from services.frontend.http_protocol import HttpConnection, HttpRequest
+from services.frontend.http_replies import Replies
 from services.frontend.http_routes import Route, Routes
 from services.frontend.http_traces import lineage_of, parent_of
 from services.frontend.invocations import Invocations
+from services.frontend.lambda_api.api import body_limit
+from services.frontend.lambda_api.errors import ApiError
 from services.frontend.submissions import Submission, Submissions, draining
-from services.frontend.telemetry import Telemetry
 from services.frontend.tickets import Ticket
+from services.frontend.webhooks import Webhooks
 from services.policy import validation
 from services.policy.permissions import Caller
 from services.shared import ids
@@ -22,7 +28,9 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
 INVOCATION_TYPES = {b"Event": "Event", b"RequestResponse": "RequestResponse", b"DryRun": "DryRun"}
-log = logging.getLogger(__name__)
+MAX_LOG_TAIL_BYTES = 4_096
+# These let everybody in, or look at who calls by rules of their own.
+_UNSIGNED = ("health", "package", "url")
 
 
 class HttpDoor:
@@ -33,25 +41,43 @@ class HttpDoor:
         submissions: Submissions,
         invocations: Invocations,
         callers: Callers,
-        telemetry: Telemetry,
+        api: ApiDoor,
+        urls: UrlDoor,
+        replies: Replies,
         clock: Clock,
+        webhooks: Webhooks,
     ) -> None:
+        self._webhooks = webhooks
         self._submissions = submissions
         self._invocations = invocations
         self._callers = callers
-        self._telemetry = telemetry
+        self._api = api
+        self._urls = urls
+        self._replies = replies
         self._clock = clock
         self._routes = Routes()
-        self._date = http_answers.DateHeader()
         self._waiting: dict[HttpRequest, asyncio.Task[None]] = {}
-        self.owed = 0
-        self.is_draining = False
+
+    @property
+    def owed(self) -> int:
+        """Requests that are not answered yet."""
+        return self._replies.owed
+
+    def drain(self) -> None:
+        """Refuse what is new."""
+        self._replies.is_draining = True
 
     def body_limit(self, request: HttpRequest) -> int:
         """See HttpHandler: the limit of the operation and, for Invoke, of the invocation type."""
-        route = self._routes.find(request.method, request.url)
+        if self._urls.is_named(request):
+            return validation.MAX_SYNC_PAYLOAD_BYTES
+        if self._webhooks.is_named(request):
+            return self._webhooks.body_limit
         if not self._callers.may_send(request):
             return 0
+        route = self._routes.find(request.method, request.url)
+        if route.operation == "api":
+            return body_limit(request.url)
         if route.operation == "invoke-async":
             return validation.MAX_OLD_ASYNC_PAYLOAD_BYTES
         if request.headers.get(b"x-amz-invocation-type") == b"Event":
@@ -60,42 +86,58 @@ class HttpDoor:
 
     def handle(self, connection: HttpConnection, request: HttpRequest) -> None:
         """See HttpHandler."""
-        route = self._routes.find(request.method, request.url)
         try:
             if request.is_over_bound:
                 raise EvenflowError(
                     Reason.ERROR_REASON_UNAVAILABLE, "this door holds as many bytes as it may: try again", 1_000
                 )
-            if route.operation == "health":
-                self._health(connection, request)
+            if self._urls.is_named(request):
+                self._wait_for(request, self._urls.answer(connection, request))
+                return
+            if self._webhooks.is_named(request):
+                self._wait_for(request, self._webhooks.answer(connection, request))
+                return
+            route = self._routes.find(request.method, request.url)
+            if route.operation in _UNSIGNED:
+                self._handle_unsigned(connection, request, route)
                 return
             caller = self._callers.of_request(request)
             if route.operation == "invoke":
                 self._invoke(connection, request, route, caller)
             elif route.operation == "invoke-async":
                 self._accept(connection, request, route, caller, validation.MAX_OLD_ASYNC_PAYLOAD_BYTES)
-            elif route.operation == "not-offered":
-                raise EvenflowError(
-                    Reason.ERROR_REASON_NOT_IMPLEMENTED,
-                    f"{request.method.decode('ascii', 'replace')} {route.path[:200]} is not offered by Evenflow",
-                )
             else:
-                connection.answer(
-                    request,
-                    *http_answers.unknown_operation(
-                        request.method.decode("ascii", "replace"), route.path, self._new_id(), self._now()
-                    ),
-                )
-        except EvenflowError as e:
-            self._refuse(connection, request, e, self._new_id())
+                self._handle_other(connection, request, route, caller)
+        except (EvenflowError, ApiError) as e:
+            self._replies.refuse(connection, request, e, self._replies.new_id())
         except Exception:
-            log.exception("a request could not be handled")
-            self._refuse(connection, request, _own_fault(), self._new_id())
+            self._replies.fail(connection, request, "a request", self._replies.new_id())
+
+    def _handle_unsigned(self, connection: HttpConnection, request: HttpRequest, route: Route) -> None:
+        match route.operation:
+            case "package":
+                self._api.download(connection, request)
+            case "url":
+                self._wait_for(request, self._urls.answer_at_path(connection, request))
+            case _:
+                self._health(connection, request)
+
+    def _handle_other(self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller) -> None:
+        match route.operation:
+            case "invoke-stream":
+                self._invoke(connection, request, route, caller, is_stream=True)
+            case "api":
+                self._api.handle(connection, request, caller)
+            case _:
+                head, body = http_answers.unknown_operation(
+                    request.method.decode("ascii", "replace"), route.path, self._replies.new_id(), self._replies.now()
+                )
+                connection.answer(request, head, body)
 
     def malformed(self, message: str) -> bytes:
         """See HttpHandler."""
         head, body = http_answers.error(
-            invalid(f"the request is malformed: {message[:200]}"), self._new_id(), self._now()
+            invalid(f"the request is malformed: {message[:200]}"), self._replies.new_id(), self._replies.now()
         )
         return b"".join((head, b"Connection: close\r\n\r\n", body))
 
@@ -103,10 +145,10 @@ class HttpDoor:
         """See HttpHandler."""
         error = (
             draining()
-            if self.is_draining
+            if self._replies.is_draining
             else EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "too many connections: try again", 1_000)
         )
-        head, body = http_answers.error(error, self._new_id(), self._now())
+        head, body = http_answers.error(error, self._replies.new_id(), self._replies.now())
         return b"".join((head, b"Connection: close\r\n\r\n", body))
 
     def is_answered_soon(self, request: HttpRequest) -> bool:
@@ -119,7 +161,9 @@ class HttpDoor:
         if task is not None:
             task.cancel()
 
-    def _invoke(self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller) -> None:
+    def _invoke(
+        self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller, *, is_stream: bool = False
+    ) -> None:
         given = request.headers.get(b"x-amz-invocation-type", b"RequestResponse")
         kind = INVOCATION_TYPES.get(given)
         if kind is None:
@@ -135,15 +179,23 @@ class HttpDoor:
                 context = validation.decode_client_context(encoded)
             except ValueError as e:
                 raise EvenflowError(Reason.ERROR_REASON_INVALID_REQUEST_CONTENT, str(e)) from None
-        if kind == "Event":
+        if kind == "Event" and not is_stream:
             self._accept(connection, request, route, caller, validation.MAX_ASYNC_PAYLOAD_BYTES)
             return
-        if self.is_draining:
+        if self._replies.is_draining:
             raise draining()
         self._refuse_too_large(request, validation.MAX_SYNC_PAYLOAD_BYTES)
-        task = asyncio.create_task(self._run(connection, request, route, caller, kind, context), name="sync invocation")
+        self._wait_for(request, self._run(connection, request, route, caller, kind, context, is_stream))
+
+    def _wait_for(self, request: HttpRequest, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="sync invocation")
         self._waiting[request] = task
-        task.add_done_callback(lambda _: self._waiting.pop(request, None))
+        self._replies.owed += 1
+        task.add_done_callback(lambda _: self._waited(request))
+
+    def _waited(self, request: HttpRequest) -> None:
+        self._waiting.pop(request, None)
+        self._replies.owed -= 1
 
     def _accept(
         self, connection: HttpConnection, request: HttpRequest, route: Route, caller: Caller, limit: int
@@ -161,21 +213,21 @@ class HttpDoor:
             lineage=lineage_of(request.headers),
             max_payload_bytes=limit,
         )
-        self.owed += 1
+        self._replies.owed += 1
 
         def on_done(ticket: Ticket) -> None:
-            self.owed -= 1
+            self._replies.owed -= 1
             self._submissions.finish(ticket, [submission], "http")
             error = ticket.error(0)
             if error is not None:
-                request_id = ids.to_text(ticket.request_ids[0]) if ticket.request_ids[0] else self._new_id()
-                connection.answer(request, *http_answers.error(error, request_id, self._now()))
+                request_id = ids.to_text(ticket.request_ids[0]) if ticket.request_ids[0] else self._replies.new_id()
+                connection.answer(request, *http_answers.error(error, request_id, self._replies.now()))
             elif limit == validation.MAX_ASYNC_PAYLOAD_BYTES:
-                connection.answer(request, http_answers.accepted(ticket.request_ids[0], self._now()))
+                connection.answer(request, http_answers.accepted(ticket.request_ids[0], self._replies.now()))
             else:
                 body = b'{"Status":202}'
                 text = ids.to_text(ticket.request_ids[0])
-                connection.answer(request, http_answers.head(202, text, self._now(), len(body)), body)
+                connection.answer(request, http_answers.head(202, text, self._replies.now(), len(body)), body)
 
         self._submissions.take(Ticket(1, request.arrived_ms, on_done), 0, submission)
 
@@ -187,15 +239,15 @@ class HttpDoor:
         caller: Caller,
         kind: str,
         client_context: str,
+        is_stream: bool,
     ) -> None:
         request_id = ids.mint(self._clock.wall_ms(), 0)
         text = ids.to_text(request_id)
-        self.owed += 1
         try:
             if kind == "DryRun":
                 limit = validation.MAX_SYNC_PAYLOAD_BYTES
                 await self._invocations.check(caller, route.function_name, route.qualifier, request.body, limit, kind)
-                connection.answer(request, http_answers.head(204, text, self._now(), 0))
+                connection.answer(request, http_answers.head(204, text, self._replies.now(), 0))
                 return
             traceparent, tracestate = parent_of(request.headers)
             wants_log = request.headers.get(b"x-amz-log-type") == b"Tail"
@@ -211,32 +263,30 @@ class HttpDoor:
                 tracestate=tracestate,
                 lineage=lineage_of(request.headers),
             )
-            more = [(b"X-Amz-Executed-Version", (outcome.executed_version or "$LATEST").encode())]
-            if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
-                more.append((b"X-Amz-Function-Error", b"Unhandled"))
-            if wants_log:
-                more.append((b"X-Amz-Log-Result", base64.b64encode(outcome.log_tail[-4_096:])))
-            body = outcome.response_payload
-            connection.answer(request, http_answers.head(200, text, self._now(), len(body), *more), body)
+            if is_stream:
+                head, body = event_stream.response(outcome, text, self._replies.now(), wants_log)
+            else:
+                head, body = self._outcome(outcome, text, wants_log)
+            connection.answer(request, head, body)
         except EvenflowError as e:
-            self._refuse(connection, request, e, text, caller.tenant_id)
+            self._replies.refuse(connection, request, e, text, caller.tenant_id)
         except Exception:
-            log.exception("an invocation could not be handled", extra={"request_id": text})
-            self._refuse(connection, request, _own_fault(), text, caller.tenant_id)
-        finally:
-            self.owed -= 1
+            self._replies.fail(connection, request, "an invocation", text, caller.tenant_id)
+
+    def _outcome(self, outcome: event_pb2.Outcome, text: str, wants_log: bool) -> tuple[bytes, bytes]:
+        more = [(b"X-Amz-Executed-Version", outcome.executed_version.encode())]
+        if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
+            more.append((b"X-Amz-Function-Error", b"Unhandled"))
+        if wants_log:
+            more.append((b"X-Amz-Log-Result", base64.b64encode(outcome.log_tail[-MAX_LOG_TAIL_BYTES:])))
+        body = outcome.response_payload
+        return http_answers.head(200, text, self._replies.now(), len(body), *more), body
 
     def _health(self, connection: HttpConnection, request: HttpRequest) -> None:
-        if self.is_draining:
+        if self._replies.is_draining:
             raise draining()
         body = b'{"status":"SERVING"}'
-        connection.answer(request, http_answers.head(200, self._new_id(), self._now(), len(body)), body)
-
-    def _refuse(
-        self, connection: HttpConnection, request: HttpRequest, error: EvenflowError, text: str, tenant_id: str = ""
-    ) -> None:
-        self._telemetry.refused(error, "http", text, tenant_id)
-        connection.answer(request, *http_answers.error(error, text, self._now()))
+        connection.answer(request, http_answers.head(200, self._replies.new_id(), self._replies.now(), len(body)), body)
 
     def _refuse_too_large(self, request: HttpRequest, limit: int) -> None:
         if request.is_too_large:
@@ -245,13 +295,3 @@ class HttpDoor:
                 f"Request must be smaller than {limit} bytes for the InvokeFunction operation",
                 metadata={"limit": str(limit)},
             )
-
-    def _new_id(self) -> str:
-        return ids.to_text(ids.mint(self._clock.wall_ms(), 0))
-
-    def _now(self) -> bytes:
-        return self._date.line(self._clock.wall_ms())
-
-
-def _own_fault() -> EvenflowError:
-    return EvenflowError(Reason.ERROR_REASON_INTERNAL, "a fault of Evenflow's own; its log has the details")

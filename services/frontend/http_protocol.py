@@ -31,6 +31,8 @@ class HttpRequest:
     url: bytes = b""
     method: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
+    # What the last ones of their names won over, in order.
+    repeated: list[tuple[bytes, bytes]] = field(default_factory=list)
     parts: list[bytes] = field(default_factory=list)
     received_bytes: int = 0
     # Of those, in `parts`.
@@ -40,6 +42,7 @@ class HttpRequest:
     is_too_large: bool = False
     # The door's bound of bytes was reached while the body came.
     is_over_bound: bool = False
+    is_http_1_1: bool = True
     keep_alive: bool = False
     has_ended: bool = False
 
@@ -220,14 +223,18 @@ class HttpConnection(asyncio.Protocol):
             raise ValueError(f"headers are over {MAX_HEADER_BYTES} bytes or {MAX_HEADERS} in number")
         request = self._reading
         assert request is not None
-        request.headers[name.lower()] = value
+        lower = name.lower()
+        if lower in request.headers:
+            request.repeated.append((lower, request.headers[lower]))
+        request.headers[lower] = value
 
     def on_headers_complete(self) -> None:
         """All headers are there."""
         request = self._reading
         assert request is not None
         request.method = self._parser.get_method()
-        request.keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
+        request.is_http_1_1 = self._parser.get_http_version() == "1.1"
+        request.keep_alive = request.is_http_1_1 and self._parser.should_keep_alive()
         headers = request.headers
         length = int(headers.get(b"content-length", b"0"))
         if length or b"transfer-encoding" in headers:
@@ -270,6 +277,12 @@ class HttpConnection(asyncio.Protocol):
             self._finish(request)
 
     # What the door calls.
+    @property
+    def peer_ip(self) -> str:
+        """The caller's address; empty once it is gone."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(peer[0]) if peer else ""
+
     def answer(self, request: HttpRequest, head: bytes, body: bytes = b"") -> None:
         """Send the response and go on with the next request. `head`: status line and headers without the empty line."""
         transport = self._transport

@@ -72,7 +72,7 @@ class HttpServer:
 
     def drain(self) -> None:
         """Take no new connection; close those that owe nothing, refuse new requests on the others."""
-        self._door.is_draining = True
+        self._door.drain()
         if self._server is not None:
             self._server.close()
         self.connections.drain()

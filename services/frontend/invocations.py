@@ -1,5 +1,7 @@
 """Synchronous invocations and event status: the slow path of both doors."""
 
+from collections.abc import Callable
+
 import grpc
 from evenflow.common.v1 import event_pb2
 from evenflow.queue.v1 import queue_pb2
@@ -37,7 +39,10 @@ class Invocations:
         clock: Clock,
         tracer: Tracer,
         telemetry: Telemetry,
+        draw: Callable[[], float],
     ) -> None:
+        """`draw`: 0.0 to below 1.0, uniform; which version runs where an alias splits its traffic."""
+        self._draw = draw
         self._targets = targets
         self._runtimes = runtimes
         self._queues = queues
@@ -87,12 +92,12 @@ class Invocations:
             },
             start_ns=start_ns,
         )
-        timeout_ms = target.function.latest.timeout_ms
+        version = target.choose(self._draw())
         invocation = runtime_pb2.Invocation(
             tenant_id=target.tenant_id,
             function_name=target.function_name,
-            version=LATEST,
-            function_revision=target.function.revision,
+            version=version.version or LATEST,
+            function_revision=target.view.function.revision,
             request_id=request_id,
             payload=payload,
             client_context=client_context,
@@ -100,12 +105,13 @@ class Invocations:
             attempt=1,
             kind=runtime_pb2.INVOCATION_KIND_SYNC,
             wants_log_tail=wants_log_tail,
-            invoked_function_arn=f"{target.arn}:{qualifier}" if qualifier else target.arn,
+            invoked_function_arn=target.arn,
             lineage=lineage,
         )
         failure: str | None = "cancelled by the caller"
         try:
-            outcome = await self._runtimes.run(invocation, timeout_ms)
+            outcome = await self._runtimes.run(invocation, version.timeout_ms)
+            outcome.executed_version = outcome.executed_version or invocation.version
             self._raise_refusal(outcome, target)
             failure = outcome.error_type or None
             return outcome
@@ -145,7 +151,7 @@ class Invocations:
         return answer.status
 
     def _check_chain(self, target: Target, lineage: event_pb2.Lineage) -> None:
-        if is_stopped(lineage.chain_depth, allows_recursion=target.function.allows_recursion):
+        if is_stopped(lineage.chain_depth, allows_recursion=target.view.function.allows_recursion):
             self._telemetry.recursion_stopped(target.function_name, target.tenant_id)
             raise EvenflowError(
                 Reason.ERROR_REASON_RECURSION_STOPPED,

@@ -12,6 +12,7 @@ from services.policy.arns import LATEST, FunctionReference, function_arn, parse_
 from services.policy.permissions import INVOKE, Caller, Resource, why_not
 from services.shared.errors import EvenflowError, Reason, invalid
 from services.shared.follower import ConfigView
+from services.shared.function_view import FunctionView
 
 MAX_REMEMBERED_TARGETS = 8_192
 # Open questions to control about unknown functions: a flood of wrong names must not become control's flood.
@@ -39,14 +40,24 @@ class Configuration(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A function, ready to be invoked by who asked for it. `tenant_id`: its owner's, whoever calls."""
+    """A function, or a version or alias of it, ready to be invoked by who asked for it.
+
+    `tenant_id`: its owner's, whoever calls. `arn`: qualified where the name was.
+    """
 
     tenant_id: str
     function_name: str
     qualifier: str
     arn: str
     max_age_ms: int
-    function: resources_pb2.Function
+    view: FunctionView
+
+    def choose(self, draw: float) -> resources_pb2.FunctionVersion:
+        """What one synchronous invocation runs. `draw`: 0.0 to below 1.0, for aliases that split their traffic."""
+        version = self.view.choose(self.qualifier, draw)
+        # Targets are made of qualifiers that are known, and anew after every change.
+        assert version is not None, "the qualifier is known"
+        return version
 
 
 class Targets:
@@ -73,7 +84,9 @@ class Targets:
         function = self._configuration.view.functions.get((owner_id, reference.function_name))
         if function is None:
             return None
-        return self._remember(key, reference, function)
+        view = FunctionView(function)
+        # A version or alias may be newer than this view.
+        return self._remember(key, reference, view) if view.knows(reference.qualifier) else None
 
     async def ask(self, caller: Caller, name: str, qualifier: str = "") -> Target:
         """The target after asking control once. EvenflowError: as `find`, or too many questions are open."""
@@ -83,11 +96,12 @@ class Targets:
         reference = _parse(name, qualifier)
         owner_id = self._owner(caller, reference, qualifier)
         function = await self._ask_control(owner_id, reference.function_name)
-        if function is None:
+        view = FunctionView(function) if function is not None else None
+        if view is None or not view.knows(reference.qualifier):
             # Whoever may not invoke it learns nothing from whether it exists.
             self._check_permission(caller, reference, owner_id, qualifier, ())
             raise self._not_found(caller, reference, qualifier)
-        return self._remember((caller, name, qualifier), reference, function)
+        return self._remember((caller, name, qualifier), reference, view)
 
     async def _ask_control(self, tenant_id: str, function_name: str) -> resources_pb2.Function | None:
         key = (tenant_id, function_name)
@@ -103,25 +117,17 @@ class Targets:
         # One caller that goes away must not take the answer from the others.
         return await asyncio.shield(question)
 
-    def _remember(
-        self, key: tuple[Caller, str, str], reference: FunctionReference, function: resources_pb2.Function
-    ) -> Target:
+    def _remember(self, key: tuple[Caller, str, str], reference: FunctionReference, view: FunctionView) -> Target:
         caller, _, qualifier = key
+        function = view.function
         self._check_permission(caller, reference, function.tenant_id, qualifier, function.permissions)
-        if reference.qualifier != LATEST:
-            raise self._not_found(caller, reference, reference.qualifier)
-        age = function.async_config
+        config = view.async_config(reference.qualifier)
         seconds = DEFAULT_MAXIMUM_EVENT_AGE_SECONDS
-        if age.HasField("maximum_event_age_seconds"):
-            seconds = age.maximum_event_age_seconds
-        target = Target(
-            function.tenant_id,
-            function.function_name,
-            LATEST,
-            function_arn(self._region(), self._account(function.tenant_id), function.function_name),
-            seconds * 1_000,
-            function,
-        )
+        if config.HasField("maximum_event_age_seconds"):
+            seconds = config.maximum_event_age_seconds
+        region, account = reference.region or self._region(), self._account(function.tenant_id)
+        arn = function_arn(region, account, function.function_name, _said(reference, qualifier))
+        target = Target(function.tenant_id, function.function_name, reference.qualifier, arn, seconds * 1_000, view)
         if len(self._known) >= MAX_REMEMBERED_TARGETS:
             self._known.clear()
         self._known[key] = target
@@ -129,8 +135,7 @@ class Targets:
 
     def _owner(self, caller: Caller, reference: FunctionReference, qualifier: str) -> str:
         """Whose function is named: the caller's own, unless an ARN says another account."""
-        if reference.region not in (None, self._region()):
-            raise self._not_found(caller, reference, qualifier)
+        # The fleet stands in every region: ARNs carry the one that their reader signed for.
         if reference.account_id in (None, self._account(caller.tenant_id)):
             return caller.tenant_id
         owner_id = self._configuration.view.tenant_of_account(str(reference.account_id))
@@ -168,7 +173,7 @@ class Targets:
         return self._configuration.view.account_of(tenant_id)
 
     def _named_arn(self, caller: Caller, reference: FunctionReference, qualifier: str) -> str:
-        said = qualifier or (reference.qualifier if reference.qualifier != LATEST else "")
+        said = _said(reference, qualifier)
         account = reference.account_id or self._account(caller.tenant_id)
         return function_arn(reference.region or self._region(), account, reference.function_name, said)
 
@@ -178,6 +183,11 @@ class Targets:
             f"Function not found: {self._named_arn(caller, reference, qualifier)}",
             metadata={"function_name": reference.function_name},
         )
+
+
+def _said(reference: FunctionReference, qualifier: str) -> str:
+    """The qualifier that the caller named; empty: none."""
+    return qualifier or (reference.qualifier if reference.qualifier != LATEST else "")
 
 
 def _parse(name: str, qualifier: str) -> FunctionReference:

@@ -208,7 +208,7 @@ async def test_without_room_anywhere_the_caller_is_told_in_time(rig: Rig) -> Non
 
 async def test_what_is_not_offered_is_said_so(rig: Rig) -> None:
     """Other Lambda operations: 501 that names them."""
-    error = await refused(rig.boto(), "list_functions")
+    error = await refused(rig.boto(), "list_code_signing_configs")
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert error.response["Error"]["Code"] == "NotImplementedException"
-    assert "GET /2015-03-31/functions is not offered" in error.response["Error"]["Message"]
+    assert "ListCodeSigningConfigs is not offered" in error.response["Error"]["Message"]
