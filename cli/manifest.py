@@ -40,8 +40,16 @@ _ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
     "maximum_event_age_seconds": int,
     "on_success": dict,
     "on_failure": dict,
+    "dead_letter": dict,
 }
-_DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {"function": str}
+# What each key of a destination names, as the services in ARNs are called; "arn" and "function" are no services.
+DESTINATION_SERVICES = {"sqs": "sqs", "sns": "sns", "event_bus": "events", "s3": "s3"}
+_DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {
+    "function": str,
+    "arn": str,
+    **dict.fromkeys(DESTINATION_SERVICES, str),
+}
+_DEAD_LETTER_KEYS: dict[str, type | tuple[type, ...]] = {"sqs": str, "sns": str, "arn": str}
 _KIND_NAMES = {
     str: "a text",
     bool: "true or false",
@@ -96,8 +104,10 @@ class FunctionSpec:
     sources: tuple[Source, ...] = ()
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
+    # The name of a function, or an ARN.
     on_success: str = ""
     on_failure: str = ""
+    dead_letter: str = ""
     reserved_concurrency: int | None = None
     allows: tuple[Allowed, ...] = ()
 
@@ -156,8 +166,9 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         sources=tuple(_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
         maximum_retry_attempts=asynchronous.get("maximum_retry_attempts"),
         maximum_event_age_seconds=asynchronous.get("maximum_event_age_seconds"),
-        on_success=_destination(asynchronous, "on_success", where),
-        on_failure=_destination(asynchronous, "on_failure", where),
+        on_success=_destination(asynchronous, "on_success", _DESTINATION_KEYS, where),
+        on_failure=_destination(asynchronous, "on_failure", _DESTINATION_KEYS, where),
+        dead_letter=_destination(asynchronous, "dead_letter", _DEAD_LETTER_KEYS, where),
         reserved_concurrency=entry.get("reserved_concurrency"),
         allows=tuple(_allowed(one, f"{where}: allows[{n}]") for n, one in enumerate(entry.get("allows", []))),
     )
@@ -203,14 +214,22 @@ def _source(entry: Any, where: str) -> Source:
     return Source(entry["bucket"], tuple(events), entry.get("prefix", ""), entry.get("suffix", ""))
 
 
-def _destination(table: Mapping[str, Any], key: str, where: str) -> str:
+def _destination(table: Mapping[str, Any], key: str, known: Mapping[str, type | tuple[type, ...]], where: str) -> str:
     entry = table.get(key)
     if entry is None:
         return ""
-    _check_keys(entry, _DESTINATION_KEYS, f"{where}: async.{key}")
-    if not entry.get("function"):
-        raise CliError(f'{where}: async.{key} must name a function: {{ function = "NAME" }}')
-    return str(entry["function"])
+    where = f"{where}: async.{key}"
+    _check_keys(entry, known, where)
+    given = [(kind, value) for kind, value in entry.items() if value]
+    if len(given) != 1:
+        raise CliError(f'{where} must name one of {", ".join(known)}, such as {{ {next(iter(known))} = "..." }}')
+    kind, value = given[0]
+    if kind != "function" and not str(value).startswith("arn:"):
+        raise CliError(f"{where}.{kind} must be an ARN, not {value!r}")
+    service = DESTINATION_SERVICES.get(kind)
+    if service is not None and f":{service}:" not in f"{str(value)[:40]}:":
+        raise CliError(f"{where}.{kind} must be the ARN of {kind}'s service ({service}), not {value!r}")
+    return str(value)
 
 
 def _check_table(entry: Any, where: str) -> None:

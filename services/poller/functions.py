@@ -127,13 +127,13 @@ class KnownFunction:
 
 def rules_of(config: resources_pb2.AsyncConfig, settings: PollerSettings) -> Rules:
     """An async configuration with AWS's defaults, and the fleet's retry times."""
+    is_aged = config.HasField("maximum_event_age_seconds")
+    age_ms = config.maximum_event_age_seconds * 1_000 if is_aged else DEFAULT_MAX_AGE_MS
     return Rules(
         max_retries=config.maximum_retry_attempts
         if config.HasField("maximum_retry_attempts")
         else DEFAULT_RETRY_ATTEMPTS,
-        max_age_ms=config.maximum_event_age_seconds * 1_000
-        if config.HasField("maximum_event_age_seconds")
-        else DEFAULT_MAX_AGE_MS,
+        max_age_ms=max(1, int(age_ms * settings.retry_age_scale)),
         base_ms=settings.retry_base_seconds * 1_000,
         throttle_base_ms=settings.retry_throttle_base_seconds * 1_000,
         throttle_cap_ms=settings.retry_throttle_cap_seconds * 1_000,
