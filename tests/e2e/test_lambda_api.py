@@ -97,7 +97,7 @@ def test_the_aws_cli_speaks_to_the_door(fleet: Fleet, tmp_path: Path) -> None:
     versions = aws("list-versions-by-function", *name)["Versions"]
     assert [one["Version"] for one in versions] == ["$LATEST", "1"]
     failed = aws.run("get-function", "--function-name", "nobody")
-    assert failed.returncode == 254 and "(ResourceNotFoundException)" in failed.stderr
+    assert failed.returncode != 0 and "(ResourceNotFoundException)" in failed.stderr
     aws("delete-function", *name)
 
 
