@@ -18,6 +18,8 @@ MAX_DEPTH = 6
 _LEFT_OUT = frozenset(("S3Bucket", "S3Key"))
 _PACKAGE = make_zip("def handler(event, context):\n    return event\n")
 _BROKEN_PACKAGE = make_zip("def handler(:\n")
+# No function is created without them, whatever the model requires.
+_NEEDED = ("Runtime", "Handler")
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "PROPFIND")
 _TEXTS = (
     "", " ", "a", "$LATEST", "1", "live", "0", "-1", "x" * 300, "ä€😀", "\x00", "%00", "../..", "null", "{}", "\u202e",
@@ -103,7 +105,7 @@ class Fuzzer:
         document: dict[str, Any] = {}
         body = b""
         for name, member in operation.input.members.items() if operation.input else ():
-            is_needed = operation.input is not None and name in operation.input.required
+            is_needed = operation.input is not None and (name in operation.input.required or name in _NEEDED)
             if name in _LEFT_OUT or not (is_needed or self._random.random() < share):
                 continue
             value = self._value(member.shape, name, 0)
@@ -248,8 +250,8 @@ def _weight(name: str) -> float:
     """How often an operation comes: what is not offered seldom, what creates more often than what deletes."""
     if name == "CreateFunction":
         return 6.0
-    if name in ("DeleteFunction", "DeleteAlias"):
-        return 0.2
+    if name in ("DeleteFunction", "DeleteAlias", "DeleteFunctionUrlConfig"):
+        return 0.03
     return 1.0 if name in HANDLERS or name.startswith("Invoke") else 0.1
 
 
