@@ -103,3 +103,27 @@ class PollerSettings(AwsSettings):
     source_max_objects: int = setting(
         "source.max_objects", 200_000, minimum=1, maximum=10_000_000, help="Most files of one bucket that are followed."
     )
+    source_sqs_wait_seconds: int = setting(
+        "source.sqs_wait_seconds",
+        3,
+        minimum=0,
+        maximum=20,
+        help="Longest wait of a receive at an empty queue: longer is fewer requests, and a slower stop.",
+    )
+    source_sqs_polls: int = setting(
+        "source.sqs_polls", 16, minimum=1, maximum=256, help="Receives of all SQS mappings of a poller at once."
+    )
+    source_sqs_batches: int = setting(
+        "source.sqs_batches",
+        200,
+        minimum=1,
+        maximum=1_000,
+        help="Batches of one mapping at once where it has no maximum concurrency of its own.",
+    )
+    source_sqs_bytes: int = setting(
+        "source.sqs_bytes",
+        128 * _MIB,
+        minimum=8 * _MIB,
+        maximum=1 << 36,
+        help="Bytes of records of all SQS mappings of a poller beyond which nothing more is received.",
+    )
