@@ -196,7 +196,7 @@ class Deliveries:
             held.node.settle(held, settlements.ack(held.receipt, handover.condition, destination_arn=arn))
             return
         held.failures += 1
-        last = round.gives_up( self._max_tries, self._clock.wall_ms(), self._keep_ms)
+        last = round.gives_up(self._max_tries, self._clock.wall_ms(), self._keep_ms)
         part = next(part for part, error in round.refusals.items() if last in (None, error))
         error = round.refusals[part]
         error_type = DESTINATION_FAILED if part == Part.HANDOVER_PART_DESTINATION else DEAD_LETTER_FAILED
