@@ -9,6 +9,7 @@ import typer
 
 from cli.commands import (
     cost,
+    delete,
     deploy,
     doctor,
     events,
@@ -18,6 +19,7 @@ from cli.commands import (
     shard_moves,
     shard_tools,
     shards,
+    tenants,
     top,
     trace,
     up,
@@ -40,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(deploy.deploy)
+app.command()(delete.delete)
 app.command()(invoke.invoke)
 app.command()(events.event)
 app.command()(events.events)
@@ -51,6 +54,8 @@ app.add_typer(shards.group, name="shards")
 app.command()(logs.logs)
 app.command()(trace.trace)
 app.add_typer(dlq, name="dlq")
+app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(tenants.keys, name="keys")
 app.command()(top.top)
 app.command()(cost.cost)
 app.command()(up.settings)

@@ -30,7 +30,9 @@ _FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
     "sources": list,
     "async": dict,
     "reserved_concurrency": int,
+    "allows": list,
 }
+_ALLOWANCE_KEYS: dict[str, type | tuple[type, ...]] = {"action": str, "resource": str}
 _BUCKET_KEYS: dict[str, type | tuple[type, ...]] = {"name": str, "access": str}
 _SOURCE_KEYS: dict[str, type | tuple[type, ...]] = {"bucket": str, "events": list, "prefix": str, "suffix": str}
 _ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
@@ -38,8 +40,16 @@ _ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
     "maximum_event_age_seconds": int,
     "on_success": dict,
     "on_failure": dict,
+    "dead_letter": dict,
 }
-_DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {"function": str}
+# What each key of a destination names, as the services in ARNs are called; "arn" and "function" are no services.
+DESTINATION_SERVICES = {"sqs": "sqs", "sns": "sns", "event_bus": "events", "s3": "s3"}
+_DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {
+    "function": str,
+    "arn": str,
+    **dict.fromkeys(DESTINATION_SERVICES, str),
+}
+_DEAD_LETTER_KEYS: dict[str, type | tuple[type, ...]] = {"sqs": str, "sns": str, "arn": str}
 _KIND_NAMES = {
     str: "a text",
     bool: "true or false",
@@ -69,6 +79,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """One thing that a function may do with the credentials that it finds in its environment."""
+
+    action: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSpec:
     """One function to deploy; `code` and each of `layers` is a folder or a zip. None: what the fleet has by default."""
 
@@ -86,9 +104,12 @@ class FunctionSpec:
     sources: tuple[Source, ...] = ()
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
+    # The name of a function, or an ARN.
     on_success: str = ""
     on_failure: str = ""
+    dead_letter: str = ""
     reserved_concurrency: int | None = None
+    allows: tuple[Allowed, ...] = ()
 
 
 def read_manifest(folder: Path) -> list[FunctionSpec]:
@@ -145,9 +166,11 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         sources=tuple(_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
         maximum_retry_attempts=asynchronous.get("maximum_retry_attempts"),
         maximum_event_age_seconds=asynchronous.get("maximum_event_age_seconds"),
-        on_success=_destination(asynchronous, "on_success", where),
-        on_failure=_destination(asynchronous, "on_failure", where),
+        on_success=_destination(asynchronous, "on_success", _DESTINATION_KEYS, where),
+        on_failure=_destination(asynchronous, "on_failure", _DESTINATION_KEYS, where),
+        dead_letter=_destination(asynchronous, "dead_letter", _DEAD_LETTER_KEYS, where),
         reserved_concurrency=entry.get("reserved_concurrency"),
+        allows=tuple(_allowed(one, f"{where}: allows[{n}]") for n, one in enumerate(entry.get("allows", []))),
     )
 
 
@@ -158,6 +181,15 @@ def _layers(entry: list[Any], folder: Path, where: str) -> tuple[Path, ...]:
     if len(entry) > MAX_LAYERS:
         raise CliError(f"{where}: layers: at most {MAX_LAYERS}, not {len(entry)}: merge some into one")
     return tuple(folder / layer for layer in entry)
+
+
+def _allowed(entry: Any, where: str) -> Allowed:
+    _check_table(entry, where)
+    _check_keys(entry, _ALLOWANCE_KEYS, where)
+    for key in _ALLOWANCE_KEYS:
+        if not entry.get(key):
+            raise CliError(f'{where}: {key} is missing: {{ action = "lambda:InvokeFunction", resource = "NAME" }}')
+    return Allowed(entry["action"], entry["resource"])
 
 
 def _bucket(entry: Any, where: str) -> Bucket:
@@ -182,14 +214,22 @@ def _source(entry: Any, where: str) -> Source:
     return Source(entry["bucket"], tuple(events), entry.get("prefix", ""), entry.get("suffix", ""))
 
 
-def _destination(table: Mapping[str, Any], key: str, where: str) -> str:
+def _destination(table: Mapping[str, Any], key: str, known: Mapping[str, type | tuple[type, ...]], where: str) -> str:
     entry = table.get(key)
     if entry is None:
         return ""
-    _check_keys(entry, _DESTINATION_KEYS, f"{where}: async.{key}")
-    if not entry.get("function"):
-        raise CliError(f'{where}: async.{key} must name a function: {{ function = "NAME" }}')
-    return str(entry["function"])
+    where = f"{where}: async.{key}"
+    _check_keys(entry, known, where)
+    given = [(kind, value) for kind, value in entry.items() if value]
+    if len(given) != 1:
+        raise CliError(f'{where} must name one of {", ".join(known)}, such as {{ {next(iter(known))} = "..." }}')
+    kind, value = given[0]
+    if kind != "function" and not str(value).startswith("arn:"):
+        raise CliError(f"{where}.{kind} must be an ARN, not {value!r}")
+    service = DESTINATION_SERVICES.get(kind)
+    if service is not None and f":{service}:" not in f"{str(value)[:40]}:":
+        raise CliError(f"{where}.{kind} must be the ARN of {kind}'s service ({service}), not {value!r}")
+    return str(value)
 
 
 def _check_table(entry: Any, where: str) -> None:

@@ -5,19 +5,21 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.shared.channels import TOKEN_KEY
+
 SCRAPE_SECONDS = 2.0
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_REQUEST = b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n"
 # (metric, its labels in order) -> value
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def scrape(path: str) -> Samples:
-    """Every sample of one service. OSError: it does not answer; ValueError: no metrics."""
+def scrape(path: str, token: str) -> Samples:
+    """Every sample of one service. OSError: it does not answer; ValueError: no metrics, or not the fleet's token."""
+    request = f"GET /metrics HTTP/1.0\r\nHost: localhost\r\n{TOKEN_KEY}: {token}\r\n\r\n"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(SCRAPE_SECONDS)
         client.connect(path)
-        client.sendall(_REQUEST)
+        client.sendall(request.encode())
         parts: list[bytes] = []
         size_bytes = 0
         while part := client.recv(65_536):

@@ -173,10 +173,10 @@ def put_request(
 ) -> control_pb2.PutFunctionRequest:
     """The function as control takes it."""
 
-    def arn_of(function_name: str) -> str:
-        return (
-            f"arn:aws:lambda:{identity.region}:{identity.account_id}:function:{function_name}" if function_name else ""
-        )
+    def arn_of(named: str) -> str:
+        if not named or named.startswith("arn:"):
+            return named
+        return f"arn:aws:lambda:{identity.region}:{identity.account_id}:function:{named}"
 
     latest = resources_pb2.FunctionVersion(
         version="$LATEST",
@@ -189,10 +189,12 @@ def put_request(
         buckets=[resources_pb2.BucketGrant(bucket=one.name, writable=one.writable) for one in spec.buckets],
         description=spec.description,
         snap_start=spec.snap_start,
+        dead_letter_arn=spec.dead_letter,
         layers=[
             resources_pb2.Layer(name=path.name, code_sha256=sha256)
             for path, sha256 in zip(spec.layers, layers_sha256, strict=True)
         ],
+        allows=[resources_pb2.Allowance(action=one.action, resource=one.resource) for one in spec.allows],
     )
     asynchronous = resources_pb2.AsyncConfig(
         on_success_arn=arn_of(spec.on_success), on_failure_arn=arn_of(spec.on_failure)

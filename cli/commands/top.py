@@ -12,10 +12,12 @@ from rich.text import Text
 
 from cli import fleet_file
 from cli.commands.options import DataOption, JsonOption
+from cli.failures import CliError
 from cli.fleet_file import FleetFile
 from cli.fleet_folder import data_folder
 from cli.output import console, print_json, span_of_ms, table
 from cli.scrape import Samples, label_values, scrape, total
+from services.shared.channels import read_token
 
 ONCE_SECONDS = 1.0
 MAX_FUNCTIONS_SHOWN = 20
@@ -69,9 +71,13 @@ def look(fleet: FleetFile) -> Look:
     """Ask every service. A node's samples carry its id as label `node`."""
     samples: Samples = {}
     silent = []
+    try:
+        token = read_token(fleet.token_file)
+    except ValueError as e:
+        raise CliError(str(e)) from None
     for node_id, node in fleet.nodes.items():
         try:
-            found = scrape(node.metrics_socket)
+            found = scrape(node.metrics_socket, token)
         except (OSError, ValueError):
             silent.append(node_id)
             continue

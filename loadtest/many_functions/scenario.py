@@ -14,6 +14,7 @@ from cli import fleet_file
 from cli.scrape import Samples, scrape, total
 from loadtest.bench.evenflow_fleet import EvenflowFleet
 from loadtest.bench.http_client import CONNECT_SECONDS, HttpLoadError, invoke_request, whole_response_bytes
+from services.shared.channels import read_token
 
 MEMORY_MB = 128
 HOST_NODE = "runtime-0"
@@ -133,4 +134,5 @@ async def _watch_memory(fleet: EvenflowFleet, found: Found) -> None:
 
 def _samples(fleet: EvenflowFleet) -> Samples:
     """The host's metrics, from its endpoint."""
-    return scrape(fleet_file.running(fleet.data).nodes[HOST_NODE].metrics_socket)
+    running = fleet_file.running(fleet.data)
+    return scrape(running.nodes[HOST_NODE].metrics_socket, read_token(running.token_file))

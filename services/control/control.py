@@ -52,7 +52,7 @@ class Control:
         """ValueError: bad settings, a folder in use, a file that does not fit."""
         founding.check_settings(settings)
         self.settings = settings
-        token = read_token(settings.token_file)
+        self._token = token = read_token(settings.token_file)
         folder = Path(settings.data_dir) / "control"
         self._lock = lock_folder(folder)
         try:
@@ -134,7 +134,7 @@ class Control:
         self.changes.start()
         await self.changes.run(lambda change: founding.decide_account_concurrency(change, self.settings, self.state))
         await self.changes.run(lambda change: decide_completion(change, self._editor))
-        self.metrics.serve()
+        self.metrics.serve(self._token)
         self.server.bind(self.settings.listen or self.settings.control_target)
         self.steward.start()
         await self.server.start()

@@ -6,7 +6,7 @@ their version allows in both modes. See docs/auth.md and ADR 20.
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
@@ -114,7 +114,7 @@ class Callers:
                 method=request.method,
                 raw_path=path,
                 raw_query=query,
-                headers=request.headers,
+                headers=_signed_headers(request),
                 body=request.body,
                 service=SERVICE,
                 now_ms=self._clock.wall_ms(),
@@ -235,6 +235,19 @@ class Callers:
         self._by_key.clear()
         self._by_tenant.clear()
         self._functions.clear()
+
+
+def _signed_headers(request: HttpRequest) -> Mapping[bytes, bytes]:
+    """As the signer saw them: what comes several times is one line, in order.
+
+    So every value that a door or a handler may act on, be it the last one or all of them, is covered.
+    """
+    if not request.repeated:
+        return request.headers
+    joined = dict(request.headers)
+    for name, value in reversed(request.repeated):
+        joined[name] = b"%b,%b" % (value, joined[name])
+    return joined
 
 
 def _claim_of(request: HttpRequest, query: bytes) -> Claim:

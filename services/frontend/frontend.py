@@ -25,6 +25,7 @@ from services.frontend.settings import FrontendSettings
 from services.frontend.submissions import Submissions
 from services.frontend.targets import DEFAULT_REGION, Configuration, Targets
 from services.frontend.telemetry import Telemetry
+from services.frontend.webhooks import Webhooks
 from services.shared.aws import AwsCalls
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import Clock
@@ -82,8 +83,17 @@ class Frontend:
         )
         replies = Replies(self._telemetry, clock)
         urls = UrlDoor(UrlBook(configuration), self._invocations, replies, clock, self.callers, self._region)
+        self._webhooks = Webhooks(
+            configuration,
+            self._submissions,
+            self.callers,
+            replies,
+            fleet_token=node.token,
+            endpoint_url=settings.aws_endpoint_url,
+        )
+        api = self._make_api(replies)
         self._http_door = HttpDoor(
-            self._submissions, self._invocations, self.callers, self._make_api(replies), urls, replies, clock
+            self._submissions, self._invocations, self.callers, api, urls, replies, clock, self._webhooks
         )
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
@@ -125,6 +135,7 @@ class Frontend:
         await self._grpc.stop(STOP_GRACE_SECONDS)
         await self.queues.close()
         await self.runtimes.close()
+        self._webhooks.close()
         await self._aws.close()
         await self._node.stop()
 

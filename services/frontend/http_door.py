@@ -20,6 +20,7 @@ from services.frontend.lambda_api.api import body_limit
 from services.frontend.lambda_api.errors import ApiError
 from services.frontend.submissions import Submission, Submissions, draining
 from services.frontend.tickets import Ticket
+from services.frontend.webhooks import Webhooks
 from services.policy import validation
 from services.policy.permissions import Caller
 from services.shared import ids
@@ -44,7 +45,9 @@ class HttpDoor:
         urls: UrlDoor,
         replies: Replies,
         clock: Clock,
+        webhooks: Webhooks,
     ) -> None:
+        self._webhooks = webhooks
         self._submissions = submissions
         self._invocations = invocations
         self._callers = callers
@@ -68,6 +71,8 @@ class HttpDoor:
         """See HttpHandler: the limit of the operation and, for Invoke, of the invocation type."""
         if self._urls.is_named(request):
             return validation.MAX_SYNC_PAYLOAD_BYTES
+        if self._webhooks.is_named(request):
+            return self._webhooks.body_limit
         if not self._callers.may_send(request):
             return 0
         route = self._routes.find(request.method, request.url)
@@ -88,6 +93,9 @@ class HttpDoor:
                 )
             if self._urls.is_named(request):
                 self._wait_for(request, self._urls.answer(connection, request))
+                return
+            if self._webhooks.is_named(request):
+                self._wait_for(request, self._webhooks.answer(connection, request))
                 return
             route = self._routes.find(request.method, request.url)
             if route.operation in _UNSIGNED:

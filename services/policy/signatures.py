@@ -1,8 +1,7 @@
 """Signature Version 4: whether a claim is true. Pure; the time is handed in.
 
-Who calls reads the claim (`signature_claims`) and finds the secret of its key first. What a door acts on is what was
-checked: both read the same header values (of a repeated header the last one), every x-amz-* header must be signed, and
-so must the host.
+Who calls reads the claim (`signature_claims`) and finds the secret of its key first. Every x-amz-* header must be
+signed, and so must the host: a door acts on nothing of theirs that was not checked.
 """
 
 import hmac

@@ -38,7 +38,7 @@ class Deliveries:
         door: Door,
         neighbours: Neighbours,
         functions: FunctionBook,
-        arn_of: Callable[[str, str], str],
+        arn_of: Callable[[str, str, str], str],
         clock: Clock,
         telemetry: Telemetry,
         within_ms: float,
@@ -46,7 +46,7 @@ class Deliveries:
         keep_ms: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`arn_of`: function name, qualifier -> ARN. `within_ms`: how long a record waits for a door.
+        """`arn_of`: tenant, function name, qualifier -> ARN. `within_ms`: how long a record waits for a door.
 
         `max_tries`: at one that refuses for good. `keep_ms`: how long after its end an event is told one that is down.
         """
@@ -92,7 +92,7 @@ class Deliveries:
         except Exception as e:
             # One result that no record can be made of must not stop the others.
             log.exception("no record can be made", extra={"request_id": ids.to_text(held.event.request_id)})
-            held.failures = self._max_tries
+            held.refusals = self._max_tries
             what = f"no record can be made of this result: {type(e).__name__}: {e}"
             self._told(held, round, part, invalid(what))
 
@@ -149,7 +149,7 @@ class Deliveries:
         )
 
     def _arn(self, held: Held) -> str:
-        return self._arn_of(held.event.function_name, held.qualifier)
+        return self._arn_of(held.event.tenant_id, held.event.function_name, held.qualifier)
 
     def _ended_ms(self, handover: queue_pb2.Handover) -> int:
         return record_forms.ended_at_ms(handover, self._clock.wall_ms())
@@ -197,7 +197,8 @@ class Deliveries:
             held.node.settle(held, settlements.ack(held.receipt, handover.condition, destination_arn=arn))
             return
         held.failures += 1
-        last = round.gives_up(held.failures, self._max_tries, self._clock.wall_ms(), self._keep_ms)
+        held.refusals += round.is_refused
+        last = round.gives_up(held.refusals, self._max_tries, self._clock.wall_ms(), self._keep_ms)
         part = next(part for part, error in round.refusals.items() if last in (None, error))
         error = round.refusals[part]
         error_type = DESTINATION_FAILED if part == Part.HANDOVER_PART_DESTINATION else DEAD_LETTER_FAILED
@@ -212,7 +213,9 @@ class Deliveries:
             settlements.release(
                 held.receipt,
                 retry.delivery_delay_ms(held.failures, rules, self._draw()),
-                queue_pb2.RELEASE_CAUSE_DELIVERY_FAILED,
+                queue_pb2.RELEASE_CAUSE_DELIVERY_REFUSED
+                if round.is_refused
+                else queue_pb2.RELEASE_CAUSE_DELIVERY_FAILED,
                 error_type=error_type,
                 error_message=error_message,
             ),

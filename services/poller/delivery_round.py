@@ -50,11 +50,16 @@ class DeliveryRound:
             return self.handover.destination_arn
         return self.handover.dead_letter_arn
 
-    def gives_up(self, failures: int, max_tries: int, now_ms: int, keep_ms: float) -> EvenflowError | None:
-        """The refusal for which it is not tried again after so many rounds that failed, this one included.
+    @property
+    def is_refused(self) -> bool:
+        """Whether somebody refused for good."""
+        return any(not error.kind.retryable for error in self.refusals.values())
 
-        None: it is. What may pass by itself is tried until `keep_ms` after the event ended; what refuses for good
-        `max_tries` times, in case somebody sets it right meanwhile.
+    def gives_up(self, refused: int, max_tries: int, now_ms: int, keep_ms: float) -> EvenflowError | None:
+        """The refusal for which it is not tried again; None: it is. `refused`: rounds with one for good, this included.
+
+        What may pass by itself is tried until `keep_ms` after the event ended; what refuses for good `max_tries` times,
+        in case somebody sets it right meanwhile.
         """
         ended_ms = self.handover.ended_at_ms
         is_over = bool(ended_ms) and now_ms - ended_ms >= keep_ms
@@ -62,6 +67,6 @@ class DeliveryRound:
             if error.kind.retryable and not is_over:
                 return None
         for error in self.refusals.values():
-            if is_over or error.reason in _NEVER or failures >= max_tries:
+            if is_over or error.reason in _NEVER or refused >= max_tries:
                 return error
         return None

@@ -13,7 +13,6 @@ from services.shared.follower import ConfigView
 from services.shared.function_view import FunctionView
 
 FunctionKey = tuple[str, str]
-DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
 # Functions that are gone leave their plans behind; beyond this many the book starts anew.
 MAX_FUNCTIONS = 50_000
@@ -128,25 +127,24 @@ class KnownFunction:
 
 def rules_of(config: resources_pb2.AsyncConfig, settings: PollerSettings) -> Rules:
     """An async configuration with AWS's defaults, and the fleet's retry times."""
+    is_aged = config.HasField("maximum_event_age_seconds")
+    age_ms = config.maximum_event_age_seconds * 1_000 if is_aged else DEFAULT_MAX_AGE_MS
     return Rules(
         max_retries=config.maximum_retry_attempts
         if config.HasField("maximum_retry_attempts")
         else DEFAULT_RETRY_ATTEMPTS,
-        max_age_ms=config.maximum_event_age_seconds * 1_000
-        if config.HasField("maximum_event_age_seconds")
-        else DEFAULT_MAX_AGE_MS,
+        max_age_ms=max(1, int(age_ms * settings.retry_age_scale)),
         base_ms=settings.retry_base_seconds * 1_000,
         throttle_base_ms=settings.retry_throttle_base_seconds * 1_000,
         throttle_cap_ms=settings.retry_throttle_cap_seconds * 1_000,
     )
 
 
-def arn_of(view: ConfigView, function_name: str, qualifier: str = LATEST) -> str:
-    """The qualified ARN of a function of this fleet."""
+def arn_of(view: ConfigView, tenant_id: str, function_name: str, qualifier: str = LATEST) -> str:
+    """The qualified ARN of a function of this fleet, in its tenant's account."""
     fleet = view.fleet
-    account = (fleet.account_id if fleet is not None else "") or DEFAULT_ACCOUNT
     region = (fleet.region if fleet is not None else "") or DEFAULT_REGION
-    return function_arn(region, account, function_name, qualifier or LATEST)
+    return function_arn(region, view.account_of(tenant_id), function_name, qualifier or LATEST)
 
 
 class FunctionBook:
@@ -191,7 +189,7 @@ class FunctionBook:
     def _plan(self, known: KnownFunction, qualifier: str) -> Plan:
         if len(known.plans) >= MAX_QUALIFIERS:
             known.plans.clear()
-        arn = arn_of(self._view(), known.function.function_name, qualifier)
+        arn = arn_of(self._view(), known.function.tenant_id, known.function.function_name, qualifier)
         rules = rules_of(known.view.async_config(qualifier), self._settings)
         plan = known.plans[qualifier] = Plan(known, qualifier, arn, rules)
         return plan

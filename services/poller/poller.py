@@ -20,6 +20,10 @@ from services.poller.runtime_fleet import RuntimeFleet
 from services.poller.service import PollerService
 from services.poller.settings import PollerSettings
 from services.poller.sources.bucket_sources import BucketSources
+from services.poller.sources.event_sources import EventSources
+from services.poller.sources.invoker import Invoker
+from services.poller.sources.schedule_source import ScheduleSources
+from services.poller.sources.sqs_sources import SqsSources
 from services.poller.telemetry import Telemetry
 from services.poller.window import Window
 from services.shared.aws import AwsCalls
@@ -89,7 +93,7 @@ class Poller:
             door=self.door,
             neighbours=Neighbours(self._aws, settings.aws_endpoint_url),
             functions=functions,
-            arn_of=lambda name, qualifier: arn_of(self._view(), name, qualifier),
+            arn_of=lambda tenant, name, qualifier: arn_of(self._view(), tenant, name, qualifier),
             clock=clock,
             telemetry=self._telemetry,
             within_ms=settings.delivery_seconds * 1_000,
@@ -100,8 +104,17 @@ class Poller:
         self.processing.deliveries = self.deliveries
         self.processing.limits = self.limits
         self.processing.pace = self.pace
-        self.sources = BucketSources(
-            settings, view=self._view, submit=self.door.submit, clock=clock, metrics=node.metrics
+        self.queue_sources = SqsSources(
+            settings, view=self._view, invoker=Invoker(self._view, node.dial), clock=clock, metrics=node.metrics
+        )
+        self.sources = EventSources(
+            [
+                BucketSources(settings, submit=self.door.submit, clock=clock, metrics=node.metrics),
+                ScheduleSources(submit=self.door.submit, clock=clock, metrics=node.metrics),
+                self.queue_sources,
+            ],
+            view=self._view,
+            clock=clock,
         )
         node.membership.on_source_lease = self.sources.on_lease
         node.membership.on_source_revoked = self.sources.on_revoked
@@ -132,8 +145,10 @@ class Poller:
         self.processing.drain()
         # What was granted would be delivered again as often as it is given back.
         await self.queues.stop_leasing()
-        # Three counts of three owners, once in a process's life: looking is simpler than signals.
-        while self.queues.leases_held or self.hosts.in_flight or self.deliveries.in_flight:  # noqa: ASYNC110
+        # Four counts of four owners, once in a process's life: looking is simpler than signals.
+        while (  # noqa: ASYNC110
+            self.queues.leases_held or self.hosts.in_flight or self.deliveries.in_flight or self.queue_sources.unsettled
+        ):
             await asyncio.sleep(DRAIN_POLL_SECONDS)
 
     async def stop(self) -> None:

@@ -83,6 +83,13 @@ class PollerSettings(AwsSettings):
     retry_throttle_cap_seconds: float = setting(
         "retry.throttle_cap_seconds", 300.0, minimum=0.001, maximum=21_600, help="Longest such wait."
     )
+    retry_age_scale: float = setting(
+        "retry.age_scale",
+        1.0,
+        minimum=0.0001,
+        maximum=1,
+        help="Functions' maximum event ages count for so much of what they say: to see hours in seconds.",
+    )
     source_rescan_seconds: float = setting(
         "source.rescan_seconds",
         60.0,
@@ -95,4 +102,28 @@ class PollerSettings(AwsSettings):
     )
     source_max_objects: int = setting(
         "source.max_objects", 200_000, minimum=1, maximum=10_000_000, help="Most files of one bucket that are followed."
+    )
+    source_sqs_wait_seconds: int = setting(
+        "source.sqs_wait_seconds",
+        3,
+        minimum=0,
+        maximum=20,
+        help="Longest wait of a receive at an empty queue: longer is fewer requests, and a slower stop.",
+    )
+    source_sqs_polls: int = setting(
+        "source.sqs_polls", 16, minimum=1, maximum=256, help="Receives of all SQS mappings of a poller at once."
+    )
+    source_sqs_batches: int = setting(
+        "source.sqs_batches",
+        200,
+        minimum=1,
+        maximum=1_000,
+        help="Batches of one mapping at once where it has no maximum concurrency of its own.",
+    )
+    source_sqs_bytes: int = setting(
+        "source.sqs_bytes",
+        128 * _MIB,
+        minimum=8 * _MIB,
+        maximum=1 << 36,
+        help="Bytes of records of all SQS mappings of a poller beyond which nothing more is received.",
     )

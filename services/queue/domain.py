@@ -130,6 +130,7 @@ class Cause(enum.IntEnum):
     THROTTLE = 2
     UNSTARTED = 3
     DELIVERY_FAILED = 4
+    DELIVERY_REFUSED = 5
 
 
 class Attempt(NamedTuple):

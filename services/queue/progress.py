@@ -56,9 +56,10 @@ def handover_after(handover: bytes | None, settle: Settle) -> bytes | None:
             return handover
         message.confirmed.append(queue_pb2.HandoverPart.ValueType(settle.part))
         return message.SerializeToString()
-    if handover is not None and settle.action == _RELEASE and settle.cause is Cause.DELIVERY_FAILED:
+    if handover is not None and settle.action == _RELEASE and settle.cause in _FAILED_DELIVERIES:
         message = queue_pb2.Handover.FromString(handover)
         message.delivery_failures += 1
+        message.delivery_refusals += settle.cause is Cause.DELIVERY_REFUSED
         return message.SerializeToString()
     return handover
 
@@ -75,6 +76,7 @@ def _counted(progress: Progress | None, cause: Cause) -> Progress | None:
 
 # Plain numbers: these are compared for every settlement.
 _ACK, _RELEASE, _HANDOVER, _DEAD_LETTER = map(int, (Action.ACK, Action.RELEASE, Action.HANDOVER, Action.DEAD_LETTER))
+_FAILED_DELIVERIES = (Cause.DELIVERY_FAILED, Cause.DELIVERY_REFUSED)
 _CONFIRM = int(Action.CONFIRM)
 _ENDS_BY_ERROR = (_HANDOVER, _DEAD_LETTER)
 _SUCCESS = int(event_pb2.CONDITION_SUCCESS)

@@ -10,6 +10,7 @@ from collections import deque
 from evenflow.control.v1 import resources_pb2
 
 from services.policy import function_rules
+from services.policy.accounts import account_of
 from services.policy.arns import LATEST, function_arn
 from services.runtime.admission import limit_key_of, provisioned_key_of
 from services.runtime.function_log import FunctionLog
@@ -103,8 +104,9 @@ class HostedFunction:
 
     def arn(self, fleet: resources_pb2.Fleet | None) -> str:
         """Its ARN with the version."""
-        account = (fleet.account_id if fleet is not None else "") or "0" * 12
-        return function_arn(region_of(fleet), account, self.key[1], self.number)
+        of_fleet = (fleet.account_id if fleet is not None else "") or "0" * 12
+        tenant_id, function_name, *_ = self.key
+        return function_arn(region_of(fleet), account_of(tenant_id, of_fleet), function_name, self.number)
 
 
 def region_of(fleet: resources_pb2.Fleet | None) -> str:

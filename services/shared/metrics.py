@@ -1,9 +1,10 @@
 """Metrics: plain numbers on the hot path, exported by OpenTelemetry on a Prometheus endpoint.
 
 The endpoint is `http://HOST:PORT/metrics` (setting metrics.listen) or the same over the unix socket
-`RUN_DIR/NODE.metrics.sock`, so that on one machine only the two doors listen on TCP.
+`RUN_DIR/NODE.metrics.sock` with the fleet's token, so that on one machine only the two doors listen on TCP.
 """
 
+import hmac
 import math
 import socketserver
 import threading
@@ -11,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -33,6 +34,9 @@ from prometheus_client import REGISTRY, make_wsgi_app
 
 from services.shared.settings import NodeSettings
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 Value = int | float
 # Attributes of one series, in the order in which they are always given.
 SeriesKey = tuple[tuple[str, str], ...]
@@ -40,6 +44,8 @@ SeriesKey = tuple[tuple[str, str], ...]
 MAX_SERIES = 5_000
 # How often the endpoint's thread looks whether it is to end: the longest time that a shutdown waits for it.
 SHUTDOWN_POLL_SECONDS = 0.1
+# services.shared.channels.TOKEN_KEY as WSGI names a header.
+_TOKEN_VARIABLE = "HTTP_EVENFLOW_FLEET_TOKEN"
 # Lambda's metrics under the names that its users know. OpenTelemetry folds instrument names to lower case; a view for
 # each gives it back its own.
 LAMBDA_METRICS = (
@@ -237,8 +243,13 @@ class Metrics:
         self._histograms.append(histogram)
         return histogram
 
-    def serve(self) -> None:
-        """Serve /metrics from a thread of its own. OSError: the address is taken."""
+    def serve(self, token: str) -> None:
+        """Serve /metrics from a thread of its own. OSError: the address is taken.
+
+        The socket asks for the fleet's token in the header `evenflow-fleet-token`: numbers name every tenant's
+        functions, and where sandboxes have the host's own user, a private folder alone does not keep them out.
+        Prometheus over TCP (metrics.listen) has no token to send: who opens that address decides who reaches it.
+        """
         app = make_wsgi_app(REGISTRY)
         if self._settings.metrics_listen:
             host, _, port = self._settings.metrics_listen.rpartition(":")
@@ -247,6 +258,8 @@ class Metrics:
             path = Path(self._settings.run_dir) / f"{self._settings.node_id}.metrics.sock"
             path.unlink(missing_ok=True)
             self._server = _UnixServer(str(path), _QuietHandler)  # type: ignore[arg-type]  # a path, not HOST and PORT
+            path.chmod(0o600)
+            app = _only_with(token, app)
         self._server.set_app(app)
         threading.Thread(
             target=self._server.serve_forever, args=(SHUTDOWN_POLL_SECONDS,), name="metrics", daemon=True
@@ -259,6 +272,17 @@ class Metrics:
             self._server.server_close()
             self._server = None
         self._provider.shutdown()
+
+
+def _only_with(token: str, app: "WSGIApplication") -> "WSGIApplication":
+    def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        given = str(environ.get(_TOKEN_VARIABLE, ""))
+        if not hmac.compare_digest(given.encode("latin-1", "replace"), token.encode()):
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"the fleet's token is needed\n"]
+        return app(environ, start_response)
+
+    return guarded
 
 
 class _QuietHandler(WSGIRequestHandler):

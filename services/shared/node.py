@@ -74,7 +74,7 @@ class Node:
         """Bind and serve, then join the fleet. Call `start_following` first when serving needs the view."""
         if not self.follower.is_started:
             await self.start_following()
-        self.metrics.serve()
+        self.metrics.serve(self.token)
         self.server.bind(self.settings.listen_address)
         await self.server.start()
         self.membership.start()

@@ -81,10 +81,10 @@ GAPS: tuple[Gap, ...] = (
     ),
     Gap(
         9,
-        ("path socket", "metrics"),
+        ("path socket",),
         _on("0"),
         "no mounts hide the folder and the user is the host's own; Landlock does not stop a connect to a socket with a "
-        "path. The gRPC sockets ask for the fleet's token, that of the metrics does not",
+        "path. The fleet's own sockets, those of the metrics too, ask for its token",
     ),
     Gap(
         9,

@@ -52,6 +52,11 @@ class AwsNeighbour:
             self._process.wait(END_SECONDS)
             self._process = None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it was started, and not stopped."""
+        return self._process is not None
+
     def client(self, service: str) -> Any:
         """An unmodified boto3 client of it."""
         import boto3

@@ -7,21 +7,22 @@ from services.policy.permissions import Caller, Resource, why_not
 
 
 def require_allowed(call: Call, caller: Caller) -> None:
-    """Pass when the caller may do this operation with what its parameters name. ApiError: AccessDeniedException."""
-    refusal = why_not(caller, f"lambda:{call.operation}", _resource(call))
-    if refusal is not None:
-        raise ApiError("AccessDeniedException", 403, refusal)
+    """Pass when the caller may do this operation with all that its parameters name. ApiError: AccessDeniedException."""
+    for resource in _resources(call):
+        refusal = why_not(caller, f"lambda:{call.operation}", resource)
+        if refusal is not None:
+            raise ApiError("AccessDeniedException", 403, refusal)
 
 
-def _resource(call: Call) -> Resource:
+def _resources(call: Call) -> list[Resource]:
+    found = []
     if call.params.get("FunctionName"):
         name = named(call)
-        return Resource(call.tenant_id, name.qualified_arn, name.function_name, name.qualifier)
-    for member in ("Resource", "Arn"):
-        if call.params.get(member):
-            return Resource(call.tenant_id, call.params[member])
-    if call.params.get("LayerName"):
-        return Resource(call.tenant_id, call.arn(f"layer:{call.params['LayerName']}"))
+        found.append(Resource(call.tenant_id, name.qualified_arn, name.function_name, name.qualifier))
+    # A source that is given to another function is about both.
     if call.params.get("UUID"):
-        return Resource(call.tenant_id, call.arn(f"event-source-mapping:{call.params['UUID']}"))
-    return Resource(call.tenant_id, "*")
+        found.append(Resource(call.tenant_id, call.arn(f"event-source-mapping:{call.params['UUID']}")))
+    if call.params.get("LayerName"):
+        found.append(Resource(call.tenant_id, call.arn(f"layer:{call.params['LayerName']}")))
+    found += [Resource(call.tenant_id, call.params[one]) for one in ("Resource", "Arn") if call.params.get(one)]
+    return found or [Resource(call.tenant_id, "*")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evenflow.control.v1 import resources_pb2
 from evenflow.frontend.v1 import frontend_pb2
 
+from services.policy.accounts import account_of
 from services.policy.backoff import equal_jitter_ms
 from services.policy.s3_events import ObjectVersion, client_token, created_event
 from services.poller.sources.backlog import Backlog, Wish
@@ -150,7 +151,7 @@ class Announcer:
             source_id=source.source_id,
             bucket=source.bucket.bucket,
             region=self._fleet.region,
-            account_id=self._fleet.account_id,
+            account_id=account_of(source.tenant_id, self._fleet.account_id),
             version=version,
             arrived_ns=look.arrived_ns,
             md5_hex=look.md5_hex,

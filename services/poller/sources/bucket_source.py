@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
-from evenflow.control.v1 import resources_pb2
 from watchdog.observers.inotify_c import InotifyFD
 
 from services.policy.s3_events import KeyFilter, ObjectVersion, is_object
@@ -17,6 +15,7 @@ from services.poller.settings import PollerSettings
 from services.poller.sources.announcer import Announcer, Means
 from services.poller.sources.errands import Errands
 from services.poller.sources.journal import Journal, journal_path
+from services.poller.sources.running import Ownership
 from services.poller.sources.scan import Scanner
 from services.poller.sources.watch import BucketWatch
 
@@ -45,14 +44,9 @@ class BucketSource:
     def __init__(
         self,
         around: Surroundings,
-        source: resources_pb2.EventSource,
-        fleet: resources_pb2.Fleet,
-        revision: int,
-        epoch: int,
-        remaining_ms: Callable[[], float],
+        ownership: Ownership,
     ) -> None:
-        """`revision`: of the view that has the source. `remaining_ms`: how long the lease still holds."""
-        self.source = source
+        source = self.source = ownership.source
         self._settings = around.settings
         self._clock = around.means.clock
         self._telemetry = around.means.telemetry
@@ -65,10 +59,10 @@ class BucketSource:
             around.means,
             self._errands,
             source,
-            fleet,
+            ownership.fleet,
             root=self._root,
             in_flight=self._settings.source_in_flight,
-            remaining_ms=remaining_ms,
+            remaining_ms=ownership.remaining_ms,
             step=self.step,
         )
         self._backlog = self._announcer.backlog
@@ -78,8 +72,8 @@ class BucketSource:
         self._is_ending = False
         self._full_scan_due_ms = 0.0
         self._new_folders: dict[str, None] = {}
-        self.renew(epoch)
-        self._errands.spawn(self._open(revision))
+        self.renew(ownership.epoch)
+        self._errands.spawn(self._open(ownership.revision))
 
     @property
     def pending(self) -> int:
@@ -87,7 +81,7 @@ class BucketSource:
         return len(self._backlog)
 
     @property
-    def announced_total(self) -> int:
+    def submitted_total(self) -> int:
         """Events submitted since this poller owns the source."""
         return self._announcer.announced_total
 
@@ -100,6 +94,11 @@ class BucketSource:
     def is_failed(self) -> bool:
         """Whether it has to begin anew."""
         return self._errands.is_failed
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was retired."""
+        return self._is_ending
 
     @property
     def is_over(self) -> bool:

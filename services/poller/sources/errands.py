@@ -90,4 +90,11 @@ class Errands:
 
 def names_of(source: resources_pb2.EventSource) -> str:
     """The source as logs name it."""
-    return f"{source.bucket.bucket} -> {source.function_name} ({source.source_id})"
+    match source.WhichOneof("kind"):
+        case "sqs":
+            what = source.sqs.queue_arn
+        case "schedule":
+            what = source.schedule.expression
+        case _:
+            what = source.bucket.bucket
+    return f"{what} -> {source.function_name} ({source.source_id})"

@@ -35,3 +35,52 @@ class SourceTelemetry:
     def scanned(self, bucket: str, took_ms: float) -> None:
         """A scan of a whole bucket ended."""
         self._scans.record(took_ms, bucket=bucket)
+
+
+class ScheduleTelemetry:
+    """Counts what schedules do; one a poller."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._fired = metrics.counter("evenflow_schedule_fired", "Fires of schedules that became events.")
+        self._missed = metrics.counter("evenflow_schedule_missed", "Fires that were too old to be made up for.")
+        self._refused = metrics.counter("evenflow_schedule_refused", "Fires that were refused for good.")
+        self._retried = metrics.counter("evenflow_schedule_retried", "Submissions of fires to be repeated.")
+
+    def fired(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """An event is durable, or was before."""
+        self._fired.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+    def missed(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """A fire is passed over."""
+        self._missed.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+    def refused(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """A fire was refused for good."""
+        self._refused.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+    def retried(self, schedule: str, function_name: str, tenant_id: str) -> None:
+        """A fire is submitted again later."""
+        self._retried.add(1, schedule=schedule, function=function_name, tenant=tenant_id)
+
+
+class SqsTelemetry:
+    """Counts what SQS mappings do; one a poller. Every series has the mapping, its function and its tenant."""
+
+    def __init__(self, metrics: Metrics, running: Callable[[], Iterable[tuple[dict[str, str], int]]]) -> None:
+        """`running`: batches at functions now, by mapping; called from the endpoint's thread."""
+        self._records = metrics.counter("evenflow_sqs_records", "Records of SQS mappings, by what became of them.")
+        self._batches = metrics.counter("evenflow_sqs_batches", "Invocations of SQS mappings, by how they ended.")
+        metrics.gauge(
+            "evenflow_sqs_running",
+            "Batches of SQS mappings at their functions now.",
+            lambda: [(count, names) for names, count in running()],
+        )
+
+    def records(self, names: dict[str, str], outcome: str, count: int) -> None:
+        """`outcome`: received, filtered, deleted, failed (they come back), too_large or undeleted."""
+        if count:
+            self._records.add(count, outcome=outcome, **names)
+
+    def batch(self, names: dict[str, str], outcome: str) -> None:
+        """`outcome`: succeeded, function_error, throttled, refused, or expired (its records are others' by now)."""
+        self._batches.add(1, outcome=outcome, **names)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from evenflow.control.v1 import resources_pb2
 
+from services.frontend.callers import check_reach
 from services.shared.follower import ConfigView, _write_snapshot
 from tests.integration.frontend.conftest import resource
 from tests.kit.waiting import wait_until
@@ -58,6 +59,29 @@ def test_a_taken_port_ends_the_process_with_one_line(run_dir: Path, setting: str
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 3
     assert f"cannot start: {address} is in use: stop what listens there, or choose another with {option}" in errors
+
+
+@pytest.mark.parametrize("setting", ["HTTP_LISTEN", "GRPC_LISTEN"])
+def test_a_door_that_lets_everybody_in_stays_on_this_machine(run_dir: Path, setting: str) -> None:
+    """Exit code 3, nothing was bound, and the line says what to do."""
+    process = launch(run_dir, **{setting: f"0.0.0.0:{free_port()}"})
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "auth.mode=strict" in errors and "evenflow keys create" in errors and "Traceback" not in errors
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1"])
+def test_loopback_is_open_to_both_modes(address: str) -> None:
+    """By number or name."""
+    check_reach(address, "http.listen", "open")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1", ":1", "localhost.example:1"])
+def test_beyond_loopback_only_strict_doors_listen(address: str) -> None:
+    """A name counts as beyond, whatever it resolves to."""
+    check_reach(address, "http.listen", "strict")
+    with pytest.raises(ValueError, match=r"http\.listen=.*auth\.mode=strict"):
+        check_reach(address, "http.listen", "open")
 
 
 def test_it_serves_without_control_and_ends_on_sigterm(run_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """A fleet of real processes whose runtime host is scripted: each test says what its function answers."""
 
 import io
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -11,9 +12,10 @@ from evenflow.common.v1 import errors_pb2, event_pb2
 from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 from evenflow.poller.v1 import poller_pb2_grpc
-from evenflow.queue.v1 import queue_pb2_grpc
+from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2
 
+from cli.scrape import scrape, total
 from services.shared import ids
 from services.shared.channels import Peer
 from services.shared.membership import Membership
@@ -29,8 +31,8 @@ PROCESSES = ("control", "queue-0", "frontend-0", "poller-0")
 
 
 def arn(name: str) -> str:
-    """The ARN of a function of this fleet."""
-    return f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
+    """The ARN of a function of this fleet; an ARN stays what it is."""
+    return name if name.startswith("arn:") else f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
 
 
 def succeeded(payload: bytes = b"null") -> Outcome:
@@ -44,14 +46,14 @@ def succeeded(payload: bytes = b"null") -> Outcome:
     )
 
 
-def failed(message: str = "no") -> Outcome:
+def failed(message: str = "no", version: str = "$LATEST") -> Outcome:
     """The handler raised."""
     return Outcome(
         status=S.OUTCOME_STATUS_FUNCTION_ERROR,
         response_payload=b'{"errorMessage": "%s", "errorType": "ValueError"}' % message.encode(),
         error_type="ValueError",
         error_message=message,
-        executed_version="$LATEST",
+        executed_version=version,
         started_at_unix_nano=1_700_000_000_000_000_000,
         duration_us=1_000,
     )
@@ -100,6 +102,8 @@ class Rig:
         self.door = self.door_of("frontend-0")
         self.poller: Any = poller_pb2_grpc.PollerServiceStub(self._dial("poller-0").channel)
         self._package = b""
+        self._deployments = 0
+        self._queue: Any = None
 
     async def start(self) -> None:
         """Everything up."""
@@ -148,22 +152,84 @@ class Rig:
         on_failure: str = "",
         reserved: int | None = None,
         retries: int | None = None,
+        age_seconds: int | None = None,
+        dead_letters: str = "",
     ) -> None:
-        """A function that answers so; destinations are names."""
+        """A function that answers so; destinations are names or ARNs. Its published versions stay."""
+        self._deployments += 1
         self.behaviours[name] = behave
         self.seen[name] = []
         function = resources_pb2.Function(
             tenant_id=TENANT,
             function_name=name,
-            latest=resources_pb2.FunctionVersion(code_sha256=self._package, handler="app.handler", runtime="python3"),
+            latest=resources_pb2.FunctionVersion(
+                code_sha256=self._package,
+                handler="app.handler",
+                runtime="python3",
+                dead_letter_arn=dead_letters,
+                # So that each deployment can be published.
+                description=f"deployment {self._deployments}",
+            ),
             async_config=resources_pb2.AsyncConfig(
                 on_success_arn=arn(on_success) if on_success else "",
                 on_failure_arn=arn(on_failure) if on_failure else "",
                 maximum_retry_attempts=retries,
+                maximum_event_age_seconds=age_seconds,
             ),
             reserved_concurrency=reserved,
         )
         await self.control.PutFunction(control_pb2.PutFunctionRequest(function=function), metadata=self.metadata)
+
+    async def publish(self, name: str) -> str:
+        """What is $LATEST becomes a version; its number."""
+        request = control_pb2.PublishVersionRequest(tenant_id=TENANT, function_name=name)
+        answer = await self.control.PublishVersion(request, metadata=self.metadata)
+        number: str = answer.published.version
+        return number
+
+    async def point(self, name: str, alias: str, version: str, **weights: float) -> None:
+        """An alias of the function names this version; `weights`: v2=0.5 gives half of the traffic to version 2."""
+        others = {number.removeprefix("v"): weight for number, weight in weights.items()}
+        made = resources_pb2.Alias(name=alias, function_version=version, additional_version_weights=others)
+        request = control_pb2.PutAliasRequest(tenant_id=TENANT, function_name=name, alias=made)
+        try:
+            await self.control.PutAlias(request, metadata=self.metadata)
+        except grpc.aio.AioRpcError as e:
+            if e.code() not in (grpc.StatusCode.ABORTED, grpc.StatusCode.ALREADY_EXISTS):
+                raise
+            request.mode = control_pb2.PUT_MODE_CHANGE
+            request.update_mask.paths.extend(["function_version", "additional_version_weights"])
+            await self.control.PutAlias(request, metadata=self.metadata)
+
+    async def enqueue(self, name: str, qualifier: str = "$LATEST", payload: bytes = b"{}", depth: int = 0) -> bytes:
+        """An event put into shard 0 past the doors, as if one had accepted it; its id."""
+        now_ms = time.time_ns() // 1_000_000
+        event = event_pb2.Event(
+            tenant_id=TENANT,
+            function_name=name,
+            qualifier=qualifier,
+            request_id=ids.mint(now_ms, 0),
+            payload=payload,
+            accepted_at_ms=now_ms,
+            expires_at_ms=now_ms + 21_600_000,
+            lineage=event_pb2.Lineage(chain_depth=depth),
+            trace=event_pb2.TraceContext(traceparent="00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00"),
+        )
+
+        async def batches() -> AsyncIterator[queue_pb2.EnqueueRequest]:
+            yield queue_pb2.EnqueueRequest(batch_id=1, shard_map_epoch=1, shard_id=0, events=[event])
+
+        if self._queue is None:
+            self._queue = self.queue_of("queue-0")
+        async for answer in self._queue.Enqueue(batches(), metadata=self.metadata, timeout=10):
+            assert not answer.HasField("refusal") and not answer.event_refusals, answer
+            break
+        return event.request_id
+
+    def metric(self, node_id: str, name: str, **labels: str) -> float:
+        """What this node counted under a Prometheus name, over all series with these labels."""
+        path = f"{self.processes.run_dir}/{node_id}.metrics.sock"
+        return total(scrape(path, self.processes.token), name, **labels)
 
     async def delete(self, name: str) -> None:
         """The function goes."""

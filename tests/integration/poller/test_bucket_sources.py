@@ -19,6 +19,7 @@ from evenflow.frontend.v1 import frontend_pb2
 from services.poller.settings import PollerSettings
 from services.poller.sources import announcer, bucket_source, bucket_sources, look, watch
 from services.poller.sources.bucket_sources import BucketSources
+from services.poller.sources.event_sources import EventSources
 from services.shared.clock import Clock, FakeClock, SystemClock
 from services.shared.errors import EvenflowError, Reason
 from services.shared.follower import ConfigView
@@ -82,9 +83,10 @@ class Rig:
     view: ConfigView = field(default_factory=ConfigView)
     door: FakeDoor = field(default_factory=FakeDoor)
     overrides: dict[str, Any] = field(default_factory=dict)
-    started: list[tuple[BucketSources, Metrics]] = field(default_factory=list)
+    started: list[tuple[EventSources, Metrics]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.buckets: BucketSources
         self.bucket.mkdir(parents=True)
         fleet = resources_pb2.Fleet(fleet_id="f" * 32, account_id="123456789012", region="us-east-1")
         self.view.upsert(resources_pb2.Resource(key="fleet", fleet=fleet))
@@ -104,19 +106,15 @@ class Rig:
         self.view.upsert(resources_pb2.Resource(key=f"source/{source_id}", source=source))
         self.view.revision += 1
 
-    def start(self, *source_ids: str, epoch: int = 1) -> BucketSources:
+    def start(self, *source_ids: str, epoch: int = 1) -> EventSources:
         settings = PollerSettings(
             node_id="poller-0", data_dir=str(self.data_dir), run_dir=str(self.data_dir), token_file="", **self.overrides
         )
         metrics = Metrics("poller", settings)
-        sources = BucketSources(
-            settings,
-            view=lambda: self.view,
-            submit=self.door.submit,
-            clock=self.clock,
-            metrics=metrics,
-            draw=lambda: 0.999,
+        self.buckets = BucketSources(
+            settings, submit=self.door.submit, clock=self.clock, metrics=metrics, draw=lambda: 0.999
         )
+        sources = EventSources([self.buckets], view=lambda: self.view, clock=self.clock)
         self.started.append((sources, metrics))
         for source_id in source_ids or (SOURCE_ID,):
             sources.on_lease(lease(source_id, epoch))
@@ -128,7 +126,7 @@ class Rig:
             await sources.stop()
             metrics.shutdown()
 
-    async def restart(self) -> BucketSources:
+    async def restart(self) -> EventSources:
         """As after a crash: what the door knows is gone from this side, the files stay."""
         await self.stop()
         self.door.events.clear()
@@ -726,7 +724,7 @@ async def test_the_journal_goes_with_its_source(rig: Rig) -> None:
     newest, rig.view = rig.view, ConfigView()
     rig.view.fleet, rig.view.revision = newest.fleet, newest.revision - 1
     sources = rig.start("source-2")
-    await eventually(lambda: sources._swept_revision == rig.view.revision and sources._dropping is None)
+    await eventually(lambda: rig.buckets._swept_revision == rig.view.revision and rig.buckets._dropping is None)
     assert list(folder.glob("*.db"))
     rig.view.revision = newest.revision + 1
     sources.follow()
@@ -753,20 +751,20 @@ async def test_draining_waits_for_answers(rig: Rig) -> None:
 
 async def test_metrics_tell_what_sources_do(rig: Rig) -> None:
     """Announced, refused and pending objects are counted by bucket."""
-    sources = rig.start()
+    rig.start()
     rig.door.answer = lambda key: (
         ... if key == "c" else refusal(Reason.ERROR_REASON_REQUEST_TOO_LARGE) if key == "b" else None
     )
     for key in ("a", "b", "c"):
         rig.put(key)
     await rig.announced("a", "b", "c")
-    telemetry = sources._around.means.telemetry
+    telemetry = rig.buckets._around.means.telemetry
     names = {"bucket": BUCKET, "function": "clean", "tenant": "default"}
     assert (telemetry._announced.value(**names), telemetry._refused.value(**names)) == (1, 1)
-    await eventually(lambda: sources._pending() == [(BUCKET, 1)])
+    await eventually(lambda: rig.buckets._pending() == [(BUCKET, 1)])
 
 
 def settling(rig: Rig, at_ms: float = 0.0) -> bool:
     """Whether something waits for a further look, at that time or later."""
-    [source] = rig.started[0][0]._running.values()
+    [source] = rig.buckets._begun
     return any(due_ms >= at_ms for due_ms, _, _ in source._backlog._later)

@@ -68,6 +68,18 @@ def test_a_function_becomes_what_control_takes() -> None:
     assert not function.async_config.HasField("maximum_event_age_seconds")
 
 
+def test_what_a_function_may_do_is_said_in_its_manifest(tmp_path: Path) -> None:
+    """By default nothing."""
+    allows = 'allows = [{ action = "lambda:InvokeFunction", resource = "other" }]'
+    (tmp_path / "evenflow.toml").write_text(FUNCTION + allows)
+    (spec,) = read_manifest(tmp_path)
+    [allowance] = put_request(spec, b"", IDENTITY).function.latest.allows
+    assert (allowance.action, allowance.resource) == ("lambda:InvokeFunction", "other")
+    (tmp_path / "evenflow.toml").write_text(FUNCTION)
+    assert not put_request(read_manifest(tmp_path)[0], b"", IDENTITY).function.latest.allows
+    assert "resource is missing" in refusal(tmp_path, FUNCTION + 'allows = [{ action = "lambda:*" }]')
+
+
 @pytest.mark.parametrize("key", ["timeout_seconds", "memory_mb", "reserved_concurrency"])
 def test_a_number_that_no_field_can_hold_is_named(key: str) -> None:
     """-1 would not even travel, and 0 means the default where a person wrote zero."""
@@ -103,7 +115,20 @@ FUNCTION = '[[functions]]\nname = "f"\nhandler = "f.f"\n'
         (FUNCTION + '[[functions.sources]]\nbucket = "b"\nsufix = "x"\n', ["'sufix'", "did you mean suffix?"]),
         (FUNCTION + "[functions.async]\nretries = 1\n", ["async", "unknown key 'retries'"]),
         (FUNCTION + '[functions.async]\non_success = { queue = "q" }\n', ["async.on_success", "unknown key 'queue'"]),
-        (FUNCTION + "[functions.async]\non_success = {}\n", ["async.on_success must name a function"]),
+        (FUNCTION + "[functions.async]\non_success = {}\n", ["async.on_success must name one of function, arn, sqs"]),
+        (
+            FUNCTION + '[functions.async]\non_failure = { sqs = "q" }\n',
+            ["async.on_failure.sqs must be an ARN, not 'q'"],
+        ),
+        (
+            FUNCTION + '[functions.async]\non_failure = { sqs = "arn:aws:sns:r:1:t" }\n',
+            ["async.on_failure.sqs must be the ARN of sqs's service"],
+        ),
+        (
+            FUNCTION + '[functions.async]\non_failure = { sqs = "arn:aws:sqs:r:1:q", function = "f" }\n',
+            ["async.on_failure must name one of"],
+        ),
+        (FUNCTION + '[functions.async]\ndead_letter = { s3 = "x" }\n', ["async.dead_letter", "unknown key 's3'"]),
         (FUNCTION + FUNCTION, ["function 'f' is there twice"]),
     ],
 )
@@ -122,6 +147,29 @@ def test_layers_are_beside_the_manifest_and_keep_their_order(tmp_path: Path) -> 
     assert spec.layers == (tmp_path / "shared-libs", tmp_path / "more.zip")
     layers = put_request(spec, b"c" * 32, IDENTITY, [b"1" * 32, b"2" * 32]).function.latest.layers
     assert [(one.name, one.code_sha256) for one in layers] == [("shared-libs", b"1" * 32), ("more.zip", b"2" * 32)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "arn"),
+    [
+        ('{ function = "g" }', "arn:aws:lambda:us-east-1:123456789012:function:g"),
+        ('{ function = "g:live" }', "arn:aws:lambda:us-east-1:123456789012:function:g:live"),
+        ('{ sqs = "arn:aws:sqs:eu-west-1:1:q" }', "arn:aws:sqs:eu-west-1:1:q"),
+        ('{ sns = "arn:aws:sns:eu-west-1:1:t" }', "arn:aws:sns:eu-west-1:1:t"),
+        ('{ event_bus = "arn:aws:events:eu-west-1:1:event-bus/b" }', "arn:aws:events:eu-west-1:1:event-bus/b"),
+        ('{ s3 = "arn:aws:s3:::b" }', "arn:aws:s3:::b"),
+        ('{ arn = "arn:aws:sqs:eu-west-1:1:q" }', "arn:aws:sqs:eu-west-1:1:q"),
+    ],
+)
+def test_destinations_are_functions_by_name_and_others_by_arn(tmp_path: Path, entry: str, arn: str) -> None:
+    """And the dead-letter queue is a part of the version, as at AWS."""
+    queue = "arn:aws:sqs:eu-west-1:1:dead"
+    text = f'[functions.async]\non_failure = {entry}\ndead_letter = {{ sqs = "{queue}" }}\n'
+    (tmp_path / "evenflow.toml").write_text(FUNCTION + text)
+    (spec,) = read_manifest(tmp_path)
+    function = put_request(spec, b"c" * 32, IDENTITY).function
+    assert function.async_config.on_failure_arn == arn
+    assert function.latest.dead_letter_arn == queue
 
 
 def test_snap_start_is_asked_for(tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def test_a_record_waits_its_time_also_past_the_age_of_its_event(bench: Bench) ->
     assert lease.handover.delivery_failures == 1
 
 
+def test_refusals_for_good_are_counted_apart(bench: Bench) -> None:
+    """A destination that was down for long has not refused anything yet."""
+    bench.enqueue(bench.event())
+    (lease,) = bench.lease()
+    bench.settle(hand_over(lease))
+    for cause in (Cause.DELIVERY_FAILED, Cause.DELIVERY_FAILED, Cause.DELIVERY_REFUSED):
+        bench.settle(release(lease, cause))
+        (lease,) = bench.lease()
+    assert (lease.handover.delivery_failures, lease.handover.delivery_refusals) == (3, 1)
+
+
 def test_a_repeated_token_is_one_event_and_another_body_is_refused(bench: Bench) -> None:
     event = bench.event(token="a")
     again = bench.event(token="a")

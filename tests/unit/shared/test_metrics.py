@@ -7,23 +7,26 @@ from pathlib import Path
 import pytest
 
 from services.shared import metrics as metrics_module
+from services.shared.channels import TOKEN_KEY
 from services.shared.metrics import Metrics
 from services.shared.settings import NodeSettings
+
+TOKEN = "t" * 40
 
 
 @pytest.fixture
 def metrics(run_dir: Path) -> Iterator[Metrics]:
     settings = NodeSettings(node_id="runtime-0", data_dir=str(run_dir), run_dir=str(run_dir), token_file="")
     instance = Metrics("runtime", settings)
-    instance.serve()
+    instance.serve(TOKEN)
     yield instance
     instance.shutdown()
 
 
-def scrape(run_dir: Path) -> str:
+def scrape(run_dir: Path, token: str = TOKEN) -> str:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(run_dir / "runtime-0.metrics.sock"))
-        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        client.sendall(f"GET /metrics HTTP/1.0\r\n{TOKEN_KEY}: {token}\r\n\r\n".encode())
         parts = []
         while part := client.recv(65_536):
             parts.append(part)
@@ -61,3 +64,13 @@ def test_a_histogram_counts_every_value_once_and_bounds_are_inclusive(metrics: M
     sums = {line.split("{")[0]: float(line.split()[-1]) for line in lines if "le=" not in line}
     assert sums["evenflow_wait_milliseconds_count"] == 4
     assert sums["evenflow_wait_milliseconds_sum"] == pytest.approx(2_000_010.11)
+
+
+def test_the_socket_answers_nobody_without_the_fleets_token(metrics: Metrics, run_dir: Path) -> None:
+    """A sandbox that runs as the host's own user reaches the socket, and learns nothing from it."""
+    metrics.counter("Throttles", "Refusals.").add(1, function="secret-project")
+    assert (run_dir / "runtime-0.metrics.sock").stat().st_mode & 0o777 == 0o600
+    for token in ("", "wrong", TOKEN[:-1]):
+        answer = scrape(run_dir, token)
+        assert answer.startswith("HTTP/1.0 403 ") and "secret-project" not in answer and "evenflow_" not in answer
+    assert "secret-project" in scrape(run_dir)

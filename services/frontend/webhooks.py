@@ -1,0 +1,115 @@
+"""Doors for what others post: /_evenflow/s3/TENANT and /_evenflow/sns/FUNCTION, each with a token of its own.
+
+The token stands in the address (?token=...) or in the header Authorization: Bearer TOKEN. `evenflow webhooks` prints
+addresses with tokens. Requests are answered once everything that they make is durable; repeats make nothing twice.
+"""
+
+import json
+from urllib.parse import parse_qs, unquote
+
+from services.frontend import http_answers
+from services.frontend.callers import Callers
+from services.frontend.http_protocol import HttpConnection, HttpRequest
+from services.frontend.http_replies import Replies
+from services.frontend.submissions import Submissions, draining
+from services.frontend.targets import Configuration
+from services.frontend.webhook_events import WebhookEvents
+from services.frontend.webhook_fetches import WebhookFetches
+from services.frontend.webhook_s3 import S3Webhook
+from services.frontend.webhook_sns import SnsWebhook
+from services.policy.accounts import DEFAULT_TENANT
+from services.policy.arns import parse_reference
+from services.policy.validation import MAX_ASYNC_PAYLOAD_BYTES
+from services.shared.errors import EvenflowError, Reason, invalid
+from services.shared.webhook_tokens import S3, SNS, is_webhook_token
+
+PREFIX = b"/_evenflow/"
+S3_PREFIX, SNS_PREFIX = PREFIX + b"s3/", PREFIX + b"sns/"
+MAX_TOKEN_CHARACTERS = 128
+_BEARER = "bearer "
+
+
+class Webhooks:
+    """Answers the requests of its paths; no request body is kept beyond 1 MiB."""
+
+    body_limit = MAX_ASYNC_PAYLOAD_BYTES
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        submissions: Submissions,
+        callers: Callers,
+        replies: Replies,
+        *,
+        fleet_token: str,
+        endpoint_url: str,
+    ) -> None:
+        """`endpoint_url`: setting aws.endpoint_url."""
+        events = WebhookEvents(submissions, callers)
+        self._fetches = WebhookFetches(endpoint_url)
+        self._s3 = S3Webhook(configuration, events)
+        self._sns = SnsWebhook(configuration, events, self._fetches)
+        self._replies = replies
+        self._fleet_token = fleet_token
+
+    def is_named(self, request: HttpRequest) -> bool:
+        """Whether the request is for one of these doors."""
+        return request.url.startswith((S3_PREFIX, SNS_PREFIX))
+
+    async def answer(self, connection: HttpConnection, request: HttpRequest) -> None:
+        """Answer, once what the request makes is durable: 200, or the refusal."""
+        replies = self._replies
+        text = replies.new_id()
+        try:
+            if replies.is_draining:
+                raise draining()
+            body = json.dumps(await self._take(request)).encode()
+            connection.answer(request, http_answers.head(200, text, replies.now(), len(body)), body)
+        except EvenflowError as e:
+            replies.refuse(connection, request, e, text)
+        except Exception:
+            replies.fail(connection, request, "a webhook", text)
+
+    def close(self) -> None:
+        """Fetch nothing more."""
+        self._fetches.close()
+
+    async def _take(self, request: HttpRequest) -> dict[str, int]:
+        if request.method != b"POST":
+            raise EvenflowError(Reason.ERROR_REASON_NOT_IMPLEMENTED, "webhooks take POST only")
+        if request.is_too_large:
+            raise EvenflowError(
+                Reason.ERROR_REASON_REQUEST_TOO_LARGE, f"webhooks take at most {self.body_limit:,} bytes"
+            )
+        raw_path, _, raw_query = request.url.partition(b"?")
+        try:
+            query = parse_qs(raw_query.decode("ascii"), max_num_fields=16)
+            path = unquote(raw_path.decode("ascii"), errors="strict").split("/", 3)
+        except (UnicodeDecodeError, ValueError):
+            raise invalid("the address is no URL", field="url") from None
+        kind, name = path[2], path[3].rstrip("/")
+        tenant_id = name if kind == S3 else query.get("tenant", [DEFAULT_TENANT])[0]
+        token = query.get("token", [_bearer(request)])[0]
+        has_token = len(token) <= MAX_TOKEN_CHARACTERS and is_webhook_token(token, self._fleet_token, kind, tenant_id)
+        if kind == S3:
+            if not has_token:
+                raise EvenflowError(
+                    Reason.ERROR_REASON_ACCESS_DENIED,
+                    "the token is missing or not this tenant's: `evenflow webhooks` prints the address with it",
+                )
+            return await self._s3.take(tenant_id, request.body, request.arrived_ms)
+        assert kind == SNS
+        try:
+            function = parse_reference(name)
+        except ValueError as e:
+            raise invalid(str(e), field="functionName") from None
+        subscription_arn = request.headers.get(b"x-amz-sns-subscription-arn", b"").decode("latin-1")
+        return await self._sns.take(
+            tenant_id, function, request.body, subscription_arn, request.arrived_ms, has_token=has_token
+        )
+
+
+def _bearer(request: HttpRequest) -> str:
+    given = request.headers.get(b"authorization", b"").decode("latin-1")
+    # Some servers send the bare token.
+    return given[len(_BEARER) :].strip() if given[: len(_BEARER)].lower() == _BEARER else given

@@ -1,0 +1,365 @@
+"""SQS mappings at moto's server: batches, filters, partial failures, throttles, bounds, and how one ends."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evenflow.common.v1 import event_pb2
+from evenflow.control.v1 import control_pb2, resources_pb2
+
+from services.poller.settings import PollerSettings
+from services.poller.sources.event_sources import EventSources
+from services.poller.sources.invoker import Call
+from services.poller.sources.sqs_sources import SqsSources
+from services.shared.clock import SystemClock
+from services.shared.errors import EvenflowError, Reason
+from services.shared.follower import ConfigView
+from services.shared.metrics import Metrics
+from tests.kit.aws_neighbour import ACCOUNT, CREDENTIALS, REGION, AwsNeighbour
+from tests.kit.waiting import eventually, until
+
+Invoke = Callable[[Call], Awaitable[event_pb2.Outcome]]
+LEASE_MS = 60_000
+
+
+def succeeded(payload: bytes = b"null") -> event_pb2.Outcome:
+    return event_pb2.Outcome(status=event_pb2.OUTCOME_STATUS_SUCCEEDED, response_payload=payload)
+
+
+def records_of(call: Call) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(call.payload)["Records"]
+    return records
+
+
+def bodies_of(call: Call) -> list[str]:
+    return [record["body"] for record in records_of(call)]
+
+
+class Rig:
+    """One poller's mappings, a real queue each, and a function that the test answers for."""
+
+    def __init__(self, neighbour: AwsNeighbour, metrics: Metrics, settings: PollerSettings) -> None:
+        self.neighbour = neighbour
+        self.sqs = neighbour.client("sqs")
+        self.calls: list[Call] = []
+        self.answer: Invoke | None = None
+        self.view = ConfigView()
+        fleet = resources_pb2.Fleet(fleet_id="f" * 32, account_id=ACCOUNT, region=REGION)
+        self.view.upsert(resources_pb2.Resource(key="fleet", fleet=fleet))
+        self.deploy(timeout_ms=1_000)
+        self.kind = SqsSources(
+            settings,
+            view=lambda: self.view,
+            invoker=self,  # type: ignore[arg-type]  # all that is used of it is invoke
+            clock=SystemClock(),
+            metrics=metrics,
+            draw=lambda: 0.5,
+        )
+        self.sources = EventSources([self.kind], view=lambda: self.view, clock=SystemClock())
+
+    async def invoke(self, call: Call) -> event_pb2.Outcome:
+        self.calls.append(call)
+        return await self.answer(call) if self.answer is not None else succeeded()
+
+    def deploy(self, timeout_ms: int) -> None:
+        version = resources_pb2.FunctionVersion(version="$LATEST", timeout_ms=timeout_ms)
+        function = resources_pb2.Function(tenant_id="default", function_name="drain", latest=version)
+        self.view.upsert(resources_pb2.Resource(key="function/default/drain", function=function))
+
+    def queue(self, name: str, visibility_seconds: int = 30, **attributes: str) -> str:
+        """A new queue; its URL."""
+        url = self.sqs.create_queue(
+            QueueName=name, Attributes={"VisibilityTimeout": str(visibility_seconds), **attributes}
+        )["QueueUrl"]
+        assert isinstance(url, str)
+        return url
+
+    def map(self, name: str, filters: tuple[str, ...] = (), **more: Any) -> None:
+        """Own a mapping of this queue, from now on."""
+        sqs = resources_pb2.SqsSource(queue_arn=f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", **more)
+        source = resources_pb2.EventSource(
+            source_id=f"map-{name}", tenant_id="default", function_name="drain", sqs=sqs, filter_patterns=filters
+        )
+        self.view.upsert(resources_pb2.Resource(key=f"source/map-{name}", source=source))
+        self.sources.on_lease(control_pb2.SourceLease(source_id=f"map-{name}", epoch=1, lease_ms=LEASE_MS))
+
+    def send(self, url: str, *bodies: str) -> None:
+        for start in range(0, len(bodies), 10):
+            entries = [{"Id": str(i), "MessageBody": body} for i, body in enumerate(bodies[start : start + 10])]
+            self.sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+    def left(self, url: str) -> int:
+        """Messages that the queue still has, visible or not."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    async def until_left(self, url: str, count: int, within_seconds: float = 10.0) -> None:
+        async def look() -> bool:
+            return await asyncio.to_thread(self.left, url) == count
+
+        await until(look, within_seconds, f"{count} messages left")
+
+    def counted(self, name: str, outcome: str) -> float:
+        telemetry = self.kind._means.run.telemetry
+        names = {"source": f"map-{name}", "queue": name, "function": "drain", "tenant": "default"}
+        return telemetry._records.value(outcome=outcome, **names)
+
+
+@pytest.fixture(scope="module")
+def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsNeighbour]:
+    server = AwsNeighbour(tmp_path_factory.mktemp("moto") / "moto.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("poller")
+
+
+@pytest.fixture(scope="module")
+def settings(folder: Path, neighbour: AwsNeighbour) -> PollerSettings:
+    return PollerSettings(
+        node_id="poller-0",
+        data_dir=str(folder),
+        run_dir=str(folder),
+        token_file="",
+        aws_endpoint_url=neighbour.endpoint_url,
+        aws_region=REGION,
+        retry_throttle_base_seconds=0.05,
+        # No thread waits in a receive when a test ends; the e2e tests poll long.
+        source_sqs_wait_seconds=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def metrics(settings: PollerSettings) -> Iterator[Metrics]:
+    made = Metrics("poller", settings)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+async def rig(
+    neighbour: AwsNeighbour, metrics: Metrics, settings: PollerSettings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Rig]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    made = Rig(neighbour, metrics, settings)
+    yield made
+    await made.sources.stop()
+
+
+async def test_a_batch_reaches_the_function_and_is_deleted_when_it_succeeded(rig: Rig) -> None:
+    """Records as Lambda has them; the queue is empty afterwards and every message ran once."""
+    url = rig.queue("plain")
+    rig.sqs.send_message(
+        QueueUrl=url,
+        MessageBody="hello",
+        MessageAttributes={"city": {"StringValue": "Oslo", "DataType": "String"}},
+    )
+    rig.map("plain")
+    await rig.until_left(url, 0)
+    [call] = rig.calls
+    assert (call.tenant_id, call.function_name, call.qualifier, call.timeout_ms) == ("default", "drain", "", 1_000)
+    [record] = records_of(call)
+    assert record["body"] == "hello"
+    assert record["messageAttributes"]["city"]["stringValue"] == "Oslo"
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+    assert record["eventSourceARN"] == f"arn:aws:sqs:{REGION}:{ACCOUNT}:plain"
+    await eventually(lambda: (rig.counted("plain", "received"), rig.counted("plain", "deleted")) == (1, 1))
+    [described] = rig.sources.describe()
+    assert (described.kind, described.submitted_total, described.last_error) == ("sqs", 1, "")
+
+
+async def test_batches_are_as_large_as_asked_for(rig: Rig) -> None:
+    """25 messages and batches of 20, without a window: what is there at once runs together."""
+    url = rig.queue("large")
+    bodies = [f"m{n}" for n in range(25)]
+    rig.send(url, *bodies)
+    rig.map("large", batch_size=20)
+    await rig.until_left(url, 0)
+    assert sorted(body for call in rig.calls for body in bodies_of(call)) == sorted(bodies)
+    assert max(len(bodies_of(call)) for call in rig.calls) > 10
+
+
+async def test_a_window_gathers_what_comes_late(rig: Rig) -> None:
+    """Messages of one second make one batch, though each was there when the queue was empty."""
+    url = rig.queue("window")
+    rig.map("window", batch_size=3, maximum_batching_window_seconds=20)
+    for body in "abc":
+        await asyncio.to_thread(rig.send, url, body)
+    await rig.until_left(url, 0)
+    assert [sorted(bodies_of(call)) for call in rig.calls] == [["a", "b", "c"]]
+
+
+async def test_only_the_records_that_failed_come_back(rig: Rig) -> None:
+    """With ReportBatchItemFailures, after the queue's own visibility timeout, not the longer one of the run."""
+    url = rig.queue("partial", visibility_seconds=1)
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        if len(rig.calls) > 1:
+            return succeeded(b"{}")
+        failed = [{"itemIdentifier": r["messageId"]} for r in records_of(call) if r["body"] == "bad"]
+        return succeeded(json.dumps({"batchItemFailures": failed}).encode())
+
+    rig.answer = answer
+    rig.send(url, "good", "bad", "fine")
+    rig.map("partial", report_batch_item_failures=True)
+    await rig.until_left(url, 0)
+    assert [sorted(bodies_of(call)) for call in rig.calls] == [["bad", "fine", "good"], ["bad"]]
+    assert rig.counted("partial", "failed") == 1
+
+
+async def test_a_function_error_brings_the_whole_batch_back(rig: Rig) -> None:
+    """Nothing is deleted before a success; receive counts grow, as redrive policies need it."""
+    url = rig.queue("error", visibility_seconds=0)
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        if len(rig.calls) > 1:
+            return succeeded()
+        return event_pb2.Outcome(status=event_pb2.OUTCOME_STATUS_FUNCTION_ERROR, error_type="Boom", error_message="no")
+
+    rig.answer = answer
+    rig.send(url, "a", "b")
+    rig.map("error")
+    await rig.until_left(url, 0)
+    assert {r["attributes"]["ApproximateReceiveCount"] for call in rig.calls[1:] for r in records_of(call)} == {"2"}
+
+
+async def test_records_that_do_not_match_are_deleted_unseen(rig: Rig) -> None:
+    """As on AWS; the function gets the others."""
+    url = rig.queue("filter")
+    rig.send(url, '{"kind": "order"}', '{"kind": "offer"}', "text")
+    rig.map("filter", filters=('{"body": {"kind": ["order"]}}',))
+    await rig.until_left(url, 0)
+    assert [body for call in rig.calls for body in bodies_of(call)] == ['{"kind": "order"}']
+    await eventually(lambda: rig.counted("filter", "filtered") == 2)
+
+
+async def test_a_throttled_batch_waits_and_is_received_once(rig: Rig) -> None:
+    """It is tried again in place: the queue's receive count does not grow for a full function."""
+    url = rig.queue("throttle")
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        if len(rig.calls) <= 3:
+            raise EvenflowError(Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED, "full")
+        return succeeded()
+
+    rig.answer = answer
+    rig.send(url, "a")
+    rig.map("throttle")
+    await rig.until_left(url, 0)
+    assert [records_of(call)[0]["attributes"]["ApproximateReceiveCount"] for call in rig.calls] == ["1"] * 4
+    await eventually(lambda: rig.sources.describe()[0].last_error == "")
+
+
+async def test_maximum_concurrency_is_never_exceeded_and_is_reached(rig: Rig) -> None:
+    """Two batches at once, forty messages one by one."""
+    url = rig.queue("narrow")
+    running = highest = 0
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        nonlocal running, highest
+        running += 1
+        highest = max(highest, running)
+        # Long enough for others to begin, if they may.
+        await eventually(lambda: running == 2 or rig.left(url) <= 2)
+        running -= 1
+        return succeeded()
+
+    rig.answer = answer
+    rig.send(url, *(str(n) for n in range(40)))
+    rig.map("narrow", batch_size=1, maximum_concurrency=2)
+    await rig.until_left(url, 0, 20.0)
+    assert highest == 2
+    assert len(rig.calls) == 40
+
+
+async def test_an_event_never_exceeds_the_payload_limit(rig: Rig) -> None:
+    """Messages that escaped JSON makes six times as large are split over several invocations; all of them run."""
+    url = rig.queue("heavy", MaximumMessageSize="1048576")
+    body = "\t\x7f\u20ac" * 40_000
+    rig.send(url, body)
+    big = "\n" * 200_000 + "\\" * 550_000
+    for _ in range(6):
+        rig.send(url, big)
+    rig.map("heavy")
+    await rig.until_left(url, 0, 20.0)
+    assert max(len(call.payload) for call in rig.calls) <= 6_291_456
+    assert sum(len(records_of(call)) for call in rig.calls) == 7
+    await eventually(lambda: rig.kind._means.room.held_bytes == 0)
+
+
+async def test_an_owner_that_ends_gives_back_what_it_has_not_begun(rig: Rig) -> None:
+    """Revoked while a batch waits for a full function: the message is there at once for the next owner."""
+    url = rig.queue("moved")
+    rig.answer = full
+    rig.send(url, "a")
+    rig.map("moved")
+    await eventually(lambda: rig.calls)
+    rig.answer = None
+    rig.sources.on_revoked(control_pb2.SourceRevoked(source_id="map-moved", epoch=1))
+    await eventually(lambda: not rig.sources._retired)
+    ran = len(rig.calls)
+    rig.sources.on_lease(control_pb2.SourceLease(source_id="map-moved", epoch=2, lease_ms=LEASE_MS))
+    await rig.until_left(url, 0)
+    assert len(rig.calls) == ran + 1
+
+
+async def full(call: Call) -> event_pb2.Outcome:
+    raise EvenflowError(Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, "full")
+
+
+async def test_a_run_of_unknown_end_is_not_repeated_before_its_visibility_timeout(rig: Rig) -> None:
+    """The function may be running still: its messages stay invisible, and nothing is deleted."""
+    url = rig.queue("unknown")
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        raise EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "the connection broke")
+
+    rig.answer = answer
+    rig.send(url, "a")
+    rig.map("unknown")
+    await eventually(lambda: rig.counted("unknown", "failed") == 1)
+    assert (len(rig.calls), await asyncio.to_thread(rig.left, url)) == (1, 1)
+
+
+async def test_a_queue_that_is_not_there_is_told_and_tried_again(rig: Rig) -> None:
+    """Made later, it is drained."""
+    rig.map("later")
+    await eventually(lambda: "NonExistentQueue" in rig.sources.describe()[0].last_error)
+    url = rig.queue("later")
+    rig.send(url, "a")
+    await rig.until_left(url, 0)
+    await eventually(lambda: rig.sources.describe()[0].last_error == "")
+
+
+async def test_a_short_visibility_timeout_is_told_and_made_up_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A queue of 1 s and a function of 20 s: a warning that says what to do, and the run has its time."""
+    rig.deploy(timeout_ms=20_000)
+    url = rig.queue("short", visibility_seconds=1)
+    released = asyncio.Event()
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        await released.wait()
+        return succeeded()
+
+    rig.answer = answer
+    rig.send(url, "a")
+    rig.map("short")
+    await eventually(lambda: rig.calls)
+    # Longer than the queue's own timeout: the polls of a second each that found nothing.
+    await eventually(lambda: any("six times" in record.message for record in caplog.records))
+    attributes = rig.sqs.get_queue_attributes(
+        QueueUrl=url, AttributeNames=["ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessages"]
+    )["Attributes"]
+    assert attributes == {"ApproximateNumberOfMessagesNotVisible": "1", "ApproximateNumberOfMessages": "0"}
+    released.set()
+    await rig.until_left(url, 0)
+    assert len(rig.calls) == 1
