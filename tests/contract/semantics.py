@@ -182,9 +182,9 @@ def text() -> str:
     lines = [
         "# What AWS Lambda does, and the tests that show it here",
         "",
-        "Printed from `tests/contract/semantics.py` (`python -m tests.contract.semantics --write`). A test fails while a",
-        "sentence names a test that is not there. Where Evenflow does more than AWS, the sentence says `here`. Handover",
-        "and its reasons: [ADR 17](adr/0017-handover-to-aws-neighbours.md).",
+        "Printed from `tests/contract/semantics.py` (`python -m tests.contract.semantics --write`). A test fails while",
+        "a sentence names a test that is not there. Where Evenflow does more than AWS, the sentence says `here`.",
+        "Handover and its reasons: [ADR 17](adr/0017-handover-to-aws-neighbours.md).",
         "",
     ]
     for section, sentences in SECTIONS.items():

@@ -184,7 +184,7 @@ class Rig:
         return revision
 
     async def caught_up(self) -> None:
-        """The poller knows all that control was told before: it hears of changes in their order, and of this one last."""
+        """The poller knows all that control was told before: it hears of changes in order, and of this one last."""
         await self.deploy("marker", lambda i: succeeded())
         revision = await self.deploy("marker", lambda i: succeeded())
 
