@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.control.changes import Change
-from services.control.database import Database, bury
+from services.control.database import Database
 from services.control.ledger import Ledger
+from services.control.statements import bury
 from services.policy.sharing import ACCOUNT, Host
 from services.runtime.admission import Shares
 
