@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
-TYPED := $(wildcard services cli loadtest tests tools)
+TYPED := $(wildcard services cli sdk loadtest tests tools)
 # Tests that start whole fleets or exhaust things: one at a time. The others run two by two.
 WHOLE_MACHINE := tests/e2e tests/faults tests/attacks
 BUF := npx --yes @bufbuild/buf@1.75.0

@@ -17,6 +17,13 @@ def fleet() -> Iterator[Fleet]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def strict_fleet() -> Iterator[Fleet]:
+    """A fleet whose doors ask for signatures."""
+    with Fleet({**FAST, "auth.mode": "strict"}) as running:
+        yield running
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Add the logs of the fleets that a failed test used."""
