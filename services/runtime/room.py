@@ -28,6 +28,16 @@ class Room:
         # Idle on demand, least recently used first: an eviction looks at as many as it ends, whatever there is beside.
         self._resting: OrderedDict[int, Sandbox] = OrderedDict()
 
+    @property
+    def memory_mb(self) -> dict[str, int]:
+        """The budget, and what is taken of it."""
+        nursery = getattr(self, "nursery", None)
+        return {
+            "budget": self.budget_mb,
+            "used": nursery.census.memory_mb if nursery is not None else 0,
+            "provisioned": nursery.census.provisioned_mb if nursery is not None else 0,
+        }
+
     # --- what fits
 
     def is_prepared(self, function: HostedFunction) -> bool:
