@@ -97,7 +97,8 @@ class SqsSource:
         self._is_flowing = False
         self._failures = 0
         self._error = ""
-        self._visibility = Visibility(queue, source.function_name, self._window_ms, self._clock)
+        margin_seconds = means.settings.source_sqs_margin_seconds
+        self._visibility = Visibility(queue, source.function_name, self._window_ms, margin_seconds, self._clock)
 
     @property
     def submitted_total(self) -> int:

@@ -7,8 +7,6 @@ from services.poller.sources.sqs_queue import DEFAULT_VISIBILITY_SECONDS, MAX_VI
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
 
-# Beyond function timeout and window: a cold start and the way to the function.
-MARGIN_SECONDS = 10
 # How often the queue is asked.
 LOOK_AGAIN_MS = 300_000.0
 log = logging.getLogger(__name__)
@@ -17,7 +15,11 @@ log = logging.getLogger(__name__)
 class Visibility:
     """Of one mapping. AWS refuses a queue whose timeout is less than its function's; here it is made up for."""
 
-    def __init__(self, queue: SqsQueue, function_name: str, window_ms: float, clock: Clock) -> None:
+    def __init__(
+        self, queue: SqsQueue, function_name: str, window_ms: float, margin_seconds: int, clock: Clock
+    ) -> None:
+        """`margin_seconds`: beyond timeout and window, for the way to the function."""
+        self._margin_seconds = margin_seconds
         self._queue = queue
         self._function_name = function_name
         self._window_ms = window_ms
@@ -50,7 +52,7 @@ class Visibility:
 
     def seconds(self, timeout_ms: int) -> int:
         """What to ask for with a receive."""
-        needed = math.ceil((timeout_ms + self._window_ms) / 1_000) + MARGIN_SECONDS
+        needed = math.ceil((timeout_ms + self._window_ms) / 1_000) + self._margin_seconds
         return min(MAX_VISIBILITY_SECONDS, max(self._own_seconds, needed))
 
     def return_after_ms(self, received_ms: float, timeout_ms: int) -> float | None:
