@@ -56,7 +56,7 @@ class Dispatcher:
         self._book = FunctionBook(configuration, logs, clock, on_replaced=self._on_replaced)
         self._waiting = WaitingRuns(settings, shares, telemetry, clock)
         self._runs = SandboxRuns(settings, shares, self._waiting, telemetry, usage, clock, lambda: self._book.view)
-        self._room = Room(settings, clock, memory_budget_mb)
+        self._room = Room(settings, shares, clock, memory_budget_mb)
         self._placing = Placing(settings, shares, self._waiting, self._runs, self._room, clock)
         self._provisioning = Provisioning(shares, self._book, self._room, self._placing, clock)
         self._reconfiguration = Reconfiguration(
