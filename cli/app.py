@@ -24,6 +24,7 @@ from cli.commands import (
     trace,
     up,
     version,
+    webhooks,
 )
 from cli.commands.dead_letters import dlq
 from cli.failures import CliError, describe_refusal, from_rpc
@@ -56,6 +57,7 @@ app.command()(trace.trace)
 app.add_typer(dlq, name="dlq")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
+app.command()(webhooks.webhooks)
 app.command()(top.top)
 app.command()(cost.cost)
 app.command()(up.settings)

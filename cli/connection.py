@@ -35,7 +35,7 @@ class FleetConnection:
         self.file = fleet_file.running(data_folder(data))
         self.data = Path(self.file.data_dir)
         try:
-            token = read_token(self.file.token_file)
+            token = self.token = read_token(self.file.token_file)
         except ValueError as e:
             raise CliError(str(e)) from None
         self._metadata = ((TOKEN_KEY, token),)

@@ -1,6 +1,5 @@
 """evenflow.toml: the functions of a folder, read and checked; every refusal names file and key."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.failures import CliError
+from cli.manifest_keys import Keys, check_keys, check_table
+from cli.manifest_sources import AnySource, read_source
 from services.policy.function_rules import MAX_LAYERS
 
 MANIFEST_NAME = "evenflow.toml"
@@ -15,7 +16,7 @@ MAX_MANIFEST_BYTES = 1_048_576
 DEFAULT_RUNTIME = "python3"
 DEFAULT_TIMEOUT_SECONDS = 3
 DEFAULT_MEMORY_MB = 128
-_FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
+_FUNCTION_KEYS: Keys = {
     "name": str,
     "code": str,
     "handler": str,
@@ -32,10 +33,9 @@ _FUNCTION_KEYS: dict[str, type | tuple[type, ...]] = {
     "reserved_concurrency": int,
     "allows": list,
 }
-_ALLOWANCE_KEYS: dict[str, type | tuple[type, ...]] = {"action": str, "resource": str}
-_BUCKET_KEYS: dict[str, type | tuple[type, ...]] = {"name": str, "access": str}
-_SOURCE_KEYS: dict[str, type | tuple[type, ...]] = {"bucket": str, "events": list, "prefix": str, "suffix": str}
-_ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
+_ALLOWANCE_KEYS: Keys = {"action": str, "resource": str}
+_BUCKET_KEYS: Keys = {"name": str, "access": str}
+_ASYNC_KEYS: Keys = {
     "maximum_retry_attempts": int,
     "maximum_event_age_seconds": int,
     "on_success": dict,
@@ -44,20 +44,12 @@ _ASYNC_KEYS: dict[str, type | tuple[type, ...]] = {
 }
 # What each key of a destination names, as the services in ARNs are called; "arn" and "function" are no services.
 DESTINATION_SERVICES = {"sqs": "sqs", "sns": "sns", "event_bus": "events", "s3": "s3"}
-_DESTINATION_KEYS: dict[str, type | tuple[type, ...]] = {
+_DESTINATION_KEYS: Keys = {
     "function": str,
     "arn": str,
     **dict.fromkeys(DESTINATION_SERVICES, str),
 }
-_DEAD_LETTER_KEYS: dict[str, type | tuple[type, ...]] = {"sqs": str, "sns": str, "arn": str}
-_KIND_NAMES = {
-    str: "a text",
-    bool: "true or false",
-    int: "a whole number",
-    dict: "a table",
-    list: "a list",
-    (int, float): "a number",
-}
+_DEAD_LETTER_KEYS: Keys = {"sqs": str, "sns": str, "arn": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +58,6 @@ class Bucket:
 
     name: str
     writable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """New files of a bucket become events."""
-
-    bucket: str
-    events: tuple[str, ...]
-    prefix: str = ""
-    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +83,7 @@ class FunctionSpec:
     buckets: tuple[Bucket, ...] = ()
     layers: tuple[Path, ...] = ()
     snap_start: bool = False
-    sources: tuple[Source, ...] = ()
+    sources: tuple[AnySource, ...] = ()
     maximum_retry_attempts: int | None = None
     maximum_event_age_seconds: int | None = None
     # The name of a function, or an ARN.
@@ -125,7 +107,7 @@ def read_manifest(folder: Path) -> list[FunctionSpec]:
         raise CliError(f"{path}: no UTF-8 text at byte {e.start}") from None
     except OSError as e:
         raise CliError(f"{path}: {e.strerror}") from None
-    _check_keys(document, {"functions": list}, str(path))
+    check_keys(document, {"functions": list}, str(path))
     entries = document.get("functions", [])
     if not entries:
         raise CliError(f"{path}: no [[functions]]")
@@ -138,10 +120,10 @@ def read_manifest(folder: Path) -> list[FunctionSpec]:
 
 
 def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
-    _check_table(entry, where)
+    check_table(entry, where)
     if isinstance(entry.get("name"), str):
         where = f"{where} ({entry['name']})"
-    _check_keys(entry, _FUNCTION_KEYS, where)
+    check_keys(entry, _FUNCTION_KEYS, where)
     for key in ("name", "handler"):
         if not entry.get(key):
             raise CliError(f"{where}: {key} is missing")
@@ -150,7 +132,7 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         if not isinstance(value, str):
             raise CliError(f"{where}: environment.{name} must be a text, in quotes")
     asynchronous = entry.get("async", {})
-    _check_keys(asynchronous, _ASYNC_KEYS, f"{where}: async")
+    check_keys(asynchronous, _ASYNC_KEYS, f"{where}: async")
     return FunctionSpec(
         name=entry["name"],
         code=folder / entry.get("code", "."),
@@ -163,7 +145,7 @@ def _function(entry: Any, folder: Path, where: str) -> FunctionSpec:
         buckets=tuple(_bucket(one, f"{where}: buckets[{n}]") for n, one in enumerate(entry.get("buckets", []))),
         layers=_layers(entry.get("layers", []), folder, where),
         snap_start=entry.get("snap_start", False),
-        sources=tuple(_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
+        sources=tuple(read_source(one, f"{where}: sources[{n}]") for n, one in enumerate(entry.get("sources", []))),
         maximum_retry_attempts=asynchronous.get("maximum_retry_attempts"),
         maximum_event_age_seconds=asynchronous.get("maximum_event_age_seconds"),
         on_success=_destination(asynchronous, "on_success", _DESTINATION_KEYS, where),
@@ -184,8 +166,8 @@ def _layers(entry: list[Any], folder: Path, where: str) -> tuple[Path, ...]:
 
 
 def _allowed(entry: Any, where: str) -> Allowed:
-    _check_table(entry, where)
-    _check_keys(entry, _ALLOWANCE_KEYS, where)
+    check_table(entry, where)
+    check_keys(entry, _ALLOWANCE_KEYS, where)
     for key in _ALLOWANCE_KEYS:
         if not entry.get(key):
             raise CliError(f'{where}: {key} is missing: {{ action = "lambda:InvokeFunction", resource = "NAME" }}')
@@ -193,8 +175,8 @@ def _allowed(entry: Any, where: str) -> Allowed:
 
 
 def _bucket(entry: Any, where: str) -> Bucket:
-    _check_table(entry, where)
-    _check_keys(entry, _BUCKET_KEYS, where)
+    check_table(entry, where)
+    check_keys(entry, _BUCKET_KEYS, where)
     if not entry.get("name"):
         raise CliError(f"{where}: name is missing")
     access = entry.get("access", "read")
@@ -203,23 +185,12 @@ def _bucket(entry: Any, where: str) -> Bucket:
     return Bucket(entry["name"], access == "write")
 
 
-def _source(entry: Any, where: str) -> Source:
-    _check_table(entry, where)
-    _check_keys(entry, _SOURCE_KEYS, where)
-    if not entry.get("bucket"):
-        raise CliError(f"{where}: bucket is missing")
-    events = entry.get("events", ["s3:ObjectCreated:*"])
-    if not events or not all(isinstance(event, str) for event in events):
-        raise CliError(f'{where}: events must be a list of texts, such as ["s3:ObjectCreated:*"]')
-    return Source(entry["bucket"], tuple(events), entry.get("prefix", ""), entry.get("suffix", ""))
-
-
-def _destination(table: Mapping[str, Any], key: str, known: Mapping[str, type | tuple[type, ...]], where: str) -> str:
+def _destination(table: Mapping[str, Any], key: str, known: Keys, where: str) -> str:
     entry = table.get(key)
     if entry is None:
         return ""
     where = f"{where}: async.{key}"
-    _check_keys(entry, known, where)
+    check_keys(entry, known, where)
     given = [(kind, value) for kind, value in entry.items() if value]
     if len(given) != 1:
         raise CliError(f'{where} must name one of {", ".join(known)}, such as {{ {next(iter(known))} = "..." }}')
@@ -230,20 +201,3 @@ def _destination(table: Mapping[str, Any], key: str, known: Mapping[str, type | 
     if service is not None and f":{service}:" not in f"{str(value)[:40]}:":
         raise CliError(f"{where}.{kind} must be the ARN of {kind}'s service ({service}), not {value!r}")
     return str(value)
-
-
-def _check_table(entry: Any, where: str) -> None:
-    if not isinstance(entry, dict):
-        raise CliError(f"{where}: a table is expected")
-
-
-def _check_keys(table: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]], where: str) -> None:
-    for key, value in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise CliError(f"{where}: unknown key {key!r}{hint}")
-        kind = known[key]
-        # True is a whole number to Python, but not to who writes it.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise CliError(f"{where}: {key} must be {_KIND_NAMES[kind]}")

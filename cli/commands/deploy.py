@@ -21,6 +21,7 @@ from cli.manifest import (
     FunctionSpec,
     read_manifest,
 )
+from cli.manifest_sources import Source
 from cli.output import print_json, print_line, size_of
 from cli.package import check_handler, check_size, read_package
 from services.policy.function_rules import NODE_RUNTIMES, PYTHON_RUNTIMES
@@ -134,7 +135,8 @@ def deploy_functions(fleet: FleetConnection, specs: list[FunctionSpec]) -> list[
     uploads = [[sent[one] for one in (package, *layers)] for package, layers in packages]
     done = []
     for spec, (package, _), (sha256, *layers_sha256) in zip(specs, packages, uploads, strict=True):
-        buckets = sorted({one.name for one in spec.buckets} | {one.bucket for one in spec.sources})
+        watched = {one.bucket for one in spec.sources if isinstance(one, Source) and not one.remote}
+        buckets = sorted({one.name for one in spec.buckets} | watched)
         request = put_request(spec, sha256, identity, layers_sha256)
         answer = fleet.ask(fleet.control.PutFunction, request)
         # After control has checked the names.
@@ -212,16 +214,11 @@ def put_request(
     )
     if spec.reserved_concurrency is not None:
         function.reserved_concurrency = _unsigned(spec, "reserved_concurrency", spec.reserved_concurrency)
-    sources = [
-        resources_pb2.EventSource(
-            tenant_id=TENANT,
-            function_name=spec.name,
-            bucket=resources_pb2.BucketSource(
-                bucket=one.bucket, events=one.events, key_prefix=one.prefix, key_suffix=one.suffix
-            ),
-        )
-        for one in spec.sources
-    ]
+    sources = []
+    for index, one in enumerate(spec.sources):
+        source = resources_pb2.EventSource(tenant_id=TENANT, function_name=spec.name)
+        one.fill(source, f"{spec.name}: sources[{index}]")
+        sources.append(source)
     return control_pb2.PutFunctionRequest(function=function, sources=sources)
 
 

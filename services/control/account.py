@@ -21,7 +21,7 @@ class Account:
             function_count=len(functions),
             code_size_bytes=sizes + sum(self._layer_sizes(request.tenant_id)),
             account_concurrency=self._state.fleet.account_concurrency,
-            unreserved_concurrency=self._state.unreserved,
+            unreserved_concurrency=max(0, self._state.unreserved - self._state.total_provisioned),
         )
 
     def _layer_sizes(self, tenant_id: str) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control.changes import Change
+from services.control.concurrency import require_aliases_apart, require_published
 from services.control.editor import (
     FunctionEditor,
     conflict,
@@ -57,6 +58,9 @@ class Aliases:
         aliases = sorted([*(one for one in function.aliases if one.name != name), alias], key=lambda one: one.name)
         del function.aliases[:]
         function.aliases.extend(aliases)
+        # What is kept ready for an alias follows it.
+        require_published(function)
+        require_aliases_apart(function)
         self._editor.store(change, function)
         return control_pb2.PutAliasResponse(alias=alias)
 

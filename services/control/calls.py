@@ -12,6 +12,7 @@ from services.control.aliases import Aliases
 from services.control.async_configs import AsyncConfigs
 from services.control.belongings import Belongings
 from services.control.changes import Change, Changes
+from services.control.concurrency import Concurrency
 from services.control.editor import FunctionEditor
 from services.control.feed import Feed
 from services.control.functions import Functions
@@ -55,6 +56,7 @@ class Parts:
     belongings: Belongings
     layers: Layers
     sources: Sources
+    concurrency: Concurrency
     tenants: Tenants
     account: Account
 

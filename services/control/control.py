@@ -14,6 +14,7 @@ from services.control.belongings import Belongings
 from services.control.calls import Parts
 from services.control.changes import Changes
 from services.control.completion import decide_completion
+from services.control.concurrency import Concurrency
 from services.control.database import Database, lock_folder
 from services.control.editor import FunctionEditor
 from services.control.feed import Feed
@@ -125,6 +126,7 @@ class Control:
             belongings=Belongings(editor, sources),
             layers=Layers(editor, self.packages),
             sources=sources,
+            concurrency=Concurrency(editor, self.ledger, self.steward),
             tenants=Tenants(self.state, editor.clock, editor.random_bytes),
             account=Account(self.state),
         )

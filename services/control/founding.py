@@ -95,11 +95,12 @@ def decide_account_concurrency(change: Change, settings: ControlSettings, state:
     wanted = settings.account_concurrency
     if not wanted or wanted == state.fleet.account_concurrency:
         return
-    least = state.total_reserved + MIN_UNRESERVED if state.total_reserved else 1
+    taken = state.total_reserved + state.total_provisioned
+    least = taken + MIN_UNRESERVED if taken else 1
     if wanted < least:
         raise ValueError(
-            f"fleet.account_concurrency {wanted} is too low: functions reserve {state.total_reserved} and at least "
-            f"{MIN_UNRESERVED} stay unreserved; set {least} or more"
+            f"fleet.account_concurrency {wanted} is too low: functions have {taken} of it for themselves and at "
+            f"least {MIN_UNRESERVED} stay unreserved; set {least} or more"
         )
     fleet = resources_pb2.Fleet()
     fleet.CopyFrom(state.fleet)

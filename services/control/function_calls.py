@@ -99,11 +99,3 @@ class FunctionCalls(Calls):
             self._parts.async_configs.decide_delete,
             request,
         )
-
-    async def PutConcurrency(
-        self, request: control_pb2.PutConcurrencyRequest, context: Any
-    ) -> control_pb2.PutConcurrencyResponse:
-        """See the contract."""
-        return await self._change(
-            context, "control.put_concurrency", request.function_name, self._parts.functions.decide_concurrency, request
-        )

@@ -1,4 +1,4 @@
-"""Functions: their code, their configuration, their reserved concurrency; from a request to a change."""
+"""Functions: their code and their configuration; from a request to a change."""
 
 import logging
 
@@ -7,6 +7,7 @@ from evenflow.control.v1 import control_pb2, resources_pb2
 from services.control import function_specs
 from services.control.async_configs import is_default
 from services.control.changes import Change
+from services.control.concurrency import require_concurrency, reserve
 from services.control.editor import (
     MAX_PAGE_BYTES,
     FunctionEditor,
@@ -18,10 +19,9 @@ from services.control.editor import (
 from services.control.masks import take_fields
 from services.control.packages import PackageStore
 from services.control.sources import Sources
-from services.control.state import FunctionKey, function_resource_key
+from services.control.state import function_resource_key
 from services.control.versions import Versions
 from services.policy.arns import LATEST
-from services.policy.concurrency_rules import check_reservation
 from services.policy.kept_fields import FIELD_NAME as KEPT_FIELDS
 from services.policy.kept_fields import merge_kept
 from services.policy.rules import RuleBroken
@@ -135,16 +135,6 @@ class Functions:
         log.info("deleted", extra={"tenant_id": key[0], "function_name": key[1]})
         return control_pb2.DeleteFunctionResponse()
 
-    def decide_concurrency(
-        self, change: Change, request: control_pb2.PutConcurrencyRequest
-    ) -> control_pb2.PutConcurrencyResponse:
-        """Reserve, or lift the reservation. EvenflowError: too much, or no such function."""
-        function = self._editor.copy(request.tenant_id, request.function_name)
-        _reserve(function, reservation_of(request))
-        self._check_reservation(function)
-        self._editor.store(change, function)
-        return control_pb2.PutConcurrencyResponse(function=function)
-
     def _build(self, asked: resources_pb2.Function, before: resources_pb2.Function | None) -> resources_pb2.Function:
         """What a put or a create asks for, over what is kept of the function before."""
         function = resources_pb2.Function()
@@ -166,8 +156,8 @@ class Functions:
         latest.version = latest.version or LATEST
         self._take_latest(function, latest)
         if asked.HasField("reserved_concurrency"):
-            _reserve(function, asked.reserved_concurrency)
-        self._check_reservation(function)
+            reserve(function, asked.reserved_concurrency)
+        require_concurrency(self._editor, function)
         return function
 
     def _take_latest(self, function: resources_pb2.Function, latest: resources_pb2.FunctionVersion) -> None:
@@ -200,17 +190,6 @@ class Functions:
             text = f"the fleet has {MAX_FUNCTIONS:,} functions; delete some first"
             raise EvenflowError(Reason.ERROR_REASON_NO_CAPACITY, text)
 
-    def _check_reservation(self, function: resources_pb2.Function) -> None:
-        reserved = reservation_of(function)
-        if reserved is None:
-            return
-        key: FunctionKey = function.tenant_id, function.function_name
-        others = self._state.total_reserved - (reservation_of(self._state.functions.get(key)) or 0)
-        try:
-            check_reservation(reserved, others, self._state.fleet.account_concurrency)
-        except RuleBroken as e:
-            raise refusal(e) from None
-
 
 def size_of_package(packages: PackageStore, field_name: str, code: bytes) -> int:
     """Bytes of a stored package. EvenflowError INVALID_PACKAGE: it is not there; INVALID_PARAMETER: that is no hash."""
@@ -223,19 +202,6 @@ def size_of_package(packages: PackageStore, field_name: str, code: bytes) -> int
             f"there is no package with SHA-256 {code.hex()}: upload it with UploadPackage first",
         )
     return size_bytes
-
-
-def reservation_of(holder: resources_pb2.Function | control_pb2.PutConcurrencyRequest | None) -> int | None:
-    """What is reserved; None: nothing is."""
-    if holder is None or not holder.HasField("reserved_concurrency"):
-        return None
-    return holder.reserved_concurrency
-
-
-def _reserve(function: resources_pb2.Function, reserved: int | None) -> None:
-    function.ClearField("reserved_concurrency")
-    if reserved is not None:
-        function.reserved_concurrency = reserved
 
 
 def _merged(kept: bytes, changes: bytes) -> bytes:

@@ -6,18 +6,21 @@ in services.policy.sharing.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from evenflow.control.v1 import control_pb2
 
 from services.control.changes import Change
-from services.control.database import StoredShare, delete_share, put_share
+from services.control.database import StoredShare
+from services.control.statements import delete_share, put_share
 from services.policy import sharing
+from services.policy.provisioned import Standing, is_provisioned, plan_provisioned
 from services.shared.errors import invalid
 
 MAX_SHARES_PER_NODE = 10_000
 MAX_LIMIT_KEY_CHARACTERS = 256
+MAX_FAILURE_CHARACTERS = 512
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +31,7 @@ class Row:
     incarnation: str
     share: sharing.Share
     stored: StoredShare | None
+    failure: str = ""
 
 
 class Ledger:
@@ -54,22 +58,44 @@ class Ledger:
             totals[limit_key] = totals.get(limit_key, 0) + row.share.bound
         return totals
 
-    def report(self, node_id: str, incarnation: str, limit_key: str, held: int) -> None:
+    def standing(self, limit_key: str, lost: Collection[str]) -> Standing:
+        """How far hosts that are not lost are with a provisioned limit."""
+        rows = [row for (key, node_id), row in self.rows.items() if key == limit_key and node_id not in lost]
+        return Standing(
+            target=sum(row.share.target for row in rows),
+            ready=sum(min(row.share.held, row.share.target) for row in rows),
+            failure=next((row.failure for row in rows if row.failure), ""),
+        )
+
+    def report(self, node_id: str, incarnation: str, limit_key: str, held: int, failure: str = "") -> None:
         """What the current stream of a node says it holds. EvenflowError: nonsense."""
         row = self.rows.get((limit_key, node_id))
         if row is None or row.incarnation != incarnation:
             if held:
                 self._adopt(node_id, incarnation, limit_key, held)
             return
+        row.failure = failure[:MAX_FAILURE_CHARACTERS]
         if held > row.share.bound:
             log.error("%s holds %d of %s, %d were given", node_id, held, limit_key, row.share.bound)
         row.share = sharing.Share(row.share.target, held, is_settled=held == row.share.target)
 
-    def resume(self, node_id: str, incarnation: str, shares_held: Mapping[str, int], limits: Mapping[str, int]) -> None:
+    def resume(
+        self,
+        node_id: str,
+        incarnation: str,
+        shares_held: Mapping[str, int],
+        limits: Mapping[str, int],
+        failures: Mapping[str, str] | None = None,
+    ) -> None:
         """A node said hello: what it holds replaces what was assumed, and it is told its targets again."""
         for (limit_key, owner), row in list(self.rows.items()):
             if owner == node_id and row.incarnation == incarnation:
                 target, held = row.share.target, shares_held.get(limit_key, 0)
+                row.failure = (failures or {}).get(limit_key, "")[:MAX_FAILURE_CHARACTERS]
+                if is_provisioned(limit_key):
+                    # Sandboxes that are still to come up are no sign that the target did not arrive.
+                    row.share = sharing.Share(target, held, is_settled=held == target)
+                    continue
                 # Below its target: that raise never arrived. It is taken back here and planned anew, by today's limits.
                 row.share = sharing.Share(min(target, held), held, is_settled=held <= target)
         for limit_key, held in shares_held.items():
@@ -90,12 +116,23 @@ class Ledger:
         limits: Mapping[str, int],
         account_limit: int,
         hosts: Mapping[str, tuple[str, sharing.Host]],
+        lost: Collection[str] = (),
     ) -> None:
-        """Put into the change what should be different now. hosts: those in touch, by node id, with incarnation."""
-        shares = {key: row.share for key, row in self.rows.items()}
-        targets = sharing.plan_targets(
-            limits, {node_id: host for node_id, (_, host) in hosts.items()}, shares, account_limit
-        )
+        """Put into the change what should be different now. hosts: those in touch, by node id, with incarnation.
+
+        lost: those that are out of touch for so long that sandboxes are kept ready elsewhere instead.
+        """
+        in_touch = {node_id: host for node_id, (_, host) in hosts.items()}
+        # Invocations and sandboxes to be kept ready are counted apart.
+        shares: tuple[dict[sharing.ShareKey, sharing.Share], ...] = ({}, {})
+        for key, row in self.rows.items():
+            shares[is_provisioned(key[0])][key] = row.share
+        runs = {key: limit for key, limit in limits.items() if not is_provisioned(key)}
+        ready = {key: limit for key, limit in limits.items() if is_provisioned(key)}
+        targets = {
+            **sharing.plan_targets(runs, in_touch, shares[False], account_limit),
+            **plan_provisioned(ready, in_touch, lost, shares[True]),
+        }
         for key in {*self.rows, *targets}:
             self._plan_row(change, key, targets.get(key), limits, hosts)
 

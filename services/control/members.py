@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control.changes import Change, Changes
-from services.control.database import MAX_DEAD_INCARNATIONS, bury, forget_dead
 from services.control.ledger import Ledger
 from services.control.sessions import Session, Sessions
 from services.control.state import State
+from services.control.statements import MAX_DEAD_INCARNATIONS, bury, forget_dead
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
@@ -92,17 +92,18 @@ class Members:
         if before != member:
             change.upserts.append(_resource(member))
         session = Session(node_id, incarnation, self._clock.monotonic_ms())
-        held = {share.limit_key: share.held for share in hello.shares_held}
-        change.when_committed.append(lambda: self._welcome(session, held))
+        change.when_committed.append(lambda: self._welcome(session, list(hello.shares_held)))
         return session
 
-    def _welcome(self, session: Session, shares_held: dict[str, int]) -> None:
+    def _welcome(self, session: Session, shares_held: list[control_pb2.ShareHeld]) -> None:
         session.heard_ms = self._clock.monotonic_ms()
         self._sessions.put(session)
         self._lost_ms.pop(session.node_id, None)
         welcome = control_pb2.Welcome(fleet_id=self._state.fleet.fleet_id, heartbeat_interval_ms=self._interval_ms)
         session.send(control_pb2.JoinResponse(welcome=welcome))
-        self._ledger.resume(session.node_id, session.incarnation, shares_held, self._state.limits())
+        held = {share.limit_key: share.held for share in shares_held}
+        failures = {share.limit_key: share.failure for share in shares_held if share.failure}
+        self._ledger.resume(session.node_id, session.incarnation, held, self._state.limits(), failures)
 
     def heard(self, session: Session) -> None:
         """Anything came from the node."""

@@ -95,7 +95,7 @@ class NodeCalls(Calls):
         match message.WhichOneof("kind"):
             case "share_held":
                 held = message.share_held
-                self._parts.ledger.report(session.node_id, session.incarnation, held.limit_key, held.held)
+                self._parts.ledger.report(session.node_id, session.incarnation, held.limit_key, held.held, held.failure)
                 self._parts.steward.note_change()
             case "leaving":
                 if not session.is_leaving:

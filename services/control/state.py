@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from evenflow.control.v1 import resources_pb2
 
+from services.control.provisioned_totals import requests_of, total_of
+from services.policy.provisioned import provisioned_key
 from services.policy.sharing import ACCOUNT, limit_key
 
 FunctionKey = tuple[str, str]
@@ -35,6 +37,9 @@ class State:
         # Functions with a reservation, 0 included, by limit key.
         self.reservations: dict[str, int] = {}
         self.total_reserved = 0
+        # Sandboxes to be kept ready, by limit key; and those of functions without a reservation.
+        self.provisioned: dict[str, int] = {}
+        self.total_provisioned = 0
         self._resources: dict[str, resources_pb2.Resource] = {}
         self._names: dict[str, list[str]] = {}
         self._sources_of: dict[FunctionKey, dict[str, resources_pb2.EventSource]] = {}
@@ -89,14 +94,15 @@ class State:
         return MappingProxyType(self._layers.get(tenant_id, {}).get(layer_name, {}))
 
     def limits(self) -> dict[str, int]:
-        """Limits of which shares are given out: limit key -> invocations at once."""
+        """Limits of which shares are given out: limit key -> invocations at once, or sandboxes to be kept ready."""
         found = {key: reserved for key, reserved in self.reservations.items() if reserved > 0}
+        found.update(self.provisioned)
         found[ACCOUNT] = self.unreserved
         return found
 
     @property
     def unreserved(self) -> int:
-        """What of the account's concurrency no function has for itself."""
+        """What of the account's concurrency no function has reserved."""
         return max(0, self.fleet.account_concurrency - self.total_reserved)
 
     def _put_in(self, resource: resources_pb2.Resource) -> None:
@@ -126,6 +132,7 @@ class State:
                 bisect.insort(self._names.setdefault(function.tenant_id, []), function.function_name)
                 if function.HasField("reserved_concurrency"):
                     self._reserve(limit_key(function.tenant_id, function.function_name), function.reserved_concurrency)
+                self._provision(function, 1)
 
     def _take_out(self, key: str) -> None:
         resource = self._resources.pop(key, None)
@@ -149,6 +156,17 @@ class State:
                 function = self.functions.pop((resource.function.tenant_id, resource.function.function_name))  # type: ignore[union-attr]
                 _remove(self._names[function.tenant_id], function.function_name)
                 self._reserve(limit_key(function.tenant_id, function.function_name), None)
+                self._provision(function, -1)
+
+    def _provision(self, function: resources_pb2.Function, sign: int) -> None:
+        for version, requests in requests_of(function).items():
+            key = provisioned_key(function.tenant_id, function.function_name, version)
+            if sign > 0:
+                self.provisioned[key] = sum(requests.values())
+            else:
+                del self.provisioned[key]
+        if not function.HasField("reserved_concurrency"):
+            self.total_provisioned += sign * total_of(function)
 
     def _reserve(self, key: str, reserved: int | None) -> None:
         self.total_reserved -= self.reservations.pop(key, 0)

@@ -6,12 +6,12 @@ import logging
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control.changes import Change, Changes
-from services.control.database import delete_owner, put_owner
 from services.control.ledger import Ledger
-from services.control.members import ALIVE, GONE, LEAVING, Members
+from services.control.members import ALIVE, GONE, LEAVING, UNREACHABLE, Members
 from services.control.sessions import Sessions
 from services.control.source_book import Plan, SourceBook
 from services.control.state import State
+from services.control.statements import delete_owner, put_owner
 from services.policy.sharing import Host
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
@@ -88,16 +88,30 @@ class Steward:
 
     def plan_shares(self, change: Change) -> None:
         """Which host may hold how much of each limit."""
+        # Reset now, set again by whatever happens until this is stored; a plan that is not stored must be made again.
+        self._shares_changed = False
+        change.when_failed.append(self.note_change_later)
+        self._ledger.plan(
+            change, self._state.limits(), self._state.fleet.account_concurrency, self._hosts(), self.lost_hosts()
+        )
+
+    def hosts_in_touch(self) -> dict[str, Host]:
+        """Runtime hosts that can be told something now, by node id."""
+        return {node_id: host for node_id, (_, host) in self._hosts().items()}
+
+    def lost_hosts(self) -> set[str]:
+        """Runtime hosts that were not heard for too long, by node id."""
+        members = self._state.members.values()
+        return {m.node_id for m in members if m.role == resources_pb2.NODE_ROLE_RUNTIME and m.state == UNREACHABLE}
+
+    def _hosts(self) -> dict[str, tuple[str, Host]]:
         hosts: dict[str, tuple[str, Host]] = {}
         for member in self._state.members.values():
             if member.role == resources_pb2.NODE_ROLE_RUNTIME and member.state in (ALIVE, LEAVING):
                 session = self._sessions.of(member.node_id, member.incarnation)
                 if session is not None:
                     hosts[member.node_id] = member.incarnation, Host(member.slots, session.is_leaving)
-        # Reset now, set again by whatever happens until this is stored; a plan that is not stored must be made again.
-        self._shares_changed = False
-        change.when_failed.append(self.note_change_later)
-        self._ledger.plan(change, self._state.limits(), self._state.fleet.account_concurrency, hosts)
+        return hosts
 
     def note_change_later(self) -> None:
         """The plan was not stored: make it again at the next tick."""

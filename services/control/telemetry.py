@@ -45,7 +45,7 @@ class ControlTelemetry:
         ]
 
     def _limits(self) -> Numbers:
-        limits = {**self._state.reservations, ACCOUNT: self._state.unreserved}
+        limits = {**self._state.reservations, **self._state.provisioned, ACCOUNT: self._state.unreserved}
         return [(limit, {"limit": key}) for key, limit in limits.items()]
 
     def _shares(self) -> Numbers:

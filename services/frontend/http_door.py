@@ -17,7 +17,7 @@ from services.frontend.http_routes import Route, Routes
 from services.frontend.http_traces import lineage_of, parent_of
 from services.frontend.invocations import Invocations
 from services.frontend.lambda_api.api import body_limit
-from services.frontend.lambda_api.errors import ApiError
+from services.frontend.lambda_api.errors import ApiError, bad_bounds
 from services.frontend.submissions import Submission, Submissions, draining
 from services.frontend.tickets import Ticket
 from services.frontend.webhooks import Webhooks
@@ -73,9 +73,11 @@ class HttpDoor:
             return validation.MAX_SYNC_PAYLOAD_BYTES
         if self._webhooks.is_named(request):
             return self._webhooks.body_limit
+        route = self._routes.find(request.method, request.url)
+        if route.operation in _UNSIGNED:
+            return validation.MAX_SYNC_PAYLOAD_BYTES
         if not self._callers.may_send(request):
             return 0
-        route = self._routes.find(request.method, request.url)
         if route.operation == "api":
             return body_limit(request.url)
         if route.operation == "invoke-async":
@@ -167,10 +169,9 @@ class HttpDoor:
         given = request.headers.get(b"x-amz-invocation-type", b"RequestResponse")
         kind = INVOCATION_TYPES.get(given)
         if kind is None:
-            raise invalid(
+            raise bad_bounds(
                 f"1 validation error detected: Value '{given.decode('ascii', 'replace')[:64]}' at 'invocationType' "
-                "failed to satisfy constraint: Member must satisfy enum value set: [RequestResponse, Event, DryRun]",
-                field="invocationType",
+                "failed to satisfy constraint: Member must satisfy enum value set: [RequestResponse, Event, DryRun]"
             )
         context = ""
         encoded = request.headers.get(b"x-amz-client-context")

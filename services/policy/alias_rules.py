@@ -30,13 +30,15 @@ def check_alias(spec: AliasSpec) -> None:
     if not spec.weights:
         return
     if spec.version == LATEST or LATEST in spec.weights:
-        raise RuleBroken(field_name, f"{LATEST} is not supported for an alias pointing to more than 1 version")
+        raise RuleBroken(
+            field_name, f"{LATEST} is not supported for an alias pointing to more than 1 version", is_whole=True
+        )
     if len(spec.weights) > 1:
         raise RuleBroken(field_name, f"at most 1 version beside the alias's own, not {len(spec.weights)}")
     for version, weight in spec.weights.items():
         if version == spec.version:
             text = f"Invalid function version {version}. Function version {version} is already included in routing"
-            raise RuleBroken(field_name, f"{text} configuration.")
+            raise RuleBroken(field_name, f"{text} configuration.", is_whole=True)
         # A NaN is within nothing.
         if not 0.0 <= weight <= 1.0:
             raise RuleBroken(

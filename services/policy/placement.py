@@ -1,7 +1,7 @@
 """Placement: which runtime host an invocation goes to. Pure; pollers and the simulator use it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 
 def rank_hosts(tenant_id: str, function_name: str, host_ids: Iterable[str]) -> tuple[str, ...]:
@@ -26,6 +26,26 @@ def choose_host(ranked: Sequence[str], credits: Mapping[str, int]) -> str | None
         return ranked[0]
     best = max(ranked, key=lambda host_id: credits.get(host_id, 0))
     return best if credits.get(best, 0) > 0 else None
+
+
+def choose_sharing_host(
+    ranked: Sequence[str],
+    credits: Mapping[str, int],
+    in_flight: Mapping[str, int],
+    slots: Mapping[str, int],
+    without_share: Container[str],
+) -> str | None:
+    """For a function with reserved concurrency, of which each host has a part as large as its slots.
+
+    The host with credits that has the least of the function for its slots, so that no part lies idle; between equals
+    the function's order decides, so that one run at a time meets its warm sandbox. in_flight: host id -> invocations of
+    the function there. without_share: hosts that refused it of late; they are asked only when all have.
+    """
+    taking = [host_id for host_id in ranked if credits.get(host_id, 0) > 0]
+    if not taking:
+        return None
+    sharing = [host_id for host_id in taking if host_id not in without_share] or taking
+    return min(sharing, key=lambda host_id: in_flight.get(host_id, 0) / max(1, slots.get(host_id, 1)))
 
 
 def _weight(seed: str, host_id: str) -> bytes:

@@ -2,10 +2,13 @@
 
 
 class RuleBroken(ValueError):
-    """A field breaks a rule; `field_name` is its name in the contract, the text a sentence for who deploys."""
+    """A field breaks a rule; `field_name` is its name in the contract, the text a sentence for who deploys.
 
-    def __init__(self, field_name: str, text: str) -> None:
-        super().__init__(f"{field_name}: {text}")
+    `is_whole`: the text stands by itself, in the words that AWS has for it.
+    """
+
+    def __init__(self, field_name: str, text: str, *, is_whole: bool = False) -> None:
+        super().__init__(text if is_whole else f"{field_name}: {text}")
         self.field_name = field_name
 
 

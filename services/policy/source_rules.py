@@ -86,7 +86,9 @@ def check_source(spec: SourceSpec, filter_patterns: Sequence[str] = ()) -> None:
         try:
             check_pattern(pattern)
         except ValueError as e:
-            raise RuleBroken("sources.filter_patterns", f"Invalid filter pattern definition: {e}") from None
+            raise RuleBroken(
+                "sources.filter_patterns", f"Invalid filter pattern definition: {e}", is_whole=True
+            ) from None
 
 
 def check_source_count(deployed: int, alone: int) -> None:
@@ -129,7 +131,7 @@ def _check_queue(spec: QueueSourceSpec) -> None:
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than "
             f"{MAX_BATCH_WITHOUT_WINDOW}"
         )
-        raise RuleBroken("sources.maximum_batching_window_seconds", text)
+        raise RuleBroken("sources.maximum_batching_window_seconds", text, is_whole=True)
     if spec.maximum_concurrency:
         within("sources.maximum_concurrency", spec.maximum_concurrency, MIN_CONCURRENCY, MAX_CONCURRENCY)
 

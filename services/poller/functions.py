@@ -1,6 +1,6 @@
 """What the poller knows of each function, worked out once per change and not once per event."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from evenflow.control.v1 import resources_pb2
 
@@ -18,15 +18,52 @@ DEFAULT_REGION = "us-east-1"
 MAX_FUNCTIONS = 50_000
 # A function has fewer versions and aliases; events may name what is no longer there.
 MAX_QUALIFIERS = 512
+# A host that refused a function for its reserved concurrency is not tried for so long; its part may come meanwhile.
+NO_SHARE_MS = 2_000.0
 
 
 class InFlight:
-    """How many invocations of a function are at hosts now; the same object over changes of its configuration."""
+    """How many invocations of a function are at hosts now; the same object over changes of its configuration.
 
-    __slots__ = ("count",)
+    by_host: at each. without_share: hosts that lately had no part of its reserved concurrency, and until when that
+    counts, monotonic.
+    """
+
+    __slots__ = ("by_host", "count", "without_share")
 
     def __init__(self) -> None:
         self.count = 0
+        self.by_host: dict[str, int] = {}
+        self.without_share: dict[str, float] = {}
+
+    def began(self, host_id: str) -> None:
+        """One more was sent there."""
+        self.count += 1
+        self.by_host[host_id] = self.by_host.get(host_id, 0) + 1
+
+    def ended(self, host_id: str) -> None:
+        """One less is there."""
+        self.count -= 1
+        left = self.by_host.get(host_id, 0) - 1
+        if left > 0:
+            self.by_host[host_id] = left
+        else:
+            self.by_host.pop(host_id, None)
+
+    def refused(self, host_id: str, now_ms: float) -> None:
+        """The host had no part of its concurrency for it."""
+        self.without_share[host_id] = now_ms + NO_SHARE_MS
+
+    def ran(self, host_id: str) -> None:
+        """The host has a part."""
+        if self.without_share:
+            self.without_share.pop(host_id, None)
+
+    def hosts_without_share(self, now_ms: float) -> Mapping[str, float]:
+        """Where nothing of it need be tried now."""
+        if self.without_share:
+            self.without_share = {h: until_ms for h, until_ms in self.without_share.items() if until_ms > now_ms}
+        return self.without_share
 
 
 class Version:
@@ -45,11 +82,11 @@ class Plan:
 
     __slots__ = (
         "_known",
-        "_only",
         "allows_recursion",
         "arn",
         "function",
         "is_closed",
+        "is_reserved",
         "key",
         "on_failure",
         "on_success",
@@ -57,6 +94,7 @@ class Plan:
         "ranked",
         "rules",
         "running",
+        "version",
     )
 
     def __init__(self, known: "KnownFunction", qualifier: str, arn: str, rules: Rules) -> None:
@@ -67,7 +105,8 @@ class Plan:
         self.rules = rules
         self.arn = arn
         # The reservation, and what runs of it, is one for all versions.
-        self.is_closed = function.HasField("reserved_concurrency") and function.reserved_concurrency == 0
+        self.is_reserved = function.HasField("reserved_concurrency")
+        self.is_closed = self.is_reserved and function.reserved_concurrency == 0
         self.running = known.running
         self.ranked = known.ranked
         config = known.view.async_config(qualifier)
@@ -75,15 +114,15 @@ class Plan:
         self.on_failure = config.on_failure_arn
         self.allows_recursion = function.allows_recursion
         self._known = known
-        # Unless traffic is split, every run is of the same version.
+        # Unless traffic is split, every run is of the same version; None: it is, or there is none.
         pointer = known.view.aliases.get(qualifier)
         is_split = pointer is not None and bool(pointer.weights)
-        self._only = None if is_split else known.choose(qualifier, 0.0)
+        self.version = None if is_split else known.choose(qualifier, 0.0)
 
     @property
     def exists(self) -> bool:
         """Whether there is such a version or alias now."""
-        return self._only is not None or self._known.view.knows(self.qualifier)
+        return self.version is not None or self._known.view.knows(self.qualifier)
 
     @property
     def on_stop(self) -> str:
@@ -92,7 +131,7 @@ class Plan:
 
     def choose(self, draw: Callable[[], float]) -> Version | None:
         """What one run is of; None: there is no such version or alias (any more)."""
-        return self._only or self._known.choose(self.qualifier, draw())
+        return self.version or self._known.choose(self.qualifier, draw())
 
 
 class KnownFunction:

@@ -110,7 +110,12 @@ class Poller:
         self.sources = EventSources(
             [
                 BucketSources(settings, submit=self.door.submit, clock=clock, metrics=node.metrics),
-                ScheduleSources(submit=self.door.submit, clock=clock, metrics=node.metrics),
+                ScheduleSources(
+                    submit=self.door.submit,
+                    clock=clock,
+                    metrics=node.metrics,
+                    speed=settings.source_schedule_speed,
+                ),
                 self.queue_sources,
             ],
             view=self._view,

@@ -110,8 +110,9 @@ class Processing:
 
     def ended(self, held: Held, plan: Plan, outcome: event_pb2.Outcome) -> None:
         """A run has its outcome: decide and settle."""
-        plan.running.count -= 1
+        plan.running.ended(held.host_id)
         if outcome.started_at_unix_nano:
+            plan.running.ran(held.host_id)
             self.pace.ended(plan.key, plan.running, outcome.duration_us / 1_000, self._clock.monotonic_ms())
         if held.stage is not Stage.RUNNING:
             return
@@ -126,7 +127,7 @@ class Processing:
 
     def unsent(self, held: Held, plan: Plan) -> None:
         """Nothing ran: it waits for another host, in front."""
-        plan.running.count -= 1
+        plan.running.ended(held.host_id)
         if held.stage is Stage.RUNNING:
             self._place_again(held, plan)
 
@@ -179,7 +180,7 @@ class Processing:
             self.deliveries.start(held)
             return
         plan = self._functions.find(held.key, held.qualifier)
-        if plan is None or not plan.exists:
+        if plan is None or (plan.version is None and not plan.exists):
             self._lookups.ask(held.key, lambda is_answered: self._looked_up(held, is_answered))
         else:
             self._run(held, plan)
@@ -199,7 +200,7 @@ class Processing:
             self._endings.release_no_room(held)
 
     def _run(self, held: Held, plan: Plan) -> None:
-        held.version = plan.choose(self._draw)
+        held.version = plan.version or plan.choose(self._draw)
         finish = retry.before_run(
             progress_of(held),
             plan.rules,
@@ -217,12 +218,13 @@ class Processing:
             self._pending.append((held, plan))
 
     def _place(self, held: Held, plan: Plan) -> bool:
-        if not self.hosts.place(held, plan):
+        now_ms = self._clock.monotonic_ms()
+        if not self.hosts.place(held, plan, now_ms):
             return False
         held.placings += 1
-        held.running_since_ms = self._clock.monotonic_ms()
+        held.running_since_ms = now_ms
         held.node.change_stage(held, Stage.RUNNING)
-        plan.running.count += 1
+        plan.running.began(held.host_id)
         return True
 
     def _pump(self) -> None:
@@ -248,7 +250,9 @@ class Processing:
         held.version = version
         return now
 
-    def _is_placed_elsewhere(self, held: Held, plan: Plan) -> bool:
+    def _is_placed_elsewhere(self, held: Held, plan: Plan, outcome: event_pb2.Outcome) -> bool:
+        if outcome.refusal.reason == Reason.ERROR_REASON_RESERVED_CONCURRENCY_EXCEEDED:
+            plan.running.refused(held.host_id, self._clock.monotonic_ms())
         held.avoided = (*held.avoided, held.host_id)
         if plan.is_closed or held.placings >= MAX_PLACINGS or not self.hosts.has_other(held):
             return False
@@ -277,7 +281,7 @@ class Processing:
             # It was deleted since the lease came; the host has asked control.
             self._endings.finish(held, plan, Why.FUNCTION_NOT_FOUND, None, outcome)
             return
-        elif outcome.refusal.reason in TRY_ELSEWHERE and self._is_placed_elsewhere(held, plan):
+        elif outcome.refusal.reason in TRY_ELSEWHERE and self._is_placed_elsewhere(held, plan, outcome):
             return
         elif outcome.refusal.reason in NO_ROOM:
             ending = Ending.NO_ROOM

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from evenflow.control.v1 import resources_pb2
 
-from services.policy.placement import choose_host
+from services.policy.placement import choose_host, choose_sharing_host
 from services.poller.functions import FunctionBook, Plan
 from services.poller.held import Held
 from services.poller.runtime_host import RunOwner, RuntimeHost
@@ -35,6 +35,7 @@ class RuntimeFleet:
         self._owner = owner
         self._hosts: dict[str, RuntimeHost] = {}
         self._credits: dict[str, int] = {}
+        self._slots: dict[str, int] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[RuntimeHost]:
@@ -55,12 +56,17 @@ class RuntimeFleet:
         """Invocations at hosts now."""
         return sum(len(host.running) for host in self)
 
-    def place(self, held: Held, plan: Plan) -> bool:
+    def place(self, held: Held, plan: Plan, now_ms: float) -> bool:
         """Send the invocation to a host; False when none has room."""
         credits = self._credits
         if held.avoided:
             credits = {host_id: room for host_id, room in credits.items() if host_id not in held.avoided}
-        host_id = choose_host(plan.ranked, credits)
+        if plan.is_reserved:
+            running = plan.running
+            without_share = running.hosts_without_share(now_ms)
+            host_id = choose_sharing_host(plan.ranked, credits, running.by_host, self._slots, without_share)
+        else:
+            host_id = choose_host(plan.ranked, credits)
         if host_id is None:
             return False
         held.host_id = host_id
@@ -101,6 +107,7 @@ class RuntimeFleet:
             # One that control does not hear may be frozen; when it hears none, control itself may be the trouble.
             is_hope = not alive and member.state == resources_pb2.MEMBER_STATE_UNREACHABLE
             self._hosts[host_id].set_takes_new(host_id in alive or is_hope)
+        self._slots = {host_id: member.slots for host_id, member in members.items()}
         if changed:
             self._functions.hosts_changed(sorted(self._hosts))
 

@@ -103,6 +103,20 @@ class PollerSettings(AwsSettings):
     source_max_objects: int = setting(
         "source.max_objects", 200_000, minimum=1, maximum=10_000_000, help="Most files of one bucket that are followed."
     )
+    source_schedule_speed: float = setting(
+        "source.schedule_speed",
+        1.0,
+        minimum=1,
+        maximum=1_000,
+        help="How many times faster than the clock the time of schedules passes, for tests and demonstrations.",
+    )
+    source_sqs_margin_seconds: int = setting(
+        "source.sqs_margin_seconds",
+        10,
+        minimum=0,
+        maximum=900,
+        help="Beyond function timeout and batching window, how long messages are kept from others: for a cold start.",
+    )
     source_sqs_wait_seconds: int = setting(
         "source.sqs_wait_seconds",
         3,

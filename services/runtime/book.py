@@ -81,6 +81,11 @@ class FunctionBook:
             return None
         return self._adopt(found, key)
 
+    def is_known(self, key: FunctionKey, revision: int) -> bool:
+        """Whether the view has this function at this revision or a later one: a version that it lacks is not there."""
+        found = self.view.functions.get(key)
+        return found is not None and found.revision >= revision
+
     def ask(self, run: Run, told: Told) -> None:
         """Ask control; `told` gets the version, or None and why not."""
         key = version_key_of(run)[:2]
@@ -116,10 +121,11 @@ class FunctionBook:
             if function is not None:
                 told(run, function, None)
                 continue
-            text = f"no function {key[1]!r} is deployed for this tenant"
             if found is not None:
-                text = f"{key[1]!r} has no version {version_key[2]!r}"
-            told(run, None, unanswered or refusals.not_found(text))
+                told(run, None, unanswered or refusals.no_version(version_key))
+            else:
+                text = f"no function {key[1]!r} is deployed for this tenant"
+                told(run, None, unanswered or refusals.not_found(text))
 
     def _adopt(self, found: resources_pb2.Function, key: VersionKey) -> HostedFunction | None:
         """The version of this resource as it is now; None: it has no such version."""

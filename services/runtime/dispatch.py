@@ -103,9 +103,12 @@ class Dispatcher:
 
     def submit(self, run: Run) -> None:
         """Take an invocation; its outcome is delivered in any case, perhaps at once."""
-        function = self._book.find(version_key_of(run), run.invocation.function_revision)
+        key, revision = version_key_of(run), run.invocation.function_revision
+        function = self._book.find(key, revision)
         if function is not None:
             self._admit(function, run)
+        elif self._book.is_known(key[:2], revision):
+            self._waiting.refuse(run, refusals.no_version(key))
         elif self._waiting.is_full or self._waiting.is_draining:
             self._waiting.refuse(run, refusals.no_room())
         else:

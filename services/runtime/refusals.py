@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.runtime.functions import RUNTIMES, HostedFunction
+from services.runtime.functions import RUNTIMES, HostedFunction, VersionKey
 from services.shared.errors import EvenflowError, Reason
 
 RETRY_AFTER_MS = 1_000
@@ -11,6 +11,11 @@ RETRY_AFTER_MS = 1_000
 def not_found(text: str) -> EvenflowError:
     """There is no such function or version."""
     return EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, text)
+
+
+def no_version(key: VersionKey) -> EvenflowError:
+    """The function is there, and this version of it is not."""
+    return not_found(f"{key[1]!r} has no version {key[2]!r}")
 
 
 def draining() -> EvenflowError:

@@ -244,9 +244,14 @@ class Fleet:
 
     def deploy(self, name: str, source: str, **more: Any) -> None:
         """Deploy a function of one module; `more` are keys of evenflow.toml's [[functions]]."""
+        self.deploy_all(source, {name: more})
+
+    def deploy_all(self, source: str, functions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Deploy several functions of the same module at once, each with its own keys."""
         folder = Path(tempfile.mkdtemp(prefix="function-", dir=self.data))
         (folder / "app.py").write_text(textwrap.dedent(source))
-        (folder / "evenflow.toml").write_text(_manifest({"name": name, "handler": "app.handler", **more}))
+        manifest = [_manifest({"name": name, "handler": "app.handler", **more}) for name, more in functions.items()]
+        (folder / "evenflow.toml").write_text("\n".join(manifest))
         self.cli("deploy", str(folder))
 
     def depth(self) -> int:

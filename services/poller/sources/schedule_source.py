@@ -36,6 +36,7 @@ class Means:
     clock: Clock
     draw: Callable[[], float]
     telemetry: ScheduleTelemetry
+    speed: float
 
 
 class ScheduleSources:
@@ -44,9 +45,16 @@ class ScheduleSources:
     name = "schedule"
 
     def __init__(
-        self, *, submit: Submit, clock: Clock, metrics: Metrics, draw: Callable[[], float] = random.random
+        self,
+        *,
+        submit: Submit,
+        clock: Clock,
+        metrics: Metrics,
+        speed: float = 1.0,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        self._means = Means(submit, clock, draw, ScheduleTelemetry(metrics))
+        """`speed`: how many times faster than the clock the time of schedules passes, from when each was made."""
+        self._means = Means(submit, clock, draw, ScheduleTelemetry(metrics), speed)
 
     def wants(self, source: resources_pb2.EventSource) -> bool:
         """See SourceKind."""
@@ -92,7 +100,7 @@ class ScheduleSource:
         # A schedule that was changed begins anew then, so that it does not fire for times before.
         self._begun_ms = ownership.source.modified_at_ms or ownership.source.created_at_ms
         self._due_ms: int | None = None
-        self._seen_wall_ms = means.clock.wall_ms()
+        self._seen_wall_ms = self._now_ms()
         try:
             self._schedule = parse(schedule.expression)
         except ValueError as e:
@@ -114,7 +122,7 @@ class ScheduleSource:
     def step(self) -> None:
         """See RunningSource."""
         clock = self._means.clock
-        now_ms = clock.wall_ms()
+        now_ms = self._now_ms()
         was_ms, self._seen_wall_ms = self._seen_wall_ms, now_ms
         if self._is_ending or self._is_submitting:
             return
@@ -139,9 +147,14 @@ class ScheduleSource:
         """See RunningSource."""
         self.retire()
 
+    def _now_ms(self) -> int:
+        """The schedule's time; every owner has the same."""
+        wall_ms, speed = self._means.clock.wall_ms(), self._means.speed
+        return wall_ms if speed == 1 else self._begun_ms + int((wall_ms - self._begun_ms) * speed)
+
     def _aim(self, after_ms: int) -> None:
         """Set the next due time: the latest that was missed and may still be made, else the first that is to come."""
-        now_ms = self._means.clock.wall_ms()
+        now_ms = self._now_ms()
         after_ms = max(after_ms, now_ms - self._catch_up_ms - 1)
         missed_ms = latest_fire(self._schedule, after_ms, now_ms, self._begun_ms)
         self._due_ms = missed_ms or self._schedule.next_after(max(after_ms, now_ms), self._begun_ms)

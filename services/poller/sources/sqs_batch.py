@@ -4,24 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.policy.lineage import depth_after
 from services.policy.sqs_events import encode, event_bytes, event_of
 from services.policy.validation import MAX_SYNC_PAYLOAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as the function gets it. `trace_header`: X-Ray's, empty where the message carries none."""
+    """One message as the function gets it. `chain_depth`: invocations in its chain before this one; 0: of no chain."""
 
     message_id: str
     receipt: str
     encoded: bytes
-    trace_header: str
+    chain_depth: int
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Record":
         """From a record of Lambda's event."""
-        trace_header = record["attributes"].get("AWSTraceHeader", "")
-        return cls(record["messageId"], record["receiptHandle"], encode(record), trace_header)
+        header = str(record["attributes"].get("AWSTraceHeader", "")).encode()
+        return cls(record["messageId"], record["receiptHandle"], encode(record), depth_after(header))
 
     @property
     def is_too_large(self) -> bool:
@@ -46,6 +47,11 @@ class Batch:
     def is_full(self) -> bool:
         """Whether an event cannot hold all of it."""
         return event_bytes(self.record_bytes, len(self.records)) > MAX_SYNC_PAYLOAD_BYTES
+
+    @property
+    def chain_depth(self) -> int:
+        """Of the record that has come the longest way."""
+        return max(record.chain_depth for record in self.records)
 
     @property
     def payload(self) -> bytes:

@@ -87,7 +87,9 @@ class BatchRuns:
     async def _invoke(self, batch: Batch, timeout_ms: int) -> event_pb2.Outcome | None:
         """The outcome; None: nothing is known, or nothing ran in time."""
         means, source = self._means, self._source
-        call = Call(source.tenant_id, source.function_name, source.qualifier, batch.payload, timeout_ms)
+        depth = batch.chain_depth
+        lineage = event_pb2.Lineage(chain_depth=depth) if depth else None
+        call = Call(source.tenant_id, source.function_name, source.qualifier, batch.payload, timeout_ms, lineage)
         failures = 0
         while True:
             if batch.expires_ms - means.clock.monotonic_ms() <= timeout_ms:

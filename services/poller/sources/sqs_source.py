@@ -13,20 +13,19 @@ from typing import Any
 
 from services.policy.backoff import equal_jitter_ms
 from services.policy.filters import SqsFilter
+from services.policy.lineage import is_stopped
 from services.policy.sqs_events import DEFAULT_BATCH_SIZE, Growth, record_of
 from services.poller.settings import PollerSettings
 from services.poller.sources.errands import names_of
 from services.poller.sources.running import Ownership
 from services.poller.sources.sqs_batch import Batch, Record
-from services.poller.sources.sqs_queue import DEFAULT_VISIBILITY_SECONDS, MAX_PER_CALL, MAX_VISIBILITY_SECONDS, SqsQueue
+from services.poller.sources.sqs_queue import MAX_PER_CALL, SqsQueue
 from services.poller.sources.sqs_run import BatchRuns, RunMeans
+from services.poller.sources.sqs_visibility import Visibility
 from services.shared.errors import EvenflowError
 
 # Lanes of one mapping that receive at once while every receive brings all that it may.
 MAX_RECEIVING = 4
-# Beyond function timeout and window: a cold start and the way to the function.
-VISIBILITY_MARGIN_SECONDS = 10
-ATTRIBUTES_MS = 300_000.0
 RETRY_BASE_MS = 500.0
 RETRY_CAP_MS = 30_000.0
 # At a queue that may not be waited at, or with a function that is not there.
@@ -58,6 +57,7 @@ class SqsMeans:
     run: RunMeans
     room: Room
     timeout_ms: Callable[[str, str, str], int | None]
+    allows_recursion: Callable[[str, str], bool]
     wait_seconds: Callable[[], int]
 
 
@@ -97,9 +97,8 @@ class SqsSource:
         self._is_flowing = False
         self._failures = 0
         self._error = ""
-        self._queue_visibility_seconds = DEFAULT_VISIBILITY_SECONDS
-        self._attributes_due_ms = 0.0
-        self._is_warned = False
+        margin_seconds = means.settings.source_sqs_margin_seconds
+        self._visibility = Visibility(queue, source.function_name, self._window_ms, margin_seconds, self._clock)
 
     @property
     def submitted_total(self) -> int:
@@ -167,7 +166,9 @@ class SqsSource:
         received_ms = self._clock.monotonic_ms()
         try:
             for part in batch.split():
-                await self._runs.run(part, timeout_ms, lambda: self._return_after_ms(received_ms, timeout_ms))
+                await self._runs.run(
+                    part, timeout_ms, lambda: self._visibility.return_after_ms(received_ms, timeout_ms)
+                )
         finally:
             self._means.room.held_bytes -= batch.record_bytes
 
@@ -200,7 +201,7 @@ class SqsSource:
             await self._wait(IDLE_SECONDS / 10)
             return None
         try:
-            await self._look_at_queue(timeout_ms)
+            await self._visibility.look(timeout_ms)
             batch = await self._fill(timeout_ms)
         except EvenflowError as e:
             await self._failed(e)
@@ -230,7 +231,7 @@ class SqsSource:
             count = min(MAX_PER_CALL, self._batch_size - len(batch.records))
             began_ms = self._clock.monotonic_ms()
             try:
-                messages = await self._queue.receive(count, self._visibility_seconds(timeout_ms), wait_seconds)
+                messages = await self._queue.receive(count, self._visibility.seconds(timeout_ms), wait_seconds)
                 await self._take(messages, batch)
             except EvenflowError:
                 if not batch.records:
@@ -248,7 +249,7 @@ class SqsSource:
                 return
             if not batch.expires_ms:
                 # From before the receive, so that it is never later than SQS has it.
-                batch.expires_ms = began_ms + self._visibility_seconds(timeout_ms) * 1_000
+                batch.expires_ms = began_ms + self._visibility.seconds(timeout_ms) * 1_000
                 window_ends_ms = now_ms + self._window_ms
             left_ms = window_ends_ms - now_ms
             is_enough = len(batch.records) >= self._batch_size or batch.is_full or self._means.room.is_full
@@ -263,18 +264,23 @@ class SqsSource:
         telemetry = self._means.run.telemetry
         telemetry.records(self.names, "received", len(messages))
         unwanted = []
+        allows_recursion = self._means.allows_recursion(self.source.tenant_id, self.source.function_name)
         for message in messages:
             record = record_of(message, self._queue.queue_arn, self._queue.region)
             if not self._filter.passes(record):
                 unwanted.append(record["receiptHandle"])
                 continue
             made = Record.of(record)
-            if made.is_too_large:
+            if is_stopped(made.chain_depth, allows_recursion=allows_recursion):
+                # It goes the way of what fails: the queue's redrive policy gets it in the end.
+                telemetry.records(self.names, "recursion_stopped", 1)
+                log.error("a chain of functions through %s is stopped: it goes in a circle", self._queue.queue_arn)
+            elif made.is_too_large:
                 telemetry.records(self.names, "too_large", 1)
                 log.error("message %s of %s is too large for an event", made.message_id, self._queue.queue_arn)
-                continue
-            batch.add(made)
-            self._means.room.held_bytes += len(made.encoded)
+            else:
+                batch.add(made)
+                self._means.room.held_bytes += len(made.encoded)
         if unwanted:
             # As on AWS: who filters does not want to see them again.
             left = await self._queue.delete(unwanted)
@@ -286,37 +292,3 @@ class SqsSource:
             log.warning("queue %s: %s", self._queue.queue_arn, error.message)
         self._error = error.message
         await self._wait(equal_jitter_ms(self._failures, RETRY_BASE_MS, RETRY_CAP_MS, self._means.run.draw()) / 1_000)
-
-    # --- visibility
-
-    async def _look_at_queue(self, timeout_ms: int) -> None:
-        now_ms = self._clock.monotonic_ms()
-        if now_ms < self._attributes_due_ms:
-            return
-        self._attributes_due_ms = now_ms + ATTRIBUTES_MS
-        try:
-            self._queue_visibility_seconds = await self._queue.visibility_seconds()
-        except EvenflowError as e:
-            log.warning("the visibility timeout of %s cannot be read: %s", self._queue.queue_arn, e.message)
-            return
-        if self._queue_visibility_seconds * 1_000 < timeout_ms and not self._is_warned:
-            self._is_warned = True
-            log.warning(
-                "queue %s: its visibility timeout of %d s is less than the timeout of function %s, %.0f s: messages "
-                "are kept invisible for longer; set it to six times the function's timeout, as AWS advises",
-                self._queue.queue_arn,
-                self._queue_visibility_seconds,
-                self.source.function_name,
-                timeout_ms / 1_000,
-            )
-
-    def _visibility_seconds(self, timeout_ms: int) -> int:
-        """How long received messages are kept from others: the queue's own timeout, or what a run needs at least."""
-        needed = math.ceil((timeout_ms + self._window_ms) / 1_000) + VISIBILITY_MARGIN_SECONDS
-        return min(MAX_VISIBILITY_SECONDS, max(self._queue_visibility_seconds, needed))
-
-    def _return_after_ms(self, received_ms: float, timeout_ms: int) -> float | None:
-        """When failed records come back, as if the queue's own timeout had been used; None: it was."""
-        if self._visibility_seconds(timeout_ms) <= self._queue_visibility_seconds:
-            return None
-        return max(0.0, self._queue_visibility_seconds * 1_000 - (self._clock.monotonic_ms() - received_ms))

@@ -60,6 +60,7 @@ class SqsSources:
             ),
             room=Room(settings.source_sqs_bytes),
             timeout_ms=self._timeout_ms,
+            allows_recursion=self._allows_recursion,
             wait_seconds=self._wait_seconds,
         )
 
@@ -100,6 +101,10 @@ class SqsSources:
         function = self._view().functions.get((tenant_id, function_name))
         version = FunctionView(function).choose(qualifier, 0.0) if function is not None else None
         return version.timeout_ms if version is not None else None
+
+    def _allows_recursion(self, tenant_id: str, function_name: str) -> bool:
+        function = self._view().functions.get((tenant_id, function_name))
+        return function is not None and function.allows_recursion
 
     def _running(self) -> list[tuple[dict[str, str], int]]:
         # Called from another thread: a copy of the table, in one step.

@@ -77,7 +77,7 @@ class SqsTelemetry:
         )
 
     def records(self, names: dict[str, str], outcome: str, count: int) -> None:
-        """`outcome`: received, filtered, deleted, failed (they come back), too_large or undeleted."""
+        """`outcome`: received, filtered, deleted, undeleted, failed (comes back), too_large or recursion_stopped."""
         if count:
             self._records.add(count, outcome=outcome, **names)
 

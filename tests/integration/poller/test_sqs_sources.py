@@ -259,6 +259,20 @@ async def test_a_throttled_batch_waits_and_is_received_once(rig: Rig) -> None:
     await eventually(lambda: rig.sources.describe()[0].last_error == "")
 
 
+async def test_a_chain_through_the_queue_is_told_on_and_stops_after_sixteen(rig: Rig) -> None:
+    """By the trace header that a function's SDK gives its messages; what is stopped is left to the redrive policy."""
+    url = rig.queue("circle")
+    for depth in (3, 15):
+        header = f"Root=1-6925a0a4-000000000000000000000001;Lineage=1:0a1b2c3d:{depth}"
+        system = {"AWSTraceHeader": {"StringValue": header, "DataType": "String"}}
+        rig.sqs.send_message(QueueUrl=url, MessageBody=str(depth), MessageSystemAttributes=system)
+    rig.map("circle")
+    await rig.until_left(url, 1)
+    assert [body for call in rig.calls for body in bodies_of(call)] == ["3"]
+    assert rig.calls[0].lineage is not None and rig.calls[0].lineage.chain_depth == 4
+    assert rig.counted("circle", "recursion_stopped") == 1
+
+
 async def test_maximum_concurrency_is_never_exceeded_and_is_reached(rig: Rig) -> None:
     """Two batches at once, forty messages one by one."""
     url = rig.queue("narrow")

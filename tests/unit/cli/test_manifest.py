@@ -7,7 +7,8 @@ from evenflow.control.v1 import resources_pb2
 
 from cli.commands.deploy import put_request
 from cli.failures import CliError
-from cli.manifest import Bucket, FunctionSpec, Source, read_manifest
+from cli.manifest import Bucket, FunctionSpec, read_manifest
+from cli.manifest_sources import Source
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "podcast"
 IDENTITY = resources_pb2.Fleet(account_id="123456789012", region="us-east-1")
@@ -68,6 +69,53 @@ def test_a_function_becomes_what_control_takes() -> None:
     assert not function.async_config.HasField("maximum_event_age_seconds")
 
 
+def test_sources_of_every_kind_are_read(tmp_path: Path) -> None:
+    """Queues and schedules by AWS's names; patterns and inputs as tables or as JSON."""
+    arn = "arn:aws:sqs:us-east-1:123456789012:orders"
+    (tmp_path / "evenflow.toml").write_text(
+        FUNCTION
+        + f"""
+[[functions.sources]]
+sqs = "{arn}"
+batch_size = 20
+maximum_batching_window_seconds = 5
+report_batch_item_failures = true
+maximum_concurrency = 7
+filters = ['{{"body": ["x"]}}', {{ body = {{ kind = ["order"] }} }}]
+
+[[functions.sources]]
+schedule = "rate(1 minute)"
+
+[[functions.sources]]
+schedule = "cron(0 12 * * ? *)"
+name = "noon"
+input = {{ go = 1 }}
+catch_up_seconds = 600
+
+[[functions.sources]]
+bucket = "photos"
+remote = true
+events = ["s3:ObjectRemoved:*"]
+"""
+    )
+    (spec,) = read_manifest(tmp_path)
+    queue, minute, noon, photos = put_request(spec, b"", IDENTITY).sources
+    assert {source.function_name for source in (queue, minute, noon, photos)} == {spec.name}
+    assert queue.sqs == resources_pb2.SqsSource(
+        queue_arn=arn,
+        batch_size=20,
+        maximum_batching_window_seconds=5,
+        report_batch_item_failures=True,
+        maximum_concurrency=7,
+    )
+    assert list(queue.filter_patterns) == ['{"body": ["x"]}', '{"body": {"kind": ["order"]}}']
+    assert minute.schedule == resources_pb2.ScheduleSource(expression="rate(1 minute)", name=spec.name)
+    assert noon.schedule == resources_pb2.ScheduleSource(
+        expression="cron(0 12 * * ? *)", name="noon", input='{"go": 1}', catch_up_seconds=600
+    )
+    assert (photos.bucket.is_remote, list(photos.bucket.events)) == (True, ["s3:ObjectRemoved:*"])
+
+
 def test_what_a_function_may_do_is_said_in_its_manifest(tmp_path: Path) -> None:
     """By default nothing."""
     allows = 'allows = [{ action = "lambda:InvokeFunction", resource = "other" }]'
@@ -113,6 +161,12 @@ FUNCTION = '[[functions]]\nname = "f"\nhandler = "f.f"\n'
         (FUNCTION + '[[functions.sources]]\nevents = ["x"]\n', ["sources[0]", "bucket is missing"]),
         (FUNCTION + '[[functions.sources]]\nbucket = "b"\nevents = [1]\n', ["events must be a list of texts"]),
         (FUNCTION + '[[functions.sources]]\nbucket = "b"\nsufix = "x"\n', ["'sufix'", "did you mean suffix?"]),
+        (FUNCTION + '[[functions.sources]]\nbucket = "b"\nsqs = "a"\n', ["bucket and sqs", "write two"]),
+        (FUNCTION + '[[functions.sources]]\nschedule = ""\n', ["schedule is empty"]),
+        (FUNCTION + '[[functions.sources]]\nsqs = "a"\nbatchsize = 1\n', ["did you mean batch_size?"]),
+        (FUNCTION + '[[functions.sources]]\nsqs = "a"\nfilters = [1]\n', ["filters must be a list of patterns"]),
+        (FUNCTION + '[[functions.sources]]\nschedule = "x"\ninput = 5\n', ["input must be a text or a table"]),
+        (FUNCTION + '[[functions.sources]]\nschedule = "x"\ninput = { a = 2026-01-01 }\n', ["in quotes"]),
         (FUNCTION + "[functions.async]\nretries = 1\n", ["async", "unknown key 'retries'"]),
         (FUNCTION + '[functions.async]\non_success = { queue = "q" }\n', ["async.on_success", "unknown key 'queue'"]),
         (FUNCTION + "[functions.async]\non_success = {}\n", ["async.on_success must name one of function, arn, sqs"]),

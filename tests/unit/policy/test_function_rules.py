@@ -1,11 +1,10 @@
-"""The rules of functions and reservations: every bound from both sides."""
+"""The rules of functions: every bound from both sides."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from services.policy.concurrency_rules import check_reservation
 from services.policy.destination_rules import Home
 from services.policy.function_rules import FunctionSpec, check_function, complete
 from services.policy.rules import RuleBroken
@@ -142,12 +141,3 @@ def test_a_broken_rule_names_its_field(changes: dict[str, Any], field_name: str)
         check_function(replace(GOOD, **changes), HOME)
     assert refused.value.field_name == field_name and str(refused.value).startswith(f"{field_name}: ")
     assert len(str(refused.value)) < 400
-
-
-def test_at_least_100_stay_unreserved() -> None:
-    """900 of 1,000 can be reserved in all; 0 always can; the refusal says how many are left."""
-    check_reservation(900, 0, 1_000)
-    check_reservation(400, 500, 1_000)
-    check_reservation(0, 0, 50)
-    with pytest.raises(RuleBroken, match=r"below its minimum value of \[100\]; at most 400 can"):
-        check_reservation(401, 500, 1_000)

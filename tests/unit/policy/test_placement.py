@@ -1,6 +1,6 @@
 """Host placement: affinity first, then room."""
 
-from services.policy.placement import choose_host, rank_hosts
+from services.policy.placement import choose_host, choose_sharing_host, rank_hosts
 
 HOSTS = [f"runtime-{n}" for n in range(5)]
 
@@ -38,3 +38,28 @@ def test_no_room_is_no_host() -> None:
     assert choose_host((), {}) is None
     assert choose_host(("a",), {"a": 0}) is None
     assert choose_host(("a",), {}) is None
+
+
+ROOM = {"a": 9, "b": 9, "c": 9}
+SLOTS = {"a": 64, "b": 64, "c": 32}
+
+
+def test_a_reservation_is_spread_by_slots_and_one_at_a_time_stays() -> None:
+    """Each host has its part of it: none may lie idle while another has a queue."""
+    ranked = ("b", "a", "c")
+    assert choose_sharing_host(ranked, ROOM, {}, SLOTS, ()) == "b"
+    in_flight: dict[str, int] = {}
+    for _ in range(50):
+        chosen = choose_sharing_host(ranked, ROOM, in_flight, SLOTS, ())
+        assert chosen is not None
+        in_flight[chosen] = in_flight.get(chosen, 0) + 1
+    assert in_flight == {"a": 20, "b": 20, "c": 10}
+
+
+def test_who_had_no_share_is_asked_last() -> None:
+    """And who has no credits never."""
+    ranked = ("b", "a", "c")
+    assert choose_sharing_host(ranked, ROOM, {"a": 5}, SLOTS, {"b", "c"}) == "a"
+    assert choose_sharing_host(ranked, ROOM, {"a": 5}, SLOTS, {"a", "b", "c"}) == "b"
+    assert choose_sharing_host(ranked, {"c": 1}, {"c": 30}, SLOTS, {"c"}) == "c"
+    assert choose_sharing_host(ranked, {"c": 0}, {}, SLOTS, ()) is None
