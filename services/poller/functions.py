@@ -82,7 +82,6 @@ class Plan:
 
     __slots__ = (
         "_known",
-        "_only",
         "allows_recursion",
         "arn",
         "function",
@@ -95,6 +94,7 @@ class Plan:
         "ranked",
         "rules",
         "running",
+        "version",
     )
 
     def __init__(self, known: "KnownFunction", qualifier: str, arn: str, rules: Rules) -> None:
@@ -114,15 +114,15 @@ class Plan:
         self.on_failure = config.on_failure_arn
         self.allows_recursion = function.allows_recursion
         self._known = known
-        # Unless traffic is split, every run is of the same version.
+        # Unless traffic is split, every run is of the same version; None: it is, or there is none.
         pointer = known.view.aliases.get(qualifier)
         is_split = pointer is not None and bool(pointer.weights)
-        self._only = None if is_split else known.choose(qualifier, 0.0)
+        self.version = None if is_split else known.choose(qualifier, 0.0)
 
     @property
     def exists(self) -> bool:
         """Whether there is such a version or alias now."""
-        return self._only is not None or self._known.view.knows(self.qualifier)
+        return self.version is not None or self._known.view.knows(self.qualifier)
 
     @property
     def on_stop(self) -> str:
@@ -131,7 +131,7 @@ class Plan:
 
     def choose(self, draw: Callable[[], float]) -> Version | None:
         """What one run is of; None: there is no such version or alias (any more)."""
-        return self._only or self._known.choose(self.qualifier, draw())
+        return self.version or self._known.choose(self.qualifier, draw())
 
 
 class KnownFunction:

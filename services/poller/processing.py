@@ -180,7 +180,7 @@ class Processing:
             self.deliveries.start(held)
             return
         plan = self._functions.find(held.key, held.qualifier)
-        if plan is None or not plan.exists:
+        if plan is None or (plan.version is None and not plan.exists):
             self._lookups.ask(held.key, lambda is_answered: self._looked_up(held, is_answered))
         else:
             self._run(held, plan)
@@ -200,7 +200,7 @@ class Processing:
             self._endings.release_no_room(held)
 
     def _run(self, held: Held, plan: Plan) -> None:
-        held.version = plan.choose(self._draw)
+        held.version = plan.version or plan.choose(self._draw)
         finish = retry.before_run(
             progress_of(held),
             plan.rules,
