@@ -67,7 +67,7 @@ class Shares:
         return True
 
     def keep(self, limit_key: str, count: int) -> None:
-        """So many more sandboxes that are kept ready rest: what they may need is not given to others. Negative: less."""
+        """So many more sandboxes that are kept ready rest; what they may need is for nobody else. Negative: fewer."""
         kept = self._kept.get(limit_key, 0) + count
         if kept > 0:
             self._kept[limit_key] = kept
