@@ -16,9 +16,9 @@ from typing import Any
 from evenflow.control.v1 import resources_pb2
 from sqlite_utils import Database as Tables
 
+from services.control.folders import make_folder, sync_folder
+
 SCHEMA_VERSION = 1
-# Incarnations of one node that are remembered as dead.
-MAX_DEAD_INCARNATIONS = 64
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -68,7 +68,7 @@ class Stored:
 
 def lock_folder(folder: Path) -> int:
     """An exclusive lock of control's folder, held while the descriptor is open. ValueError: another process has it."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +100,8 @@ class Database:
             raise ValueError(f"{path} cannot be used ({e}): restore it from a backup") from e
         if is_new:
             os.chmod(path, 0o600)
-            sync_folder(path.parent)
+        # Also when it is there: whoever made it may have been killed before this.
+        sync_folder(path.parent)
 
     def _migrate(self, path: Path) -> None:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -200,59 +201,6 @@ class Database:
     def _rollback(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-
-
-def put_share(share: StoredShare) -> Statement:
-    """Write a row of the ledger."""
-    return (
-        "INSERT OR REPLACE INTO shares (limit_key, node_id, incarnation, target, bound) VALUES (?, ?, ?, ?, ?)",
-        (share.limit_key, share.node_id, share.incarnation, share.target, share.bound),
-    )
-
-
-def delete_share(limit_key: str, node_id: str) -> Statement:
-    """Drop a row of the ledger."""
-    return "DELETE FROM shares WHERE limit_key = ? AND node_id = ?", (limit_key, node_id)
-
-
-def put_owner(owner: StoredOwner) -> Statement:
-    """Write who owns an event source."""
-    return (
-        "INSERT OR REPLACE INTO source_owners (source_id, epoch, node_id, incarnation) VALUES (?, ?, ?, ?)",
-        (owner.source_id, owner.epoch, owner.node_id, owner.incarnation),
-    )
-
-
-def delete_owner(source_id: str) -> Statement:
-    """Drop the owner of an event source that is gone."""
-    return "DELETE FROM source_owners WHERE source_id = ?", (source_id,)
-
-
-def bury(node_id: str, incarnation: str) -> list[Statement]:
-    """Remember an incarnation as dead, free its shares, forget the oldest dead beyond the bound."""
-    return [
-        ("INSERT INTO dead_incarnations (node_id, incarnation) VALUES (?, ?)", (node_id, incarnation)),
-        (
-            "DELETE FROM dead_incarnations WHERE node_id = ? AND number NOT IN "
-            "(SELECT number FROM dead_incarnations WHERE node_id = ? ORDER BY number DESC LIMIT ?)",
-            (node_id, node_id, MAX_DEAD_INCARNATIONS),
-        ),
-        ("DELETE FROM shares WHERE node_id = ?", (node_id,)),
-    ]
-
-
-def forget_dead(node_id: str) -> Statement:
-    """Drop what is remembered of a node that is forgotten altogether."""
-    return "DELETE FROM dead_incarnations WHERE node_id = ?", (node_id,)
-
-
-def sync_folder(path: Path) -> None:
-    """Make names in this folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_full(error: sqlite3.Error) -> bool:

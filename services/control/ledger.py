@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from evenflow.control.v1 import control_pb2
 
 from services.control.changes import Change
-from services.control.database import StoredShare, delete_share, put_share
+from services.control.database import StoredShare
+from services.control.statements import delete_share, put_share
 from services.policy import sharing
 from services.policy.provisioned import Standing, is_provisioned, plan_provisioned
 from services.shared.errors import invalid

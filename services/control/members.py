@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control.changes import Change, Changes
-from services.control.database import MAX_DEAD_INCARNATIONS, bury, forget_dead
 from services.control.ledger import Ledger
 from services.control.sessions import Session, Sessions
 from services.control.state import State
+from services.control.statements import MAX_DEAD_INCARNATIONS, bury, forget_dead
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from services.control.database import sync_folder
+from services.control.folders import make_folder, sync_folder
 from services.policy.package_rules import MAX_PACKAGE_BYTES, check_package
 from services.shared.errors import EvenflowError, Reason, invalid
 
@@ -31,7 +31,7 @@ class PackageStore:
 
     def prepare(self) -> None:
         """Make the folder, remove what a killed process left half way, count what is there."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._folder)
         for left in self._folder.glob("*.new"):
             left.unlink()
         self._total_bytes = sum(path.stat().st_size for path in self._folder.glob("??/*.zip"))
@@ -116,9 +116,9 @@ class PackageStore:
 
     def _write(self, code_sha256: bytes, data: bytes) -> None:
         target = self._path_of(code_sha256)
-        if not target.parent.exists():
-            target.parent.mkdir(exist_ok=True)
-            sync_folder(self._folder)
+        target.parent.mkdir(exist_ok=True)
+        # Also when it is there: another upload may have made it just now, or a process that was killed.
+        sync_folder(self._folder)
         # Two uploads of one package at once write two files and give the last one the name: their bytes are the same.
         fresh = self._folder / f"{target.stem}-{os.urandom(4).hex()}.new"
         try:

@@ -6,12 +6,12 @@ import logging
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control.changes import Change, Changes
-from services.control.database import delete_owner, put_owner
 from services.control.ledger import Ledger
 from services.control.members import ALIVE, GONE, LEAVING, UNREACHABLE, Members
 from services.control.sessions import Sessions
 from services.control.source_book import Plan, SourceBook
 from services.control.state import State
+from services.control.statements import delete_owner, put_owner
 from services.policy.sharing import Host
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError

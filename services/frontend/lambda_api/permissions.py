@@ -12,6 +12,7 @@ from services.frontend.lambda_api.errors import FUNCTION_REVISION, bad_value, mi
 from services.frontend.lambda_api.names import Named, ask, named, require
 from services.policy.arns import LATEST
 from services.shared.errors import Reason
+from services.shared.function_view import policy_revision_id
 
 _ACCOUNT = re.compile(r"\d{12}")
 _NO_POLICY = "The resource you requested does not exist."
@@ -84,7 +85,10 @@ async def get_policy(call: Call) -> Result:
         "Id": "default",
         "Statement": [_document(call, name, statement) for statement in statements],
     }
-    return {"Policy": json.dumps(policy, separators=(",", ":")), "RevisionId": _revision_id(view.function, qualifier)}
+    return {
+        "Policy": json.dumps(policy, separators=(",", ":")),
+        "RevisionId": policy_revision_id(view.function, qualifier),
+    }
 
 
 async def _policed(call: Call) -> Named:
@@ -128,16 +132,6 @@ def _principal(principal: str) -> Any:
     if principal.endswith(".amazonaws.com"):
         return {"Service": principal}
     return {"AWS": principal}
-
-
-def _revision_id(function: resources_pb2.Function, qualifier: str) -> str:
-    for alias in function.aliases:
-        if alias.name == qualifier:
-            return alias.revision_id
-    for version in function.versions:
-        if version.version == qualifier:
-            return version.revision_id
-    return function.latest.revision_id
 
 
 OPERATIONS: Mapping[str, Handler] = {

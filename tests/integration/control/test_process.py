@@ -12,8 +12,19 @@ from pathlib import Path
 import pytest
 from evenflow.control.v1 import control_pb2
 
+from services.control.database import Database
 from services.shared.errors import EvenflowError
-from tests.integration.control.kit import START_SECONDS, Client, client, launch, nodes, package
+from tests.integration.control.kit import (
+    START_SECONDS,
+    TENANT,
+    Client,
+    bucket_source,
+    client,
+    launch,
+    nodes,
+    package,
+    running,
+)
 from tests.kit.waiting import eventually
 
 WRITERS = 8
@@ -133,3 +144,31 @@ def copy(run_dir: Path, name: str) -> Path:
     target = run_dir / name.lower()
     shutil.copytree(run_dir / "control", target / "control")
     return target
+
+
+async def test_what_an_older_version_stored_is_completed_at_start(run_dir: Path) -> None:
+    """Every $LATEST has a revision id, every source is known as a deploy's; once, so that ids stay."""
+    async with running(run_dir), client(run_dir) as c:
+        await c.put("f", await c.upload(package()), [bucket_source("podcast-in")])
+    database = Database(run_dir / "control" / "control.db")
+    stored = database.load()
+    for resource in stored.resources:
+        if resource.HasField("function"):
+            resource.function.latest.ClearField("revision_id")
+            resource.function.async_config.maximum_retry_attempts = 1
+        if resource.HasField("source"):
+            for field in ("is_of_deploy", "created_at_ms", "modified_at_ms"):
+                resource.source.ClearField(field)
+    old = [(resource.key, resource.SerializeToString()) for resource in stored.resources]
+    database.commit(stored.revision, old, (), ())
+    database.close()
+    seen: list[tuple[str, int]] = []
+    for _ in range(2):
+        async with running(run_dir) as control, client(run_dir) as c:
+            function = control.state.functions[TENANT, "f"]
+            assert function.async_config.modified_at_ms
+            assert all(source.is_of_deploy and source.created_at_ms for source in control.state.sources.values())
+            seen.append((function.latest.revision_id, control.state.revision))
+            request = control_pb2.PublishVersionRequest(tenant_id=TENANT, function_name="f")
+            assert (await c.call("PublishVersion", request)).published.version == "1"
+    assert seen[0][0] == seen[1][0] != ""

@@ -2,6 +2,9 @@
 
 What is counted is what hosts may really run, told targets that are still on their way included: it must stay within
 each limit always, and within the account's. After a limit was lowered it may only fall until it fits.
+
+Sandboxes that are kept ready are counted apart: by control's own book, never above what is asked for; at rest as many
+are up as were asked for, or as there is room for, and the shares of invocations are as if there were none.
 """
 
 import atexit
@@ -17,13 +20,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.control.changes import Change
-from services.control.database import Database, bury
+from services.control.database import Database
 from services.control.ledger import Ledger
+from services.control.statements import bury
 from services.policy.sharing import ACCOUNT, Host
 from services.runtime.admission import Shares
 
 ACCOUNT_LIMIT = 20
 KEYS = ("function/t/a", "function/t/b")
+READY_KEYS = ("provisioned/t/a/1", "provisioned/t/c/7")
 NODES = ("runtime-0", "runtime-1", "runtime-2")
 # More rounds than any backlog of a machine this small needs to come to rest.
 ROUNDS_TO_REST = 12
@@ -69,6 +74,17 @@ class FakeHost:
         self.to_host.clear()
         self.to_control.clear()
 
+    def come_up(self, limit_key: str, count: int) -> None:
+        """Up to so many sandboxes become ready, or end where there are too many."""
+        share = dict(self.shares.items()).get(limit_key)
+        if share is not None:
+            step = max(-count, min(count, share.target - share.held))
+            self.shares.set_ready(limit_key, share.held + step, 0)
+
+    def ready(self, limit_key: str) -> int:
+        share = dict(self.shares.items()).get(limit_key)
+        return 0 if share is None else share.held
+
     def may_run(self, limit_key: str) -> int:
         on_the_way = [t.target for t in self.to_host if t.limit_key == limit_key]
         here = dict(self.shares.items()).get(limit_key)
@@ -87,6 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.reserved: dict[str, int] = {}
         self.limits = {ACCOUNT: ACCOUNT_LIMIT}
         self.ceilings = dict.fromkeys((ACCOUNT, *KEYS), 0) | {ACCOUNT: ACCOUNT_LIMIT}
+        self.ready_ceilings: dict[str, int] = {}
         self.starts = 0
         self.database._connection.executescript("PRAGMA synchronous = OFF; DELETE FROM shares")
         self.ledger = Ledger((), self._tell)
@@ -144,9 +161,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.reserved.pop(key, None)
         if reserved is not None:
             self.reserved[key] = reserved
-        self.limits = {k: r for k, r in self.reserved.items() if r}
+        ready = {k: n for k, n in self.limits.items() if k in READY_KEYS}
+        self.limits = {k: r for k, r in self.reserved.items() if r} | ready
         self.limits[ACCOUNT] = ACCOUNT_LIMIT - sum(self.reserved.values())
         self.plan()
+
+    @rule(key=st.sampled_from(READY_KEYS), requested=st.sampled_from([0, 1, 4, 11]))
+    def provision(self, key: str, requested: int) -> None:
+        """Provisioned concurrency is asked for or lifted; control plans at once."""
+        self.limits.pop(key, None)
+        if requested:
+            self.limits[key] = requested
+        self.plan()
+
+    @rule(node_id=st.sampled_from(NODES), key=st.sampled_from(READY_KEYS), count=st.integers(1, 6))
+    def come_up(self, node_id: str, key: str, count: int) -> None:
+        """Sandboxes become ready, or end."""
+        self.hosts[node_id].come_up(key, count)
 
     @rule()
     def plan(self) -> None:
@@ -201,6 +232,19 @@ class LedgerMachine(RuleBasedStateMachine):
             # After a lower limit it only falls; once within, it stays within.
             self.ceilings[key] = max(limit, min(self.ceilings[key], worst))
         assert total <= ACCOUNT_LIMIT
+
+    @invariant()
+    def no_more_is_kept_ready_than_was_asked_for(self) -> None:
+        """In control's book; what was asked for before may still be on its way down."""
+        for key in READY_KEYS:
+            given = sum(row.share.bound for (k, _), row in self.ledger.rows.items() if k == key)
+            ceiling = self.ready_ceilings.get(key, 0)
+            assert given <= max(self.limits.get(key, 0), ceiling), f"{key}: {given} given"
+            self.ready_ceilings[key] = given
+            for node_id, host in self.hosts.items():
+                row = self.ledger.rows.get((key, node_id))
+                if row is not None and host.is_up and not host.to_host and not host.to_control:
+                    assert host.ready(key) <= row.share.bound
 
     @invariant()
     def the_file_is_never_behind(self) -> None:
@@ -258,6 +302,8 @@ class LedgerMachine(RuleBasedStateMachine):
             for host in self.hosts.values():
                 while host.to_host:
                     host.take_message()
+                for key in READY_KEYS:
+                    host.come_up(key, 100)
                 while host.to_control:
                     self._report(host)
             self.no_limit_is_exceeded()
@@ -265,6 +311,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for key in self.ceilings:
             given = sum(host.may_run(key) for host in self.hosts.values())
             assert given == min(self.limits.get(key, 0), slots), f"{key} did not come to rest"
+        asked = sum(self.limits.get(key, 0) for key in READY_KEYS)
+        ready = sum(host.ready(key) for key in READY_KEYS for host in self.hosts.values())
+        assert ready == min(asked, slots), f"{ready} are ready of {asked}, there is room for {slots}"
 
 
 TestLedger = LedgerMachine.TestCase
