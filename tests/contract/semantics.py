@@ -62,6 +62,8 @@ SECTIONS: dict[str, tuple[Sentence, ...]] = {
         Sentence("The back-off grows only for a throttle that was returned: events of a full function stay queued", (
             f"{POLLER}::test_a_full_function_does_not_hold_up_another",
             f"{RETRY}::test_no_room_grows_no_counter",)),
+        Sentence("An event passed over because its function is full counts once in Throttles", (
+            f"{POLLER}::test_a_full_function_does_not_hold_up_another",)),
         Sentence("The age check looks ahead: age 60 with a failing function ends after attempt 1", (
             f"{OUTAGES}::test_an_age_of_60_s_ends_a_failing_event_after_its_first_attempt",
             f"{RETRY}::test_the_age_check_looks_ahead",)),

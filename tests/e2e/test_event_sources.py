@@ -152,7 +152,7 @@ def test_an_object_that_is_put_ends_as_a_record_of_failure(fleet: Fleet, neighbo
     s3.put_bucket_notification_configuration(Bucket="photos", NotificationConfiguration={"QueueConfigurations": [rule]})
     etag = s3.put_object(Bucket="photos", Key="a b.jpg", Body=b"picture")["ETag"].strip('"')
 
-    record: dict[str, Any] = json.loads(wait_until(failures.take, 30.0, "the record of the failure"))
+    record: dict[str, Any] = json.loads(wait_until(failures.take, 30.0, "the record of the failure") or "")
     [event] = record["requestPayload"].pop("Records")
     assert (event["eventName"], event["s3"]["object"]) == (
         "ObjectCreated:Put",

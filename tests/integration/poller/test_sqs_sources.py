@@ -283,7 +283,7 @@ async def test_maximum_concurrency_is_never_exceeded_and_is_reached(rig: Rig) ->
         running += 1
         highest = max(highest, running)
         # Long enough for others to begin, if they may.
-        await eventually(lambda: running == 2 or rig.left(url) <= 2)
+        await eventually(lambda: running == 2 or len(rig.calls) == 40, 20.0)
         running -= 1
         return succeeded()
 
