@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -92,6 +92,10 @@ fair-share: setup ## flood a fleet with one tenant and measure another one's dwe
 
 many-functions: setup ## invoke 1,000 functions in turn on memory for 50 sandboxes (SAVE=1 keeps the page)
 	@$(PYTHON_IN_VENV) -m loadtest.many_functions $(ARGS)
+
+fuzz-http: ## send 100,000 requests that nobody would send to the HTTP door of a whole fleet (ARGS='--requests 1000 --seed 7')
+	@tools/setup.sh test
+	@$(PYTHON_IN_VENV) -m tests.fuzz $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with
 	$(BUF) build --output $(BASELINE)

@@ -92,7 +92,6 @@ class Deliveries:
         except Exception as e:
             # One result that no record can be made of must not stop the others.
             log.exception("no record can be made", extra={"request_id": ids.to_text(held.event.request_id)})
-            held.refusals = self._max_tries
             what = f"no record can be made of this result: {type(e).__name__}: {e}"
             self._told(held, round, part, invalid(what))
 
@@ -197,8 +196,7 @@ class Deliveries:
             held.node.settle(held, settlements.ack(held.receipt, handover.condition, destination_arn=arn))
             return
         held.failures += 1
-        held.refusals += round.is_refused
-        last = round.gives_up(held.refusals, self._max_tries, self._clock.wall_ms(), self._keep_ms)
+        last = round.gives_up(self._max_tries, self._clock.wall_ms(), self._keep_ms)
         part = next(part for part, error in round.refusals.items() if last in (None, error))
         error = round.refusals[part]
         error_type = DESTINATION_FAILED if part == Part.HANDOVER_PART_DESTINATION else DEAD_LETTER_FAILED

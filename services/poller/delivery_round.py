@@ -55,12 +55,13 @@ class DeliveryRound:
         """Whether somebody refused for good."""
         return any(not error.kind.retryable for error in self.refusals.values())
 
-    def gives_up(self, refused: int, max_tries: int, now_ms: int, keep_ms: float) -> EvenflowError | None:
-        """The refusal for which it is not tried again; None: it is. `refused`: rounds with one for good, this included.
+    def gives_up(self, max_tries: int, now_ms: int, keep_ms: float) -> EvenflowError | None:
+        """The refusal for which it is not tried again; None: it is.
 
         What may pass by itself is tried until `keep_ms` after the event ended; what refuses for good `max_tries` times,
         in case somebody sets it right meanwhile.
         """
+        refused = self.handover.delivery_refusals + self.is_refused
         ended_ms = self.handover.ended_at_ms
         is_over = bool(ended_ms) and now_ms - ended_ms >= keep_ms
         for error in self.refusals.values():

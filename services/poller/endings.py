@@ -128,6 +128,15 @@ class Endings:
         held.node.settle(held, settlement, settles=False)
 
 
+def lost_outcome(host_id: str) -> event_pb2.Outcome:
+    """Of a run whose host broke away, or said nothing for too long."""
+    return event_pb2.Outcome(
+        status=_S.OUTCOME_STATUS_SYSTEM_ERROR,
+        error_type="ServiceException",
+        error_message=f"the outcome of runtime host {host_id} was lost: the run may have happened",
+    )
+
+
 def progress_of(held: Held) -> retry.Progress:
     """What policy needs to know of the event's past."""
     event = held.event

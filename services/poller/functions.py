@@ -26,13 +26,15 @@ class InFlight:
     """How many invocations of a function are at hosts now; the same object over changes of its configuration.
 
     by_host: at each. without_share: hosts that lately had no part of its reserved concurrency, and until when that
-    counts, monotonic.
+    counts, monotonic. full_at_ms: wall time at which its reservation was last in use, as far as this poller can tell;
+    0: never.
     """
 
-    __slots__ = ("by_host", "count", "without_share")
+    __slots__ = ("by_host", "count", "full_at_ms", "without_share")
 
     def __init__(self) -> None:
         self.count = 0
+        self.full_at_ms = 0
         self.by_host: dict[str, int] = {}
         self.without_share: dict[str, float] = {}
 
@@ -82,7 +84,6 @@ class Plan:
 
     __slots__ = (
         "_known",
-        "_only",
         "allows_recursion",
         "arn",
         "function",
@@ -93,8 +94,10 @@ class Plan:
         "on_success",
         "qualifier",
         "ranked",
+        "reserved",
         "rules",
         "running",
+        "version",
     )
 
     def __init__(self, known: "KnownFunction", qualifier: str, arn: str, rules: Rules) -> None:
@@ -107,6 +110,7 @@ class Plan:
         # The reservation, and what runs of it, is one for all versions.
         self.is_reserved = function.HasField("reserved_concurrency")
         self.is_closed = self.is_reserved and function.reserved_concurrency == 0
+        self.reserved = function.reserved_concurrency
         self.running = known.running
         self.ranked = known.ranked
         config = known.view.async_config(qualifier)
@@ -114,15 +118,15 @@ class Plan:
         self.on_failure = config.on_failure_arn
         self.allows_recursion = function.allows_recursion
         self._known = known
-        # Unless traffic is split, every run is of the same version.
+        # Unless traffic is split, every run is of the same version; None: it is, or there is none.
         pointer = known.view.aliases.get(qualifier)
         is_split = pointer is not None and bool(pointer.weights)
-        self._only = None if is_split else known.choose(qualifier, 0.0)
+        self.version = None if is_split else known.choose(qualifier, 0.0)
 
     @property
     def exists(self) -> bool:
         """Whether there is such a version or alias now."""
-        return self._only is not None or self._known.view.knows(self.qualifier)
+        return self.version is not None or self._known.view.knows(self.qualifier)
 
     @property
     def on_stop(self) -> str:
@@ -131,7 +135,7 @@ class Plan:
 
     def choose(self, draw: Callable[[], float]) -> Version | None:
         """What one run is of; None: there is no such version or alias (any more)."""
-        return self._only or self._known.choose(self.qualifier, draw())
+        return self.version or self._known.choose(self.qualifier, draw())
 
 
 class KnownFunction:
@@ -194,6 +198,8 @@ class FunctionBook:
         self._view = view
         self._known: dict[FunctionKey, KnownFunction] = {}
         self._host_ids: Sequence[str] = ()
+        # Of the fleet: each has its part of a function's runs.
+        self.pollers = 1
 
     def find(self, key: FunctionKey, qualifier: str) -> Plan | None:
         """The plan for events of this qualifier, which may be gone; None when the view does not know the function."""
@@ -204,6 +210,11 @@ class FunctionBook:
         if known is None or known.function is not function:
             known = self._learn(function, known)
         return known.plans.get(qualifier) or self._plan(known, qualifier)
+
+    def note_full(self, plan: Plan, wall_ms: int) -> None:
+        """Remember when the reservation of a function that has one is in use, as this poller's part of it tells."""
+        if plan.running.count * self.pollers >= plan.reserved:
+            plan.running.full_at_ms = wall_ms
 
     def peek(self, key: FunctionKey, qualifier: str) -> Plan | None:
         """The plan as it was last used, also of a function that is gone."""

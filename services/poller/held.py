@@ -53,7 +53,6 @@ class Held:
         "receipt",
         "received_ms",
         "received_ns",
-        "refusals",
         "renewed_ms",
         "round",
         "running_since_ms",
@@ -87,7 +86,6 @@ class Held:
         # The delivery of its handover that is under way.
         self.round: DeliveryRound | None = None
         self.failures = self.handover.delivery_failures if self.handover is not None else 0
-        self.refusals = self.handover.delivery_refusals if self.handover is not None else 0
         self.visibility_ms = lease.visibility_timeout_ms
         self.size_bytes = event.ByteSize() + LEASE_OVERHEAD_BYTES
         self.stage = Stage.PENDING

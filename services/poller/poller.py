@@ -56,6 +56,7 @@ class Poller:
             in_flight=lambda: self.hosts.in_flight,
         )
         functions = FunctionBook(settings, self._view)
+        self._functions = functions
         self._lookups = Lookups(node.follower)
         window = Window(settings.max_leases, settings.max_lease_bytes, settings.lease_batch)
         self.processing = Processing(
@@ -188,6 +189,7 @@ class Poller:
         self.hosts.follow()
         self.door.follow()
         pollers = sum(1 for _ in view.members_of(resources_pb2.NODE_ROLE_POLLER))
+        self._functions.pollers = max(1, pollers)
         self.limits.follow(view.functions.values(), max(1, pollers) * self.queues.owner_count)
         self.sources.follow()
 

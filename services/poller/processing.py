@@ -9,7 +9,7 @@ from evenflow.common.v1 import event_pb2
 from services.policy import retry
 from services.policy.retry import Ending, Why
 from services.poller.deliveries import Deliveries
-from services.poller.endings import ENDINGS, Endings, progress_of
+from services.poller.endings import ENDINGS, Endings, lost_outcome, progress_of
 from services.poller.functions import FunctionBook, Plan
 from services.poller.held import Held, Stage
 from services.poller.limits import Limits
@@ -96,7 +96,6 @@ class Processing:
         for held in [held for held, _ in self._pending if held.node is node]:
             self._endings.give_back(held)
         self._drop_over()
-        self._room_changed()
 
     def node_gone(self, node: QueueNode) -> None:
         """The node left the fleet: nothing of it can be settled any more."""
@@ -104,12 +103,13 @@ class Processing:
             self._telemetry.attempt_ends(held, "the queue node is gone")
             node.forget(held)
         self._drop_over()
-        self._room_changed()
 
     # --- RunOwner
 
     def ended(self, held: Held, plan: Plan, outcome: event_pb2.Outcome) -> None:
         """A run has its outcome: decide and settle."""
+        if plan.reserved:
+            self._functions.note_full(plan, self._clock.wall_ms())
         plan.running.ended(held.host_id)
         if outcome.started_at_unix_nano:
             plan.running.ran(held.host_id)
@@ -132,13 +132,8 @@ class Processing:
             self._place_again(held, plan)
 
     def lost(self, held: Held, plan: Plan, host_id: str) -> None:
-        """The outcome is not known: it may have run, and runs again. No attempt, no function error."""
-        outcome = event_pb2.Outcome(
-            status=event_pb2.OUTCOME_STATUS_SYSTEM_ERROR,
-            error_type="ServiceException",
-            error_message=f"the outcome of runtime host {host_id} was lost: the run may have happened",
-        )
-        self.ended(held, plan, outcome)
+        """The outcome is not known: it may have run, and runs again; that is no attempt."""
+        self.ended(held, plan, lost_outcome(host_id))
 
     def host_has_room(self) -> None:
         """Send what waits, then let more come."""
@@ -180,7 +175,7 @@ class Processing:
             self.deliveries.start(held)
             return
         plan = self._functions.find(held.key, held.qualifier)
-        if plan is None or not plan.exists:
+        if plan is None or (plan.version is None and not plan.exists):
             self._lookups.ask(held.key, lambda is_answered: self._looked_up(held, is_answered))
         else:
             self._run(held, plan)
@@ -200,7 +195,9 @@ class Processing:
             self._endings.release_no_room(held)
 
     def _run(self, held: Held, plan: Plan) -> None:
-        held.version = plan.choose(self._draw)
+        held.version = plan.version or plan.choose(self._draw)
+        if plan.reserved and plan.running.full_at_ms > held.event.accepted_at_ms:
+            self._telemetry.passed_over(held)
         finish = retry.before_run(
             progress_of(held),
             plan.rules,
@@ -225,6 +222,8 @@ class Processing:
         held.running_since_ms = now_ms
         held.node.change_stage(held, Stage.RUNNING)
         plan.running.began(held.host_id)
+        if plan.reserved:
+            self._functions.note_full(plan, self._clock.wall_ms())
         return True
 
     def _pump(self) -> None:
@@ -295,6 +294,7 @@ class Processing:
 
     def _drop_over(self) -> None:
         self._pending = deque(entry for entry in self._pending if entry[0].stage is Stage.PENDING)
+        self._room_changed()
 
     def _room_changed(self) -> None:
         self._window.pending = len(self._pending)

@@ -38,6 +38,7 @@ class Telemetry:
             "DestinationDeliveryFailures", "Records that a destination did not take."
         )
         self._recursive = metrics.counter("RecursiveInvocationsDropped", "Events of a chain that was stopped.")
+        self._throttles = metrics.counter("Throttles", "Events that waited because their function was full.")
         self._retries = metrics.counter("evenflow_retries", "Events that went back to their shard, by cause.")
         self._stale_receipts = metrics.counter("evenflow_stale_receipts", "Settlements refused: the lease moved on.")
         metrics.gauge("evenflow_leases_held", "Leases held by this poller.", lambda: [(leases_held(), {})])
@@ -126,6 +127,11 @@ class Telemetry:
     def delivery_failed(self, held: Held) -> None:
         """A destination did not take a record."""
         self._delivery_failures.add(1, function=held.key[1], tenant=held.key[0])
+
+    def passed_over(self, held: Held) -> None:
+        """An event was kept in its shard because its function was known to be full: once, at its first lease."""
+        if held.attempt == 1 and not held.throttles:
+            self._throttles.add(1, function=held.key[1], tenant=held.key[0])
 
     def recursion_stopped(self, held: Held) -> None:
         """A chain was too long."""

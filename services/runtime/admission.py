@@ -30,6 +30,8 @@ class Shares:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._shares: dict[str, Share] = {}
+        # Of each limit: what is left for sandboxes that are kept ready and rest now.
+        self._kept: dict[str, int] = {}
         # The family of provisioned concurrency: a target says how many sandboxes of a version are to be kept ready,
         # and what is held is how many are.
         self._provisioned: dict[str, Share] = {}
@@ -48,20 +50,40 @@ class Shares:
         self.set_target(limit_key, 0)
 
     def free(self, limit_key: str) -> int:
-        """Invocations that may start now; 0 while no target was told."""
+        """Invocations that may start on demand now; 0 while no target was told."""
         share = self._shares.get(limit_key)
-        return max(0, share.target - share.in_use) if share is not None else 0
+        return max(0, share.target - share.in_use - self._kept.get(limit_key, 0)) if share is not None else 0
 
     def is_known(self, limit_key: str) -> bool:
         """Whether control told a target for this limit."""
         return limit_key in self._shares
 
     def take(self, limit_key: str) -> bool:
-        """Use one; False: none is free."""
+        """Use one on demand; False: none is free."""
+        share = self._shares.get(limit_key)
+        if share is None or share.in_use + self._kept.get(limit_key, 0) >= share.target:
+            return False
+        share.in_use += 1
+        return True
+
+    def keep(self, limit_key: str, count: int) -> None:
+        """So many more sandboxes that are kept ready rest; what they may need is for nobody else. Negative: fewer."""
+        kept = self._kept.get(limit_key, 0) + count
+        if kept > 0:
+            self._kept[limit_key] = kept
+        else:
+            self._kept.pop(limit_key, None)
+
+    def take_kept(self, limit_key: str, kept_key: str) -> bool:
+        """Use one for a sandbox that was kept ready, which rests no more; False: not even for that one is free.
+
+        kept_key: the limit that it was counted by; another one when its function's limit has changed since.
+        """
         share = self._shares.get(limit_key)
         if share is None or share.in_use >= share.target:
             return False
         share.in_use += 1
+        self.keep(kept_key, -1)
         return True
 
     def give_back(self, limit_key: str) -> None:

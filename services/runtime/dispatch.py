@@ -56,7 +56,7 @@ class Dispatcher:
         self._book = FunctionBook(configuration, logs, clock, on_replaced=self._on_replaced)
         self._waiting = WaitingRuns(settings, shares, telemetry, clock)
         self._runs = SandboxRuns(settings, shares, self._waiting, telemetry, usage, clock, lambda: self._book.view)
-        self._room = Room(settings, clock, memory_budget_mb)
+        self._room = Room(settings, shares, clock, memory_budget_mb)
         self._placing = Placing(settings, shares, self._waiting, self._runs, self._room, clock)
         self._provisioning = Provisioning(shares, self._book, self._room, self._placing, clock)
         self._reconfiguration = Reconfiguration(
@@ -68,8 +68,7 @@ class Dispatcher:
     def start(self, nursery: Nursery) -> None:
         """Begin to look after sandboxes; nothing is submitted before."""
         self._room.nursery = nursery
-        period = min(TICK_SECONDS, self._settings.idle_seconds / 4)
-        self._ticks = asyncio.get_running_loop().call_later(period, self._tick)
+        self._tick_later()
 
     @property
     def nursery(self) -> Nursery:
@@ -88,12 +87,7 @@ class Dispatcher:
 
     def memory_mb(self) -> dict[str, int]:
         """The memory budget of all sandboxes, and what is taken of it."""
-        nursery = getattr(self._room, "nursery", None)
-        return {
-            "budget": self._room.budget_mb,
-            "used": nursery.census.memory_mb if nursery is not None else 0,
-            "provisioned": nursery.census.provisioned_mb if nursery is not None else 0,
-        }
+        return self._room.memory_mb
 
     def functions(self) -> list[HostedFunction]:
         """Every version of a function that was invoked here of late."""
@@ -269,6 +263,9 @@ class Dispatcher:
             if not function.sandboxes and now_ms - function.last_used_ms >= idle_ms:
                 self.nursery.drop_seats(function)
                 self._book.forget(function)
+        self._tick_later()
+
+    def _tick_later(self) -> None:
         period = min(TICK_SECONDS, self._settings.idle_seconds / 4)
         self._ticks = asyncio.get_running_loop().call_later(period, self._tick)
 

@@ -6,8 +6,9 @@ import logging
 from typing import Any
 
 from services.runtime import log_lines, watch
+from services.runtime.blanks import Blanks
 from services.runtime.census import Census
-from services.runtime.cgroups import Cgroups, Limits
+from services.runtime.cgroups import Cgroups
 from services.runtime.environment import INITIALIZATION_TYPE, PROVISIONED, SNAP_START, Environments
 from services.runtime.fork_requests import fork_request
 from services.runtime.forks_at_hand import ForksAtHand
@@ -20,7 +21,7 @@ from services.runtime.parents import PreparedParent
 from services.runtime.preparation import Preparation
 from services.runtime.sandbox import frames
 from services.runtime.sandbox_watch import SandboxWatch
-from services.runtime.sandboxes import INIT_TIMEOUT, RESTORE_TIMEOUT, Sandbox, Source
+from services.runtime.sandboxes import INIT_TIMEOUT, RESTORE_TIMEOUT, Sandbox
 from services.runtime.seats import Seat, Seats
 from services.runtime.settings import RuntimeSettings
 from services.runtime.snapshots import RESTORE_SECONDS, Snapshots
@@ -63,13 +64,12 @@ class Nursery:
         self._telemetry = telemetry
         self._clock = clock
         self._environments = environments
-        self._last_number = 0
         self._stopping = False
         self._empty = asyncio.Event()
         self._start_failures = StartFailures(settings.init_seconds)
         self._isolation = isolation
-        self._cgroups = cgroups
-        self._spares = Spares(self._make_blank, settings.spare_sandboxes)
+        self._blanks = Blanks(settings, self, cgroups)
+        self._spares = Spares(self._blanks.make, settings.spare_sandboxes)
         self.snapshots = Snapshots(
             isolation,
             self._seats,
@@ -79,7 +79,7 @@ class Nursery:
             settings.idle_seconds,
             settings.output_bytes,
             keeper.on_room,
-            ForksAtHand(self._make_blank, settings.spare_sandboxes),
+            ForksAtHand(self._blanks.make, settings.spare_sandboxes),
         )
         self._watch = SandboxWatch(settings, isolation, self._living, self.snapshots.tick)
         self._preparation = Preparation(
@@ -126,8 +126,7 @@ class Nursery:
             if is_provisioned:
                 request["environment"][INITIALIZATION_TYPE] = PROVISIONED
             configuration = json.dumps(request).encode()
-            if self._cgroups is not None and sandbox.group is not None:
-                self._cgroups.limit(sandbox.group, self._limits_of(function))
+            self._blanks.limit(sandbox, function.version.memory_mb)
             sandbox.init_started_ns = self._clock.wall_ns()
             sandbox.assign(function, seat, configuration)
         except (OSError, ValueError) as e:
@@ -236,9 +235,7 @@ class Nursery:
     def on_gone(self, sandbox: Sandbox, status: int) -> None:
         """All of it is dead: its seat goes to its replacement after a crash, else back."""
         function: HostedFunction | None = sandbox.function
-        ran_out = self._ran_out_of_memory(sandbox)
-        if self._cgroups is not None and sandbox.group is not None:
-            self._cgroups.give_back(sandbox.group)
+        ran_out = self._blanks.give_back(sandbox)
         if function is None:
             if isinstance(sandbox.parent, TemplateFork):
                 sandbox.parent.free()
@@ -281,35 +278,14 @@ class Nursery:
         if not self.census.starting:
             self._spares.refill_soon()
 
-    def _make_blank(self, parent: Source) -> Sandbox:
-        group = self._cgroups.take() if self._cgroups is not None else None
-        self._last_number += 1
-        sandbox = Sandbox(self._last_number, self._settings.node_id, self, parent, group)
-        try:
-            sandbox.start()
-        except OSError:
-            if self._cgroups is not None and group is not None:
-                self._cgroups.give_back(group)
-            raise
-        return sandbox
-
     def _take_for_template(self, parent: PreparedParent, function: HostedFunction) -> Sandbox:
         sandbox = self._spares.take(parent)
-        if self._cgroups is not None and sandbox.group is not None:
-            self._cgroups.limit(sandbox.group, self._limits_of(function))
+        self._blanks.limit(sandbox, function.version.memory_mb)
         return sandbox
 
     def _request(self, function: HostedFunction, sandbox: Sandbox, seat: Seat) -> dict[str, Any]:
         environments = self._environments
         return fork_request(self._settings, self._isolation, function, environments, sandbox.sandbox_id, seat)
 
-    def _limits_of(self, function: HostedFunction) -> Limits:
-        settings = self._settings
-        return Limits(function.version.memory_mb, settings.max_processes, settings.cpu == "quota")
-
     def _living(self) -> list[Sandbox]:
         return [*self.sandboxes.values(), *self.snapshots.sandboxes()]
-
-    def _ran_out_of_memory(self, sandbox: Sandbox) -> bool:
-        group = sandbox.group
-        return self._cgroups is not None and group is not None and self._cgroups.was_out_of_memory(group)

@@ -58,7 +58,7 @@ class Placing:
     def take_idle(self, function: HostedFunction) -> Sandbox | None:
         """An idle sandbox that may run now, its share taken: one that is kept ready comes first."""
         provisioned = function.provisioned
-        if provisioned.idle:
+        if provisioned.idle and self._shares.take_kept(function.limit_key, provisioned.idle[-1].limit_key):
             return provisioned.idle.pop()
         if function.idle and self._shares.take(function.limit_key):
             return self._room.wake(function)
@@ -125,6 +125,10 @@ class Placing:
     def limit_changed(self, function: HostedFunction, old_key: str) -> None:
         """The function counts against another limit, or its configuration changed."""
         self._share_queues.get(old_key, {}).pop(function, None)
+        for sandbox in function.provisioned.idle:
+            self._shares.keep(sandbox.limit_key, -1)
+            self._shares.keep(function.limit_key, 1)
+            sandbox.limit_key = function.limit_key
         self.pump(function)
 
     def start_unavailable(self, function: HostedFunction, error: EvenflowError) -> None:

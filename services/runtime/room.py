@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from services.runtime import pool, refusals
+from services.runtime.admission import Shares
 from services.runtime.functions import HostedFunction
 from services.runtime.nursery import Nursery
 from services.runtime.pool import Idle, Need
@@ -21,12 +22,23 @@ class Room:
 
     nursery: Nursery
 
-    def __init__(self, settings: RuntimeSettings, clock: Clock, budget_mb: int) -> None:
+    def __init__(self, settings: RuntimeSettings, shares: Shares, clock: Clock, budget_mb: int) -> None:
         self.budget_mb = budget_mb
         self._settings = settings
+        self._shares = shares
         self._clock = clock
         # Idle on demand, least recently used first: an eviction looks at as many as it ends, whatever there is beside.
         self._resting: OrderedDict[int, Sandbox] = OrderedDict()
+
+    @property
+    def memory_mb(self) -> dict[str, int]:
+        """The budget, and what is taken of it."""
+        nursery = getattr(self, "nursery", None)
+        return {
+            "budget": self.budget_mb,
+            "used": nursery.census.memory_mb if nursery is not None else 0,
+            "provisioned": nursery.census.provisioned_mb if nursery is not None else 0,
+        }
 
     # --- what fits
 
@@ -96,6 +108,8 @@ class Room:
         if sandbox.is_provisioned:
             sandbox.is_cold = False
             sandbox.function.provisioned.idle.append(sandbox)
+            sandbox.limit_key = sandbox.function.limit_key
+            self._shares.keep(sandbox.limit_key, 1)
             return
         sandbox.idle_since_ms = self._clock.monotonic_ms()
         sandbox.function.idle.append(sandbox)
@@ -114,6 +128,7 @@ class Room:
             function.idle.remove(sandbox)
         elif sandbox.is_provisioned and sandbox in function.provisioned.idle:
             function.provisioned.idle.remove(sandbox)
+            self._shares.keep(sandbox.limit_key, -1)
 
     def retire(self, sandbox: Sandbox, cause: str) -> None:
         """End it."""

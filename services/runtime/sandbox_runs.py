@@ -45,13 +45,11 @@ class SandboxRuns:
         self._view = view
 
     def begin(self, function: HostedFunction, sandbox: Sandbox, run: Run) -> None:
-        """Give an idle sandbox a run; the caller has taken its share, unless it is provisioned and counts by itself."""
+        """Give an idle sandbox a run; the caller has taken its share."""
         sandbox.state = "busy"
         if sandbox.is_provisioned:
-            sandbox.limit_key = function.provisioned_key
             function.provisioned.busy += 1
-        else:
-            sandbox.limit_key = function.limit_key
+        sandbox.limit_key = function.limit_key
         function.busy += 1
         self.busy += 1
         sandbox.send(self._frame(function, run, is_ahead=False))
@@ -108,7 +106,7 @@ class SandboxRuns:
             return
         if function.code_key != sandbox.code_key:
             return
-        if function.limit_key != sandbox.limit_key and not sandbox.is_provisioned:
+        if function.limit_key != sandbox.limit_key:
             return
         room = pool.runs_ahead(function.service_ms) - len(sandbox.ahead)
         parts: list[bytes] = []
@@ -186,18 +184,15 @@ class SandboxRuns:
             is_error=outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED,
         )
         if function.provisioned.target:
-            self._telemetry.provisioned(
-                function.version_key, is_spillover=sandbox.limit_key != function.provisioned_key
-            )
+            self._telemetry.provisioned(function.version_key, is_spillover=not sandbox.is_provisioned)
         run.deliver(run, outcome)
 
     def _is_free(self, function: HostedFunction, sandbox: Sandbox) -> None:
         """The sandbox runs nothing any more: its share goes back."""
         function.busy -= 1
         self.busy -= 1
-        if sandbox.limit_key != function.provisioned_key:
-            self._shares.give_back(sandbox.limit_key)
-        elif sandbox.is_provisioned:
+        self._shares.give_back(sandbox.limit_key)
+        if sandbox.is_provisioned:
             function.provisioned.busy -= 1
 
 

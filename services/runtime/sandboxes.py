@@ -4,21 +4,18 @@ It begins blank: shut in, without a function. `assign` gives it one; from then o
 """
 
 import asyncio
-import fcntl
 import os
-import select
 import signal
 import socket
-import struct
-import termios
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from services.runtime.cgroups import Group
 from services.runtime.parents import Fork
 from services.runtime.runs import Run
 from services.runtime.sandbox import frames
+from services.runtime.sandbox_output import OutputPipe
+from services.runtime.sandbox_owner import Owner, Source
 
 # Reads of one turn, so that a sandbox that floods its output does not keep the loop.
 MAX_OUTPUT_READS = 16
@@ -32,39 +29,6 @@ MAX_RUNS_LOOKED_AT = 64
 INIT_TIMEOUT, RESTORE_TIMEOUT = "init timeout", "restore timeout"
 
 
-class Source(Protocol):
-    """What a sandbox's process is forked from: a prepared parent, or a template. `pid`: with it it shares memory."""
-
-    @property
-    def pid(self) -> int: ...
-    def fork(
-        self, sandbox_id: int, cgroups: Sequence[str], channel: socket.socket, output_fd: int, fork: Fork
-    ) -> None: ...
-    def signal(self, sandbox_id: int, signum: int) -> None: ...
-
-
-class Owner(Protocol):
-    """Who is told what a sandbox does."""
-
-    def on_ready(self, sandbox: "Sandbox", ready: frames.Ready) -> None:
-        """The handler is loaded."""
-
-    def on_start_failed(self, sandbox: "Sandbox", kind: int, failure: frames.Failure) -> None:
-        """The handler cannot be loaded (INIT_ERROR), or the sandbox cannot be made (FAULT, a blank one, too)."""
-
-    def on_result(self, sandbox: "Sandbox", result: frames.Result) -> None:
-        """The run under way ended."""
-
-    def on_output(self, sandbox: "Sandbox", data: bytes) -> None:
-        """The sandbox wrote to stdout or stderr."""
-
-    def on_ending(self, sandbox: "Sandbox") -> None:
-        """It was told to end, or ends by itself; once, before on_gone."""
-
-    def on_gone(self, sandbox: "Sandbox", status: int) -> None:
-        """Its process and all it started are dead; `status` as wait(2) gives it, -1 when it is not known."""
-
-
 class Sandbox:
     """One process that runs one handler, one invocation at a time."""
 
@@ -73,7 +37,7 @@ class Sandbox:
         "_channel",
         "_loop",
         "_outbox",
-        "_output_fd",
+        "_output",
         "_owner",
         "ahead",
         "code_key",
@@ -144,27 +108,26 @@ class Sandbox:
         self._assembler = frames.Assembler()
         self._outbox = bytearray()
         self._channel: socket.socket | None = None
-        self._output_fd = -1
+        self._output = OutputPipe()
 
     def start(self) -> None:
         """Have the parent fork it, blank. OSError: it cannot be."""
         ours, theirs = socket.socketpair()
-        output_read, output_write = os.pipe2(os.O_CLOEXEC)
+        output_fd = self._output.open()
         try:
             entrances = self.group.entrances if self.group is not None else []
-            self.parent.fork(self.number, entrances, theirs, output_write, Fork(self._on_pid, self._on_exit))
+            self.parent.fork(self.number, entrances, theirs, output_fd, Fork(self._on_pid, self._on_exit))
         except BaseException:
             ours.close()
-            os.close(output_read)
+            self._output.close()
             raise
         finally:
             theirs.close()
-            os.close(output_write)
+            os.close(output_fd)
         ours.setblocking(False)
-        os.set_blocking(output_read, False)
-        self._channel, self._output_fd = ours, output_read
+        self._channel = ours
         self._loop.add_reader(ours, self._readable)
-        self._loop.add_reader(output_read, self._output_readable)
+        self._output.watch(self._loop, self._output_readable)
 
     def hand_over(self, owner: Owner) -> None:
         """From now on somebody else is told what it does."""
@@ -237,25 +200,10 @@ class Sandbox:
     def take_output(self) -> None:
         """Read what it wrote until now."""
         for _ in range(MAX_OUTPUT_READS):
-            if self._output_fd < 0:
-                return
-            try:
-                data = os.read(self._output_fd, OUTPUT_READ_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
+            data = self._output.read(OUTPUT_READ_BYTES)
             if not data:
-                self._close_output()
                 return
             self._owner.on_output(self, data)
-
-    def _take_some_output(self, size: int) -> None:
-        try:
-            data = os.read(self._output_fd, size)
-        except OSError:
-            return
-        self._owner.on_output(self, data)
 
     def _on_pid(self, pid: int) -> None:
         self.pid = pid
@@ -266,7 +214,7 @@ class Sandbox:
             pass
         self.take_output()
         self._close_channel()
-        self._close_output()
+        self._output.close()
         self.state = "gone"
         self._owner.on_gone(self, status)
 
@@ -336,16 +284,18 @@ class Sandbox:
         # Whose output is it? What is in the pipe belongs to one run, as a run that was sent ahead begins only after the
         # output of the one before was taken. It is the current one's if that has not ended by the time we have looked.
         for _ in range(MAX_RUNS_LOOKED_AT):
-            run, written = self.run, _bytes_in(self._output_fd)
+            run, written = self.run, self._output.waiting_bytes
             while self._receive():
                 pass
-            if self._output_fd < 0:
+            if self._output.is_closed:
                 return
             if self.run is run:
                 if written:
-                    self._take_some_output(written)
-                elif _is_hung_up(self._output_fd):
-                    self._close_output()
+                    data = self._output.read(written)
+                    if data:
+                        self._owner.on_output(self, data)
+                elif self._output.is_hung_up:
+                    self._output.close()
                 return
 
     def _close_channel(self) -> None:
@@ -354,20 +304,3 @@ class Sandbox:
             self._loop.remove_writer(self._channel)
             self._channel.close()
             self._channel = None
-
-    def _close_output(self) -> None:
-        if self._output_fd >= 0:
-            self._loop.remove_reader(self._output_fd)
-            os.close(self._output_fd)
-            self._output_fd = -1
-
-
-def _is_hung_up(pipe_fd: int) -> bool:
-    """Whether all who could write are gone and nothing is left to read."""
-    poll = select.poll()
-    poll.register(pipe_fd, select.POLLIN)
-    return any(events == select.POLLHUP for _, events in poll.poll(0))
-
-
-def _bytes_in(pipe_fd: int) -> int:
-    return int(struct.unpack("i", fcntl.ioctl(pipe_fd, termios.FIONREAD, bytes(4)))[0])

@@ -46,14 +46,15 @@ def test_the_fleets_own_commands_need_no_key(strict_fleet: Fleet) -> None:
     fleet.cli("invoke", "hello", "--payload", "2", "--async")
     fleet.wait_drained()
     assert fleet.cli("dlq", "list") == "no dead letters\n"
-    assert "hello" in fleet.cli("functions")
+    assert fleet.cli("delete", "hello", "--yes") == "deleted hello\n"
 
 
 def test_awss_tools_need_a_key_that_is_known_now(strict_fleet: Fleet) -> None:
     """boto3 and the AWS CLI with a key of `evenflow keys create`; not after its deletion, not unsigned."""
     fleet = strict_fleet
     fleet.deploy("signed", HELLO)
-    key = fleet.new_key()
+    made = fleet.cli_json("keys", "create")
+    key = made["access_key_id"], made["secret_access_key"]
     client = fleet.lambda_client(key=key)
     wait_until(lambda: _status(client, "signed") == 200, 10, "the key to reach the door")
     environment = {"AWS_ACCESS_KEY_ID": key[0], "AWS_SECRET_ACCESS_KEY": key[1], "AWS_DEFAULT_REGION": "us-east-1"}

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from tests.kit.fleet import Fleet
+from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.fleet
 # Fails when another run is inside at the same time.
@@ -62,3 +64,23 @@ def test_a_synchronous_call_finds_the_host_that_has_the_share(fleet: Fleet) -> N
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(call, range(4)))
     assert all(answers)
+
+
+def test_provisioned_concurrency_is_ready_over_both_hosts_and_says_what_is_wrong(fleet: Fleet) -> None:
+    """Put through the Lambda API: READY, and taken first; a handler that does not load is FAILED with its error."""
+    client = fleet.lambda_client()
+    tell = "import os\ndef handler(event, context):\n    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']\n"
+    for name, source in (("kept", tell), ("broken", "1 / 0\n")):
+        fleet.deploy(name, source)
+        assert client.publish_version(FunctionName=name)["Version"] == "1"
+        client.put_provisioned_concurrency_config(FunctionName=name, Qualifier="1", ProvisionedConcurrentExecutions=4)
+
+    def config_of(name: str) -> Any:
+        return client.get_provisioned_concurrency_config(FunctionName=name, Qualifier="1")
+
+    wait_until(lambda: config_of("kept")["Status"] == "READY", 20.0, "4 to be ready")
+    assert config_of("kept")["AvailableProvisionedConcurrentExecutions"] == 4
+    wait_until(lambda: config_of("broken")["Status"] == "FAILED", 20.0, "the failure to be told")
+    assert "ZeroDivisionError" in config_of("broken")["StatusReason"]
+    kinds = [json.loads(client.invoke(FunctionName="kept", Qualifier=q)["Payload"].read()) for q in ("1", "$LATEST")]
+    assert kinds == ["provisioned-concurrency", "on-demand"]

@@ -18,9 +18,11 @@ from typing import Any
 import boto3
 import psutil
 from botocore.config import Config
+from evenflow.control.v1 import control_pb2, resources_pb2
 
 from cli import fleet_file
 from cli.commands.shards import describe_shards
+from cli.commands.tenants import list_all
 from cli.connection import FleetConnection
 from cli.fleet_file import FleetFile
 from cli.supervisor.plan import PARENT_VARIABLE
@@ -219,12 +221,23 @@ class Fleet:
 
     def new_key(self, tenant_id: str = "default") -> tuple[str, str]:
         """A new access key of a tenant, which is made where it is not there: id and secret."""
-        if tenant_id not in (row["tenant"] for row in self.cli_json("tenants", "list")):
-            self.cli("tenants", "create", tenant_id)
-        made = self.cli_json("keys", "create", "--tenant", tenant_id)
-        return made["access_key_id"], made["secret_access_key"]
+        with self.connect() as fleet:
+            if not any(one.tenant_id == tenant_id for one in list_all(fleet)):
+                fleet.ask(
+                    fleet.control.PutTenant,
+                    control_pb2.PutTenantRequest(tenant=resources_pb2.Tenant(tenant_id=tenant_id)),
+                )
+            request = control_pb2.CreateAccessKeyRequest(tenant_id=tenant_id)
+            made = fleet.ask(fleet.control.CreateAccessKey, request).access_key
+        return made.access_key_id, made.secret
 
-    def lambda_client(self, connections: int = 16, key: tuple[str, str] = ("any", "any"), **config: Any) -> Any:
+    def lambda_client(
+        self,
+        connections: int = 16,
+        key: tuple[str, str] = ("any", "any"),
+        session_token: str | None = None,
+        **config: Any,
+    ) -> Any:
         """boto3's own client of the HTTP door."""
         return _client(
             "lambda",
@@ -232,6 +245,7 @@ class Fleet:
             region_name="us-east-1",
             aws_access_key_id=key[0],
             aws_secret_access_key=key[1],
+            aws_session_token=session_token,
             config=_config(max_pool_connections=connections, **{"retries": {"max_attempts": 0}, **config}),
         )
 

@@ -9,6 +9,19 @@ from services.policy.sqs_events import encode, event_bytes, event_of
 from services.policy.validation import MAX_SYNC_PAYLOAD_BYTES
 
 
+@dataclass(slots=True)
+class Room:
+    """Bytes of records that all mappings of a poller hold; past the bound nothing more is received."""
+
+    bound_bytes: int
+    held_bytes: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to receive nothing now. Receives under way may go past the bound, by 10 messages each."""
+        return self.held_bytes >= self.bound_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One message as the function gets it. `chain_depth`: invocations in its chain before this one; 0: of no chain."""

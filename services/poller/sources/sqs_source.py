@@ -6,44 +6,25 @@ that a lane is always receiving while the others' batches run.
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from services.policy.backoff import equal_jitter_ms
-from services.policy.filters import SqsFilter
-from services.policy.lineage import is_stopped
-from services.policy.sqs_events import DEFAULT_BATCH_SIZE, Growth, record_of
+from services.policy.sqs_events import Growth
 from services.poller.settings import PollerSettings
 from services.poller.sources.errands import names_of
 from services.poller.sources.running import Ownership
-from services.poller.sources.sqs_batch import Batch, Record
-from services.poller.sources.sqs_queue import MAX_PER_CALL, SqsQueue
+from services.poller.sources.sqs_batch import Batch, Room
+from services.poller.sources.sqs_collecting import IDLE_SECONDS, Collector
+from services.poller.sources.sqs_queue import SqsQueue
 from services.poller.sources.sqs_run import BatchRuns, RunMeans
 from services.poller.sources.sqs_visibility import Visibility
 from services.shared.errors import EvenflowError
 
-# Lanes of one mapping that receive at once while every receive brings all that it may.
-MAX_RECEIVING = 4
 RETRY_BASE_MS = 500.0
 RETRY_CAP_MS = 30_000.0
-# At a queue that may not be waited at, or with a function that is not there.
-IDLE_SECONDS = 1.0
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Room:
-    """Bytes of records that all mappings of a poller hold; past the bound nothing more is received."""
-
-    bound_bytes: int
-    held_bytes: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether to receive nothing now. Receives under way may go past the bound, by 10 messages each."""
-        return self.held_bytes >= self.bound_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +58,6 @@ class SqsSource:
         self._queue = queue
         self._clock = means.run.clock
         self._remaining_ms = ownership.remaining_ms
-        self._filter = SqsFilter(source.filter_patterns)
-        self._batch_size = source.sqs.batch_size or DEFAULT_BATCH_SIZE
-        self._window_ms = source.sqs.maximum_batching_window_seconds * 1_000.0
         bound = source.sqs.maximum_concurrency or means.settings.source_sqs_batches
         self._growth = Growth(bound, self._clock.monotonic_ms())
         self._ended = asyncio.Event()
@@ -94,11 +72,24 @@ class SqsSource:
         )
         self._lanes: set[asyncio.Task[None]] = set()
         self._receiving = 0
-        self._is_flowing = False
         self._failures = 0
         self._error = ""
+        window_ms = source.sqs.maximum_batching_window_seconds * 1_000.0
         margin_seconds = means.settings.source_sqs_margin_seconds
-        self._visibility = Visibility(queue, source.function_name, self._window_ms, margin_seconds, self._clock)
+        self._visibility = Visibility(queue, source.function_name, window_ms, margin_seconds, self._clock)
+        self._collector = Collector(
+            source,
+            queue,
+            self._visibility,
+            means.room,
+            means.run.telemetry,
+            self.names,
+            self._clock,
+            wait_seconds=means.wait_seconds,
+            allows_recursion=partial(means.allows_recursion, source.tenant_id, source.function_name),
+            wait=self._wait,
+            is_ending=self._ended.is_set,
+        )
 
     @property
     def submitted_total(self) -> int:
@@ -143,7 +134,7 @@ class SqsSource:
     # --- lanes
 
     def _add_lane(self) -> None:
-        wanted = MAX_RECEIVING if self._is_flowing else 1
+        wanted = self._collector.lanes
         if self._ended.is_set() or self.is_failed or self._receiving >= wanted:
             return
         if len(self._lanes) < self._growth.batches:
@@ -163,12 +154,10 @@ class SqsSource:
         batch, timeout_ms = found
         # Somebody receives while this one runs.
         self._add_lane()
-        received_ms = self._clock.monotonic_ms()
+        return_after_ms = partial(self._visibility.return_after_ms, self._clock.monotonic_ms(), timeout_ms)
         try:
             for part in batch.split():
-                await self._runs.run(
-                    part, timeout_ms, lambda: self._visibility.return_after_ms(received_ms, timeout_ms)
-                )
+                await self._runs.run(part, timeout_ms, return_after_ms)
         finally:
             self._means.room.held_bytes -= batch.record_bytes
 
@@ -202,89 +191,20 @@ class SqsSource:
             return None
         try:
             await self._visibility.look(timeout_ms)
-            batch = await self._fill(timeout_ms)
+            batch = await self._collector.collect(timeout_ms)
         except EvenflowError as e:
             await self._failed(e)
             return None
         self._failures, self._error = 0, ""
         if not batch.records:
+            if self._collector.is_empty:
+                self._growth.emptied()
             return None
         if self._ended.is_set():
             self._means.room.held_bytes -= batch.record_bytes
             await self._queue.give_back(batch.receipts, 0)
             return None
         return batch, timeout_ms
-
-    async def _fill(self, timeout_ms: int) -> Batch:
-        batch = Batch(0.0)
-        try:
-            await self._fill_up(batch, timeout_ms)
-        except BaseException:
-            self._means.room.held_bytes -= batch.record_bytes
-            raise
-        return batch
-
-    async def _fill_up(self, batch: Batch, timeout_ms: int) -> None:
-        window_ends_ms = 0.0
-        wait_seconds = self._means.wait_seconds()
-        while True:
-            count = min(MAX_PER_CALL, self._batch_size - len(batch.records))
-            began_ms = self._clock.monotonic_ms()
-            try:
-                messages = await self._queue.receive(count, self._visibility.seconds(timeout_ms), wait_seconds)
-                await self._take(messages, batch)
-            except EvenflowError:
-                if not batch.records:
-                    raise
-                # What is here can run; the next receive tells the trouble.
-                return
-            now_ms = self._clock.monotonic_ms()
-            self._is_flowing = len(messages) == count
-            if not batch.records:
-                if not messages:
-                    self._growth.emptied()
-                    # At once: it may not wait at the queue, or the queue does not.
-                    if now_ms - began_ms < IDLE_SECONDS * 1_000 / 2:
-                        await self._wait(IDLE_SECONDS)
-                return
-            if not batch.expires_ms:
-                # From before the receive, so that it is never later than SQS has it.
-                batch.expires_ms = began_ms + self._visibility.seconds(timeout_ms) * 1_000
-                window_ends_ms = now_ms + self._window_ms
-            left_ms = window_ends_ms - now_ms
-            is_enough = len(batch.records) >= self._batch_size or batch.is_full or self._means.room.is_full
-            # Without a window a batch takes what is there.
-            if is_enough or self._ended.is_set() or (left_ms <= 0 and not (self._is_flowing and not self._window_ms)):
-                return
-            wait_seconds = min(self._means.wait_seconds(), max(0, math.floor(left_ms / 1_000)))
-            if not messages and not wait_seconds:
-                await self._wait(min(left_ms / 1_000, IDLE_SECONDS))
-
-    async def _take(self, messages: Sequence[Mapping[str, Any]], batch: Batch) -> None:
-        telemetry = self._means.run.telemetry
-        telemetry.records(self.names, "received", len(messages))
-        unwanted = []
-        allows_recursion = self._means.allows_recursion(self.source.tenant_id, self.source.function_name)
-        for message in messages:
-            record = record_of(message, self._queue.queue_arn, self._queue.region)
-            if not self._filter.passes(record):
-                unwanted.append(record["receiptHandle"])
-                continue
-            made = Record.of(record)
-            if is_stopped(made.chain_depth, allows_recursion=allows_recursion):
-                # It goes the way of what fails: the queue's redrive policy gets it in the end.
-                telemetry.records(self.names, "recursion_stopped", 1)
-                log.error("a chain of functions through %s is stopped: it goes in a circle", self._queue.queue_arn)
-            elif made.is_too_large:
-                telemetry.records(self.names, "too_large", 1)
-                log.error("message %s of %s is too large for an event", made.message_id, self._queue.queue_arn)
-            else:
-                batch.add(made)
-                self._means.room.held_bytes += len(made.encoded)
-        if unwanted:
-            # As on AWS: who filters does not want to see them again.
-            left = await self._queue.delete(unwanted)
-            telemetry.records(self.names, "filtered", len(unwanted) - len(left))
 
     async def _failed(self, error: EvenflowError) -> None:
         self._failures += 1

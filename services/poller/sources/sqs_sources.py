@@ -9,9 +9,10 @@ from evenflow.control.v1 import resources_pb2
 from services.poller.settings import PollerSettings
 from services.poller.sources.invoker import Invoker
 from services.poller.sources.running import Ownership
+from services.poller.sources.sqs_batch import Room
 from services.poller.sources.sqs_queue import SqsQueue
 from services.poller.sources.sqs_run import RunMeans
-from services.poller.sources.sqs_source import Room, SqsMeans, SqsSource
+from services.poller.sources.sqs_source import SqsMeans, SqsSource
 from services.poller.sources.telemetry import SqsTelemetry
 from services.shared.aws import AwsCalls
 from services.shared.clock import Clock

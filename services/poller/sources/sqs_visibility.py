@@ -9,6 +9,8 @@ from services.shared.errors import EvenflowError
 
 # How often the queue is asked.
 LOOK_AGAIN_MS = 300_000.0
+# An answer of SQS is at most so old when it is read.
+MAX_ANSWER_AGE_MS = 2_000.0
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +56,13 @@ class Visibility:
         """What to ask for with a receive."""
         needed = math.ceil((timeout_ms + self._window_ms) / 1_000) + self._margin_seconds
         return min(MAX_VISIBILITY_SECONDS, max(self._own_seconds, needed))
+
+    def expires_ms(self, asked_ms: float, answered_ms: float, timeout_ms: int) -> float:
+        """When messages become visible to others, of a receive that was asked and answered then.
+
+        A long poll's messages are hidden from when they were handed out, shortly before the answer.
+        """
+        return max(asked_ms, answered_ms - MAX_ANSWER_AGE_MS) + self.seconds(timeout_ms) * 1_000
 
     def return_after_ms(self, received_ms: float, timeout_ms: int) -> float | None:
         """When failed records are to come back, as if the queue's own timeout had been used; None: it was."""

@@ -212,3 +212,19 @@ async def test_what_is_not_offered_is_said_so(rig: Rig) -> None:
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert error.response["Error"]["Code"] == "NotImplementedException"
     assert "ListCodeSigningConfigs is not offered" in error.response["Error"]["Message"]
+
+
+async def test_a_chain_of_handlers_calls_is_stopped_at_its_16th(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 in a handler passes on the trace header it was given: who waits is refused, an event is for the poller."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "caller")
+    trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:0a0b0c0d"
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"{trace}:14")
+    await call(rig.boto(), FunctionName="echo")
+    assert rig.runtime.seen[-1].lineage.chain_depth == 15
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"{trace}:15")
+    error = await refused(rig.boto(), FunctionName="echo")
+    assert error.response["Error"]["Code"] == "RecursiveInvocationException"
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    answer = await call(rig.boto(), FunctionName="echo", InvocationType="Event")
+    event = rig.queue.events[ids.from_text(answer["ResponseMetadata"]["RequestId"])]
+    assert event.lineage.chain_depth == 16

@@ -154,8 +154,8 @@ class Rig:
         retries: int | None = None,
         age_seconds: int | None = None,
         dead_letters: str = "",
-    ) -> None:
-        """A function that answers so; destinations are names or ARNs. Its published versions stay."""
+    ) -> int:
+        """A function that answers so; destinations are names or ARNs. Its published versions stay. Its revision."""
         self._deployments += 1
         self.behaviours[name] = behave
         self.seen[name] = []
@@ -178,7 +178,21 @@ class Rig:
             ),
             reserved_concurrency=reserved,
         )
-        await self.control.PutFunction(control_pb2.PutFunctionRequest(function=function), metadata=self.metadata)
+        request = control_pb2.PutFunctionRequest(function=function)
+        answer = await self.control.PutFunction(request, metadata=self.metadata)
+        revision: int = answer.function.revision
+        return revision
+
+    async def caught_up(self) -> None:
+        """The poller knows all that control was told before: it hears of changes in order, and of this one last."""
+        await self.deploy("marker", lambda i: succeeded())
+        revision = await self.deploy("marker", lambda i: succeeded())
+
+        async def has_heard() -> bool:
+            await self.ended(await self.enqueue("marker"), "succeeded")
+            return self.seen["marker"][-1].function_revision >= revision
+
+        await until(has_heard)
 
     async def publish(self, name: str) -> str:
         """What is $LATEST becomes a version; its number."""

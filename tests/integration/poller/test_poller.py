@@ -193,6 +193,10 @@ async def test_a_full_function_does_not_hold_up_another(rig: Rig) -> None:
         rig.host.finish(invocation.invocation_id, succeeded())
     for request_id in events:
         await rig.ended(request_id, "succeeded")
+    # Those that had to wait in their shards count as throttles, once each; the first two did not.
+    passed_over = rig.metric("poller-0", "Throttles_total", function="full")
+    assert 30 <= passed_over <= 38
+    assert rig.metric("poller-0", "Throttles_total", function="free") == 0
 
 
 async def test_a_broken_stream_runs_the_event_again(rig: Rig) -> None:

@@ -1,6 +1,5 @@
 """Events run the code that is current when they run: versions, aliases, and what is configured for each."""
 
-import asyncio
 from collections import Counter
 
 import pytest
@@ -48,8 +47,7 @@ async def test_an_alias_that_moves_between_attempts_moves_the_event(aws_rig: Rig
     (first,) = await eventually(lambda: held)
     assert (first.version, first.invoked_function_arn) == ("1", arn("moves") + ":live")
     await aws_rig.point("moves", "live", "2")
-    # The poller follows within its delay; the event comes back after the back-off that begins now.
-    await asyncio.sleep(0.2)
+    await aws_rig.caught_up()
     aws_rig.behaviours["moves"] = lambda i: succeeded()
     aws_rig.host.finish(first.invocation_id, failed(version="1"))
     event = await aws_rig.ended(request_id, "succeeded")
@@ -61,7 +59,7 @@ async def test_a_split_alias_draws_at_every_run(aws_rig: Rig) -> None:
     """Half and half: of 40 events both versions get some."""
     await two_versions(aws_rig, "split")
     await aws_rig.point("split", "live", "1", v2=0.5)
-    await asyncio.sleep(0.2)
+    await aws_rig.caught_up()
     events = [await aws_rig.enqueue("split", "live") for _ in range(40)]
     for request_id in events:
         await aws_rig.ended(request_id, "succeeded")
@@ -75,7 +73,7 @@ async def test_each_qualifier_has_its_own_retries_and_destinations(aws_rig: Rig,
     await two_versions(aws_rig, "configured")
     once = resources_pb2.AsyncConfig(maximum_retry_attempts=0, on_failure_arn=box.arn)
     await configure(aws_rig, "configured", "live", once)
-    await asyncio.sleep(0.2)
+    await aws_rig.caught_up()
     aws_rig.behaviours["configured"] = lambda i: failed(version=i.version)
     by_alias = await aws_rig.enqueue("configured", "live")
     by_number = await aws_rig.enqueue("configured", "1")
@@ -102,6 +100,7 @@ async def test_an_alias_that_is_gone_ends_its_events(aws_rig: Rig) -> None:
     """FUNCTION_NOT_FOUND, in the dead letters: nothing says any more where it should go."""
     await two_versions(aws_rig, "unnamed")
     await drop_alias(aws_rig, "unnamed", "live")
+    await aws_rig.caught_up()
     event = await aws_rig.ended(await aws_rig.enqueue("unnamed", "live"), "dead")
     assert event.condition == event_pb2.CONDITION_FUNCTION_NOT_FOUND
     assert aws_rig.runs("unnamed") == []
@@ -114,3 +113,16 @@ async def test_an_alias_that_was_just_made_is_found(aws_rig: Rig) -> None:
         await aws_rig.point("fresh", f"a{number}", "2")
         await aws_rig.ended(await aws_rig.enqueue("fresh", f"a{number}"), "succeeded")
     assert {i.version for i in aws_rig.runs("fresh")} == {"2"}
+
+
+async def test_a_function_may_allow_its_chains_to_go_on(aws_rig: Rig) -> None:
+    """PutFunctionRecursionConfig Allow: beyond 16 invocations it runs all the same, until that is undone."""
+    await aws_rig.deploy("endless", lambda i: succeeded())
+    assert (await aws_rig.ended(await aws_rig.enqueue("endless", depth=16), "dead")).attempts == 0
+    for allows, state in ((True, "succeeded"), (False, "dead")):
+        request = control_pb2.PutRecursionRequest(tenant_id=TENANT, function_name="endless", allows_recursion=allows)
+        await aws_rig.control.PutRecursion(request, metadata=aws_rig.metadata)
+        await aws_rig.caught_up()
+        event = await aws_rig.ended(await aws_rig.enqueue("endless", depth=16), state)
+    assert event.condition == event_pb2.CONDITION_RECURSION_STOPPED
+    assert aws_rig.metric("poller-0", "RecursiveInvocationsDropped_total", function="endless") == 2

@@ -65,8 +65,8 @@ async def test_they_are_ready_before_anybody_asks_and_run_first(run_dir: Path) -
 
 
 async def test_what_they_cannot_take_spills_over(run_dir: Path) -> None:
-    """To sandboxes on demand, which count against the account; the provisioned ones do not."""
-    async with HostKit(run_dir, account_share=1) as kit:
+    """To sandboxes on demand; all runs count against the account's share."""
+    async with HostKit(run_dir, account_share=3) as kit:
         publish(kit)
         target(kit, 2)
         await ready(kit, 2)
@@ -76,6 +76,45 @@ async def test_what_they_cannot_take_spills_over(run_dir: Path) -> None:
         assert counted(kit) == (2, 1)
         shares = dict(kit.shares.items())
         assert (shares[KEY].target, shares[KEY].held) == (2, 2) and shares["account"].in_use == 0
+
+
+async def test_others_leave_them_the_share_that_they_may_need(run_dir: Path) -> None:
+    """Of an account's share of 3, 2 kept ready: another function gets one, and they run at once all the same."""
+    async with HostKit(run_dir, account_share=3, max_wait_ms=200) as kit:
+        publish(kit)
+        kit.deploy("other", TELL)
+        target(kit, 2)
+        await ready(kit, 2)
+        others = [kit.begin(kit.invocation("other", 1)) for _ in range(3)]
+        await eventually(lambda: kit.host.dispatcher.busy == 1)
+        own = await asyncio.gather(*(kit.invoke("f", 0.05, version="1") for _ in range(2)))
+        assert {o.response_payload for o in own} == {b'"provisioned-concurrency"'}
+        statuses = sorted([(await other).status for other in others])
+        assert statuses == [S.OUTCOME_STATUS_SUCCEEDED, S.OUTCOME_STATUS_THROTTLED, S.OUTCOME_STATUS_THROTTLED]
+
+
+async def test_a_reservation_bounds_them_too(run_dir: Path) -> None:
+    """Two kept ready and one reserved on this host: one runs at a time, on what is ready, and nothing is started."""
+    async with HostKit(run_dir) as kit:
+        publish(kit, reserved_concurrency=1)
+        kit.shares.set_target(f"function/{TENANT}/f", 1)
+        target(kit, 2)
+        await eventually(lambda: dict(kit.reported).get(KEY) == 2)
+        most = 0
+
+        def look() -> bool:
+            nonlocal most
+            most = max(most, kit.host.dispatcher.busy)
+            return all(run.done() for run in runs)
+
+        runs = [kit.begin(kit.invocation("f", 0.02, version="1")) for _ in range(6)]
+        await eventually(look)
+        assert most == 1 and len(kit.pids()) == 2
+        assert {(await run).response_payload for run in runs} == {b'"provisioned-concurrency"'}
+        # The reservation is lifted: what rests is counted by the account from now on, and runs.
+        kit.configuration.view.functions[TENANT, "f"].ClearField("reserved_concurrency")
+        kit.publish("f")
+        assert await call(kit) == "provisioned-concurrency"
 
 
 async def test_neither_time_nor_others_end_them(run_dir: Path) -> None:

@@ -37,3 +37,22 @@ def test_the_share_holds_in_every_order(steps: list[int | str]) -> None:
             target = int(step)
             shares.set_target("account", target)
         assert held["account"] == max(target, in_use)
+
+
+def test_what_is_kept_for_ready_sandboxes_is_given_to_nobody_else() -> None:
+    """Until they take it, or are gone; and they take no more than there is."""
+    shares = Shares(lambda _key, _held, _failure: None)
+    shares.set_target("account", 3)
+    shares.keep("account", 2)
+    assert shares.free("account") == 1
+    assert shares.take("account") and not shares.take("account")
+    assert shares.take_kept("account", "account") and not shares.take("account")
+    assert shares.take_kept("account", "account") and not shares.take_kept("account", "account")
+    for _ in range(3):
+        shares.give_back("account")
+    assert shares.free("account") == 3
+    shares.keep("account", 5)
+    assert shares.free("account") == 0 and shares.take_kept("account", "account")
+    assert not shares.is_known("function/t/f")
+    shares.keep("function/t/f", 1)
+    assert not shares.is_known("function/t/f") and not shares.take_kept("function/t/f", "function/t/f")

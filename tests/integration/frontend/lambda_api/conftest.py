@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 
 from cli.supervisor.ports import free_port
 from tests.kit import shape_check
+from tests.kit.aws_neighbour import CREDENTIALS, AwsNeighbour
 from tests.kit.waiting import wait_until
 
 ROOT = Path(__file__).parents[4]
@@ -47,6 +48,7 @@ class Door:
 
     http_port: int
     run_dir: Path
+    neighbour: AwsNeighbour
     seen: set[str] = dataclasses.field(default_factory=set)
     _numbers: Iterator[int] = dataclasses.field(default_factory=itertools.count)
 
@@ -110,7 +112,12 @@ def launch(service: str, run_dir: Path, **more: str) -> "subprocess.Popen[bytes]
         "TOKEN_FILE": str(run_dir / "token"),
         **more,
     }
-    env = {**os.environ, **{f"EVENFLOW_{k}": v for k, v in values.items()}, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+    env = {
+        **os.environ,
+        **CREDENTIALS,
+        **{f"EVENFLOW_{k}": v for k, v in values.items()},
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
+    }
     log = open(run_dir / f"{service}.log", "wb")  # noqa: SIM115  # the process has it, until the folder goes
     with contextlib.closing(log):
         return subprocess.Popen([sys.executable, "-m", f"services.{service}"], cwd=ROOT, env=env, stderr=log)
@@ -118,12 +125,12 @@ def launch(service: str, run_dir: Path, **more: str) -> "subprocess.Popen[bytes]
 
 @pytest.fixture(scope="session")
 def door() -> Iterator[Door]:
-    """Control and a frontend that serve, with moto's place left free: objects come from `objects`."""
+    """Control and a frontend that serve; the S3 that they know is started by the test that wants it."""
     run_dir = Path(tempfile.mkdtemp(prefix="ef-", dir="/tmp"))
     token = run_dir / "token"
     token.write_text("t" * 40)
     token.chmod(0o600)
-    port = free_port()
+    port, neighbour = free_port(), AwsNeighbour(run_dir / "moto.log")
     processes = [
         launch("control", run_dir, NODE_ID="control"),
         launch(
@@ -132,9 +139,10 @@ def door() -> Iterator[Door]:
             NODE_ID="frontend-0",
             HTTP_LISTEN=f"127.0.0.1:{port}",
             GRPC_LISTEN=f"127.0.0.1:{free_port()}",
+            AWS_ENDPOINT_URL=neighbour.endpoint_url,
         ),
     ]
-    made = Door(port, run_dir)
+    made = Door(port, run_dir, neighbour)
 
     def serves() -> bool:
         try:
@@ -146,6 +154,7 @@ def door() -> Iterator[Door]:
         wait_until(serves, START_SECONDS, "the door")
         yield made
     finally:
+        neighbour.stop()
         for process in processes:
             process.terminate()
         for process in processes:
