@@ -72,7 +72,7 @@ class HttpDoor:
         if self._urls.is_named(request):
             return validation.MAX_SYNC_PAYLOAD_BYTES
         if self._webhooks.is_named(request):
-            return self._webhooks.body_limit
+            return self._webhooks.body_limit(request)
         route = self._routes.find(request.method, request.url)
         if route.operation in _UNSIGNED:
             return validation.MAX_SYNC_PAYLOAD_BYTES
