@@ -1,5 +1,6 @@
 """Whole lives of events in virtual time: hours of retries, decided by the same code as a poller's, in no time."""
 
+import itertools
 from collections.abc import Iterator
 
 from services.policy.retry import Cause, Ending, Finish, Progress, Rules, Why, before_run, decide
@@ -11,7 +12,8 @@ HOUR_MS = 3_600_000
 
 def life(endings: Iterator[Ending], rules: Rules, unit_random: float = 0.5) -> tuple[list[int], Why, int]:
     """When each try of an event accepted at 0 took place, why it ended, and when; a run takes no time."""
-    now_ms, errors, throttles, tries = 0, 0, 0, []
+    now_ms = errors = throttles = 0
+    tries: list[int] = []
     while True:
         progress = Progress(errors, throttles, 0, 6 * HOUR_MS)
         finish = before_run(progress, rules, now_ms, is_expired=False, is_closed=False, chain_depth=0)
@@ -56,7 +58,7 @@ def test_ages_cut_that_short_and_look_ahead() -> None:
 def test_a_throttled_event_is_tried_for_six_hours() -> None:
     """Ever more seldom, at last every five minutes at most; it never ran, and ends by its age."""
     tries, why, ended_ms = life(always(Ending.THROTTLED), Rules())
-    gaps = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert gaps[0] <= SECOND_MS and gaps[:9] == sorted(gaps[:9])
     assert 150 * SECOND_MS <= max(gaps) <= 300 * SECOND_MS
     assert why is Why.EVENT_AGE_EXCEEDED
@@ -68,8 +70,7 @@ def test_throttles_between_errors_take_time_and_no_attempt() -> None:
     """Three errors end it, however many throttles lie between; an error ends the row that the back-off counts."""
 
     def endings() -> Iterator[Ending]:
-        for ending in (Ending.THROTTLED, Ending.FUNCTION_ERROR, Ending.SYSTEM_ERROR, Ending.THROTTLED):
-            yield ending
+        yield from (Ending.THROTTLED, Ending.FUNCTION_ERROR, Ending.SYSTEM_ERROR, Ending.THROTTLED)
         yield from always(Ending.FUNCTION_ERROR)
 
     tries, why, _ = life(endings(), Rules(), unit_random=0.0)
