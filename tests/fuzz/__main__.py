@@ -22,6 +22,9 @@ SETTINGS = {
     "aws.endpoint_url": "http://127.0.0.1:1",
     "retry.base_seconds": "0.05",
     "retry.throttle_base_seconds": "0.05",
+    # A busy machine is slow to start a sandbox: here that is no answer, it is a wait.
+    "runtime.max_wait_ms": "20000",
+    "frontend.place_ms": "20000",
 }
 
 
