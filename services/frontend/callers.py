@@ -75,7 +75,7 @@ class Callers:
         configuration.subscribe(self._forget)
 
     def of_request(self, request: HttpRequest) -> Caller:
-        """The caller of an HTTP request. EvenflowError, in strict mode: it is not proven."""
+        """The caller of an HTTP request. EvenflowError: it is not proven, which open mode asks of functions only."""
         if self.is_strict:
             return self.proven(request)
         header = request.headers.get(b"authorization")
@@ -135,7 +135,7 @@ class Callers:
         return True
 
     def of_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
-        """The caller of a gRPC call: `authorization: Bearer KEYID:SECRET`. EvenflowError, in strict mode: unproven."""
+        """The caller of a gRPC call: `authorization: Bearer KEYID:SECRET`. EvenflowError: as `of_request`."""
         given = token = ""
         for key, value in metadata:
             if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
@@ -151,7 +151,7 @@ class Callers:
                 "this door needs metadata `authorization: Bearer KEYID:SECRET` of an access key (evenflow keys create)",
             )
         caller, real = self._owner(key_id, token)
-        if not hmac.compare_digest(secret.encode(), real.encode()):
+        if not hmac.compare_digest(secret.encode(errors="replace"), real.encode()):
             raise _nobody()
         return caller
 
@@ -175,10 +175,12 @@ class Callers:
         )
 
     def _named(self, key_id: str, token: str) -> Caller:
-        if key_id.startswith(KEY_ID_PREFIX):
+        if token and key_id.startswith(KEY_ID_PREFIX):
             function = self._function(key_id, token)
-            if function is not None:
-                return function[0]
+            if function is None:
+                # A function that is gone must not turn into the default tenant.
+                raise _nobody()
+            return function[0]
         return self._of_key(key_id) or self.of_tenant(DEFAULT_TENANT)
 
     def _owner(self, key_id: str, token: str) -> tuple[Caller, str]:

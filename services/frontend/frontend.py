@@ -97,12 +97,12 @@ class Frontend:
         )
         self.http = HttpServer(settings, self._http_door, clock)
         self._grpc = GrpcServer(None, [SERVICE_NAME])
-        servicer = FrontendServicer(
-            self._submissions, self._invocations, self.callers, self._telemetry, clock, node.token
-        )
-        # One servicer behind the public port and the node's inner socket.
-        frontend_pb2_grpc.add_FrontendServiceServicer_to_server(servicer, self._grpc.server)
-        frontend_pb2_grpc.add_FrontendServiceServicer_to_server(servicer, node.server.server)
+        # The fleet's token counts at the node's inner socket alone: nothing of the fleet comes in by the public port.
+        for server, token in ((self._grpc.server, None), (node.server.server, node.token)):
+            servicer = FrontendServicer(
+                self._submissions, self._invocations, self.callers, self._telemetry, clock, token
+            )
+            frontend_pb2_grpc.add_FrontendServiceServicer_to_server(servicer, server)
         self.grpc_port = 0
 
     async def start(self) -> None:

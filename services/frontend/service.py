@@ -54,8 +54,9 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         callers: Callers,
         telemetry: Telemetry,
         clock: Clock,
-        token: str,
+        token: str | None,
     ) -> None:
+        """`token`: the fleet's; None: no caller is of the fleet."""
         self._submissions = submissions
         self._invocations = invocations
         self._callers = callers
@@ -273,7 +274,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
                 traceparent = value
             elif key == "tracestate":
                 tracestate = value
-        from_fleet = carries_token(metadata, self._token)
+        from_fleet = self._token is not None and carries_token(metadata, self._token)
         caller = self._callers.of_tenant(DEFAULT_TENANT) if from_fleet else self._callers.of_metadata(metadata)
         return Call(caller, from_fleet, traceparent, tracestate)
 

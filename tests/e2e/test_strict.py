@@ -46,6 +46,7 @@ def test_the_fleets_own_commands_need_no_key(strict_fleet: Fleet) -> None:
     fleet.cli("invoke", "hello", "--payload", "2", "--async")
     fleet.wait_drained()
     assert fleet.cli("dlq", "list") == "no dead letters\n"
+    assert fleet.cli("delete", "hello", "--yes") == "deleted hello\n"
 
 
 def test_awss_tools_need_a_key_that_is_known_now(strict_fleet: Fleet) -> None:

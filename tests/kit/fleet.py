@@ -231,7 +231,13 @@ class Fleet:
             made = fleet.ask(fleet.control.CreateAccessKey, request).access_key
         return made.access_key_id, made.secret
 
-    def lambda_client(self, connections: int = 16, key: tuple[str, str] = ("any", "any"), **config: Any) -> Any:
+    def lambda_client(
+        self,
+        connections: int = 16,
+        key: tuple[str, str] = ("any", "any"),
+        session_token: str | None = None,
+        **config: Any,
+    ) -> Any:
         """boto3's own client of the HTTP door."""
         return _client(
             "lambda",
@@ -239,6 +245,7 @@ class Fleet:
             region_name="us-east-1",
             aws_access_key_id=key[0],
             aws_secret_access_key=key[1],
+            aws_session_token=session_token,
             config=_config(max_pool_connections=connections, **{"retries": {"max_attempts": 0}, **config}),
         )
 

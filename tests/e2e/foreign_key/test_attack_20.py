@@ -22,6 +22,8 @@ from evenflow.runtime.v1 import runtime_pb2
 
 from services.frontend.lambda_api.api import HANDLERS
 from services.shared import ids
+from services.shared.channels import read_token
+from services.shared.credentials import fleet_secret, function_credentials
 from tests.e2e.foreign_key import grpc_calls
 from tests.e2e.foreign_key.parameters import Belongings, in_order, is_about_something, parameters
 from tests.kit.fleet import Fleet
@@ -248,6 +250,18 @@ def test_no_rpc_of_any_door_gives_or_changes_what_is_another_tenants(scene: Scen
                         assert answer.code in refused, answer
     assert {a.method for a in answers} >= {"/evenflow.control.v1.ControlService/ListTenants"}
     assert not [a for a in answers if CANARY.encode() in b"".join(a.parts) or CANARY in a.details]
+    assert scene.state() == before
+
+
+def test_a_function_without_a_list_may_do_nothing_with_its_own_credentials(scene: Scene) -> None:
+    """Every operation on its own tenant's things: 403, before anything is done."""
+    before = scene.state()
+    token = read_token(scene.fleet.file.token_file)
+    own = function_credentials(fleet_secret(token), "victim", NAME)
+    key = (own.access_key_id, own.secret_access_key)
+    caller = Heard(scene.fleet.lambda_client(key=key, session_token=own.session_token))
+    statuses = {op: caller.call(op, parameters(op, scene.belongings.values)) for op in OPERATIONS}
+    assert {op: status for op, status in statuses.items() if status != 403} == {}
     assert scene.state() == before
 
 

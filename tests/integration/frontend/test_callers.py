@@ -290,6 +290,26 @@ async def test_a_function_may_do_what_its_deploy_file_allows(keys: Rig) -> None:
     assert refused.reason == Reason.ERROR_REASON_ACCESS_DENIED
 
 
+@pytest.mark.parametrize("overrides", [{"auth_mode": "open"}])
+async def test_an_open_door_takes_no_function_that_is_none(keys: Rig) -> None:
+    """It would be the default tenant otherwise; over gRPC, too."""
+    gone = as_tuple(credentials_of("other", "gone"))
+    assert await code_of(keys.boto(*gone), FunctionName="echo") == (403, "UnrecognizedClientException")
+    one = frontend_pb2.InvokeAsyncRequest(event=Submission(function_name="echo"))
+    refused = await refusal_of(keys.public.InvokeAsync(one, metadata=bearer(*gone)))
+    assert refused.reason == Reason.ERROR_REASON_UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("overrides", [{"auth_mode": "open"}, {"auth_mode": "strict"}])
+async def test_the_fleets_token_counts_at_its_own_sockets_alone(keys: Rig) -> None:
+    """Whoever has it gains nothing by it at the public port."""
+    one = frontend_pb2.InvokeAsyncRequest(event=Submission(function_name="theirs", tenant_id="other"))
+    assert (await keys.inner.InvokeAsync(one, metadata=keys.fleet_metadata)).request_id
+    refused = await refusal_of(keys.public.InvokeAsync(one, metadata=keys.fleet_metadata))
+    denied = (Reason.ERROR_REASON_ACCESS_DENIED, Reason.ERROR_REASON_MISSING_AUTHENTICATION)
+    assert refused.reason in denied
+
+
 async def test_credentials_of_a_function_end_with_it_and_cannot_be_made_up(keys: Rig) -> None:
     """A function that is gone, a version that is not there, another fleet's secret, a token that was changed."""
     keys.configuration.put(resource(function=make_function("caller")))
