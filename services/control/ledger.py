@@ -75,7 +75,8 @@ class Ledger:
                 self._adopt(node_id, incarnation, limit_key, held)
             return
         row.failure = failure[:MAX_FAILURE_CHARACTERS]
-        if held > row.share.bound:
+        # Sandboxes that were on their way up when their target was lowered are no error.
+        if held > row.share.bound and not is_provisioned(limit_key):
             log.error("%s holds %d of %s, %d were given", node_id, held, limit_key, row.share.bound)
         row.share = sharing.Share(row.share.target, held, is_settled=held == row.share.target)
 
@@ -181,6 +182,11 @@ class Ledger:
             raise invalid(f"limit_key has {len(limit_key)} characters; at most {MAX_LIMIT_KEY_CHARACTERS} are taken")
         if sum(owner == node_id for _, owner in self.rows) >= MAX_SHARES_PER_NODE:
             raise invalid(f"a node holds at most {MAX_SHARES_PER_NODE:,} shares")
+        if is_provisioned(limit_key):
+            # They came up after all, before the node heard that it is to keep none; it may also be told again.
+            self.rows[limit_key, node_id] = Row(incarnation, sharing.Share(0, held, is_settled=False), None)
+            self._tell(node_id, incarnation, control_pb2.ShareTarget(limit_key=limit_key))
+            return
         log.error("%s holds %d of %s, which control did not know of: counted", node_id, held, limit_key)
         self.rows[limit_key, node_id] = Row(incarnation, sharing.Share(held, held, is_settled=True), None)
 

@@ -18,7 +18,7 @@ from services.control.editor import (
 from services.control.masks import take_fields
 from services.control.state import FunctionKey
 from services.policy.rules import RuleBroken
-from services.policy.source_rules import check_source_count
+from services.policy.source_rules import MAX_SOURCE_BYTES, check_source_count
 from services.policy.tag_rules import check_tags
 from services.shared.errors import EvenflowError, Reason, invalid
 
@@ -128,7 +128,10 @@ class Sources:
         return source
 
     def store(self, change: Change, source: resources_pb2.EventSource) -> None:
-        """Put it into the change if it is not what is stored."""
+        """Put it into the change if it is not what is stored. EvenflowError INVALID_PARAMETER: it is too large."""
+        if source.ByteSize() > MAX_SOURCE_BYTES:
+            text = f"the event source has {source.ByteSize():,} bytes; at most {MAX_SOURCE_BYTES:,} are kept"
+            raise invalid(f"{text}: shorten its filters, input or tags", field="source")
         if source != self._state.sources.get(source.source_id):
             change.upserts.append(resources_pb2.Resource(key=f"source/{source.source_id}", source=source))
 

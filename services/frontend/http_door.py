@@ -30,7 +30,9 @@ from services.shared.errors import EvenflowError, Reason, invalid
 INVOCATION_TYPES = {b"Event": "Event", b"RequestResponse": "RequestResponse", b"DryRun": "DryRun"}
 MAX_LOG_TAIL_BYTES = 4_096
 # These let everybody in, or look at who calls by rules of their own.
-_UNSIGNED = ("health", "package", "url")
+_UNSIGNED = frozenset(("health", "package", "url", "named-url", "webhook"))
+_NAMED_URL = Route("named-url", "")
+_WEBHOOK = Route("webhook", "")
 
 
 class HttpDoor:
@@ -69,14 +71,11 @@ class HttpDoor:
 
     def body_limit(self, request: HttpRequest) -> int:
         """See HttpHandler: the limit of the operation and, for Invoke, of the invocation type."""
-        if self._urls.is_named(request):
-            return validation.MAX_SYNC_PAYLOAD_BYTES
-        if self._webhooks.is_named(request):
-            return self._webhooks.body_limit
-        route = self._routes.find(request.method, request.url)
+        route = self._route(request)
         if route.operation in _UNSIGNED:
-            return validation.MAX_SYNC_PAYLOAD_BYTES
-        if not self._callers.may_send(request):
+            is_webhook = route.operation == "webhook"
+            return self._webhooks.body_limit if is_webhook else validation.MAX_SYNC_PAYLOAD_BYTES
+        if self._callers.is_strict and not self._callers.may_send(request):
             return 0
         if route.operation == "api":
             return body_limit(request.url)
@@ -93,13 +92,7 @@ class HttpDoor:
                 raise EvenflowError(
                     Reason.ERROR_REASON_UNAVAILABLE, "this door holds as many bytes as it may: try again", 1_000
                 )
-            if self._urls.is_named(request):
-                self._wait_for(request, self._urls.answer(connection, request))
-                return
-            if self._webhooks.is_named(request):
-                self._wait_for(request, self._webhooks.answer(connection, request))
-                return
-            route = self._routes.find(request.method, request.url)
+            route = request.route or self._route(request)
             if route.operation in _UNSIGNED:
                 self._handle_unsigned(connection, request, route)
                 return
@@ -115,12 +108,27 @@ class HttpDoor:
         except Exception:
             self._replies.fail(connection, request, "a request", self._replies.new_id())
 
+    def _route(self, request: HttpRequest) -> Route:
+        """Looked for once a request: at its headers when a body follows, else when it is whole."""
+        if self._urls.is_named(request):
+            route = _NAMED_URL
+        elif self._webhooks.is_named(request):
+            route = _WEBHOOK
+        else:
+            route = self._routes.find(request.method, request.url)
+        request.route = route
+        return route
+
     def _handle_unsigned(self, connection: HttpConnection, request: HttpRequest, route: Route) -> None:
         match route.operation:
             case "package":
                 self._api.download(connection, request)
             case "url":
                 self._wait_for(request, self._urls.answer_at_path(connection, request))
+            case "named-url":
+                self._wait_for(request, self._urls.answer(connection, request))
+            case "webhook":
+                self._wait_for(request, self._webhooks.answer(connection, request))
             case _:
                 self._health(connection, request)
 

@@ -7,7 +7,7 @@ and costs a task a request (the design's spikes saw 26k/s for raw ASGI on uvicor
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httptools
 
@@ -32,7 +32,9 @@ class HttpRequest:
     method: bytes = b""
     headers: dict[bytes, bytes] = field(default_factory=dict)
     # What the last ones of their names won over, in order.
-    repeated: list[tuple[bytes, bytes]] = field(default_factory=list)
+    repeated: tuple[tuple[bytes, bytes], ...] = ()
+    # Which part of the door has it; the door's own, so that it looks once.
+    route: Any = None
     parts: list[bytes] = field(default_factory=list)
     received_bytes: int = 0
     # Of those, in `parts`.
@@ -225,7 +227,7 @@ class HttpConnection(asyncio.Protocol):
         assert request is not None
         lower = name.lower()
         if lower in request.headers:
-            request.repeated.append((lower, request.headers[lower]))
+            request.repeated = (*request.repeated, (lower, request.headers[lower]))
         request.headers[lower] = value
 
     def on_headers_complete(self) -> None:

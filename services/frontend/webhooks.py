@@ -48,7 +48,7 @@ class Webhooks:
         events = WebhookEvents(submissions, callers)
         self._fetches = WebhookFetches(endpoint_url)
         self._s3 = S3Webhook(configuration, events)
-        self._sns = SnsWebhook(configuration, events, self._fetches)
+        self._sns = SnsWebhook(configuration, events, self._fetches, is_at_aws=not endpoint_url)
         self._replies = replies
         self._fleet_token = fleet_token
 

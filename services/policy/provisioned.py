@@ -2,9 +2,10 @@
 
 A target of a "provisioned/..." limit is a number of sandboxes, not of invocations: those count by the shares of
 services.policy.sharing whether their sandbox was ready or not, so the two are planned apart. What is ready stays where
-it is; what is missing goes where there is room. A raise waits until what was taken back elsewhere was given back, so
-the shares of a limit on hosts that are not lost never exceed it. A lost host's share is given to others, unlike a
-share of invocations: if that host is still there, the worst is that too many sandboxes are ready.
+it is; what is missing goes where there is room. A raise waits until what was taken back elsewhere was given back, and
+the targets of hosts that are not lost never add up to more than their limit. What is ready may do so for a moment: a
+sandbox that came up before its host heard of a lower target is ended then. A lost host's share is given to others,
+unlike a share of invocations: if that host is still there, the worst is that too many sandboxes are ready.
 """
 
 from collections.abc import Collection, Mapping

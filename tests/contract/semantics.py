@@ -13,6 +13,7 @@ from tests.integration.poller.test_semantics import ROWS
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "lambda_semantics.md"
 RETRY = "tests/unit/policy/test_retry.py"
+LIFE = "tests/unit/policy/test_event_life.py"
 DESTINATIONS = "tests/unit/policy/test_destinations.py"
 NEIGHBOURS = "tests/integration/poller/test_neighbours.py"
 OUTAGES = "tests/integration/poller/test_outages.py"
@@ -55,9 +56,11 @@ SECTIONS: dict[str, tuple[Sentence, ...]] = {
     "Retries": (
         *_row("tried twice", "MaximumRetryAttempts", "A time-out", "A success after", "outside the count", "use up no"),
         Sentence("The first retry comes after 1 minute, the second one 2 minutes later", (
-            f"{RETRY}::test_function_errors_come_back_after_one_minute_then_two_then_never",)),
+            f"{RETRY}::test_function_errors_come_back_after_one_minute_then_two_then_never",
+            f"{LIFE}::test_a_failing_event_lives_for_three_minutes",)),
         Sentence("Throttles and system errors come back after 1 s, growing to 5 minutes, as long as the age allows", (
             f"{RETRY}::test_throttles_and_system_errors_are_outside_the_attempts",
+            f"{LIFE}::test_a_throttled_event_is_tried_for_six_hours",
             f"{POLLER}::test_throttles_do_not_count_as_attempts",)),
         Sentence("The back-off grows only for a throttle that was returned: events of a full function stay queued", (
             f"{POLLER}::test_a_full_function_does_not_hold_up_another",
@@ -66,7 +69,7 @@ SECTIONS: dict[str, tuple[Sentence, ...]] = {
             f"{POLLER}::test_a_full_function_does_not_hold_up_another",)),
         Sentence("The age check looks ahead: age 60 with a failing function ends after attempt 1", (
             f"{OUTAGES}::test_an_age_of_60_s_ends_a_failing_event_after_its_first_attempt",
-            f"{RETRY}::test_the_age_check_looks_ahead",)),
+            f"{LIFE}::test_ages_cut_that_short_and_look_ahead",)),
         Sentence("Age 90: one retry, then it ends", (f"{OUTAGES}::test_an_age_of_90_s_allows_one_retry",)),
         Sentence("A throttled event ends as EventAgeExceeded with its age, unrun", (
             f"{OUTAGES}::test_throttles_end_with_the_age",)),
@@ -118,6 +121,11 @@ SECTIONS: dict[str, tuple[Sentence, ...]] = {
         Sentence("Here: a crash between the two repeats only what was not confirmed", (
             f"{OUTAGES}::test_a_crash_between_the_two_repeats_only_what_was_not_confirmed",
             f"{NEIGHBOURS}::test_one_that_is_gone_does_not_keep_the_other_from_its_part",)),
+    ),
+    "Metrics": (
+        Sentence("AsyncEventsReceived, AsyncEventAge, AsyncEventsDropped, DestinationDeliveryFailures, "
+                 "DeadLetterErrors and RecursiveInvocationsDropped", (
+            "tests/integration/poller/test_semantics.py::test_metrics_have_the_names_that_users_of_lambda_know",)),
     ),
     "Recursion": (
         *_row("A chain stops", "sixteenth"),

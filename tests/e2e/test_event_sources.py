@@ -65,6 +65,17 @@ TICK = """
 """
 
 
+NOTED = """
+    import os
+
+    def handler(event, context):
+        [record] = event["Records"]
+        assert record["EventSource"] == "aws:sns"
+        message = record["Sns"]["Message"]
+        open(os.environ["EVENFLOW_BUCKET_ROOM"] + f"/noted-{message}-{context.aws_request_id}", "w").close()
+"""
+
+
 def arn_of(queue: str) -> str:
     return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
 
@@ -216,3 +227,15 @@ def test_an_owner_that_is_killed_at_a_fire_leaves_one_event_a_due_time(fleet: Fl
     runs = Counter(name.split("_")[1] for name in room(fleet, "tick_"))
     assert set(runs.values()) == {1}, runs
     fleet.cli("delete", "tick", "--yes")
+
+
+def test_what_is_published_at_a_topic_reaches_the_function(fleet: Fleet, neighbour: AwsNeighbour) -> None:
+    """Posted by SNS to the address that `evenflow webhooks` prints."""
+    fleet.deploy("noted", NOTED, buckets=ROOM)
+    address = fleet.cli_json("webhooks")["sns"].replace("FUNCTION", "noted")
+    sns = neighbour.client("sns")
+    topic = sns.create_topic(Name="news")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=address)
+    sns.publish(TopicArn=topic, Message="hello")
+    wait_until(lambda: room(fleet, "noted-hello-"), 20.0, "the message")
+    assert len(room(fleet, "noted-hello-")) == 1

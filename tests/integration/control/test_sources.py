@@ -133,6 +133,11 @@ async def test_what_breaks_a_rule_is_refused_and_nothing_changes(run_dir: Path) 
                 R.ERROR_REASON_INVALID_PARAMETER,
                 "sources.expression",
             ),
+            (
+                create_of(sqs=sqs, filter_patterns=['{"body":["' + "é" * 4_000 + '"]}'] * 5),
+                R.ERROR_REASON_INVALID_PARAMETER,
+                "at most 32,768 are kept",
+            ),
             (create_of(bucket={"bucket": "in", "events": []}), R.ERROR_REASON_INVALID_PARAMETER, "bucket"),
             (pb.PutSourceRequest(source=NAME | {"sqs": sqs}), R.ERROR_REASON_INVALID_PARAMETER, "mode must be"),
             (change_of("none", "is_disabled"), R.ERROR_REASON_RESOURCE_NOT_FOUND, "does not exist"),

@@ -190,14 +190,26 @@ async def test_a_signed_message_needs_no_token_where_the_function_allows_its_top
     assert (await post(rig, sns_path(query="x=1"), {**signed, "TopicArn": f"{TOPIC}2"})).status == 403
     changed = await post(rig, sns_path(query="x=1"), {**signed, "Message": "changed"})
     assert (changed.status, "signature" in changed.body.decode()) == (403, True)
-    # Also with a token: where AWS signs, the signature has to be right.
-    assert (await post(rig, sns_path(), {**signed, "Message": "changed"})).status == 403
     assert pages.visited == [CERTIFICATE_PATH]
     assert len(rig.queue.events) == 1
 
 
+async def test_at_aws_itself_a_token_does_not_spare_the_signature(rig: Rig, pages: HttpPages) -> None:
+    """A server that stands for AWS may not serve the certificate that it names: there the token is enough."""
+    certificate = make_certificate()
+    pages.put(CERTIFICATE_PATH, certificate.pem)
+    changed = {**message(certificate), "Message": "changed"}
+    assert (await post(rig, sns_path(), changed)).status == 200
+    assert not pages.visited
+    rig.frontend._webhooks._sns._is_at_aws = True
+    assert (await post(rig, sns_path(), {**changed, "MessageId": "2"})).status == 403
+    assert (await post(rig, sns_path(), message(certificate, MessageId="3"))).status == 200
+    assert len(rig.queue.events) == 2
+
+
 async def test_a_certificate_that_cannot_be_fetched_is_to_be_tried_again(rig: Rig) -> None:
     """503: SNS posts again."""
+    rig.frontend._webhooks._sns._is_at_aws = True
     assert (await post(rig, sns_path(), message(make_certificate()))).status == 503
     assert not rig.queue.events
 

@@ -22,6 +22,7 @@ from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.fleet, pytest.mark.asyncio(loop_scope="module")]
 MINUTE_SECONDS = 2.0
+DRAIN_SECONDS = 1.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -40,6 +41,7 @@ async def rig(neighbour: AwsNeighbour) -> AsyncIterator[Rig]:
         folder,
         environment={
             "EVENFLOW_AWS_ENDPOINT_URL": neighbour.endpoint_url,
+            "EVENFLOW_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "EVENFLOW_RETRY_BASE_SECONDS": str(MINUTE_SECONDS),
             "EVENFLOW_RETRY_AGE_SCALE": str(MINUTE_SECONDS / 60),
             **CREDENTIALS,
@@ -80,6 +82,24 @@ async def test_throttles_end_with_the_age(rig: Rig) -> None:
     assert event.throttles >= 2
 
 
+async def test_a_neighbour_that_says_nothing_does_not_hold_up_a_poller_that_stops(
+    rig: Rig, neighbour: AwsNeighbour
+) -> None:
+    """It drains for its time and ends; the next one delivers, and what was under way then was not lost."""
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _reader, writer: silent.append(writer), "127.0.0.1", neighbour.port)
+    await rig.deploy("unheard", lambda i: succeeded(), on_success=queue_arn("unheard"))
+    request_id = await rig.submit("unheard")
+    await eventually(lambda: silent)
+    rig.processes.signal("poller-0", signal.SIGTERM)
+    assert await asyncio.to_thread(rig.processes.wait, "poller-0", DRAIN_SECONDS + 5.0) == 0
+    for writer in silent:
+        writer.close()
+    server.close()
+    await asyncio.to_thread(rig.processes.restart, "poller-0")
+    assert (await rig.event(request_id)).state == "handover"
+
+
 async def test_a_destination_that_is_down_gets_its_record_once_it_is_up(rig: Rig, neighbour: AwsNeighbour) -> None:
     """Tried again with back-off and counted; the handler is not run again, nothing is lost and nothing twice."""
     await rig.deploy("patient", lambda i: succeeded(b'"late"'), on_success=queue_arn("late"))
@@ -100,7 +120,7 @@ async def test_a_destination_that_is_down_gets_its_record_once_it_is_up(rig: Rig
 
 
 async def test_a_crash_between_the_two_repeats_only_what_was_not_confirmed(rig: Rig, neighbour: AwsNeighbour) -> None:
-    """The dead-letter queue has the event; the destination is a function whose door is frozen; the poller is killed."""
+    """The dead-letter queue has the event; the destination is a function and no door is up; the poller is killed."""
     if not neighbour.is_up:
         await asyncio.to_thread(neighbour.start)
     box = Mailbox(neighbour, "first-part")
@@ -115,15 +135,15 @@ async def test_a_crash_between_the_two_repeats_only_what_was_not_confirmed(rig: 
     )
     request_id = await rig.submit("parted")
     (invocation_id,) = await eventually(lambda: held)
-    rig.processes.signal("frontend-0", signal.SIGSTOP)
+    await asyncio.to_thread(rig.processes.kill, "frontend-0")
     rig.host.finish(invocation_id, failed())
     await box.wait()
 
     # The first part is stored, then the second one fails for want of a door: only a next round is left.
     await eventually(lambda: rig.metric("poller-0", "DestinationDeliveryFailures_total", function="parted") >= 1, 15)
     rig.processes.kill("poller-0")
-    rig.processes.signal("frontend-0", signal.SIGCONT)
-    rig.processes.restart("poller-0")
+    for node_id in ("frontend-0", "poller-0"):
+        await asyncio.to_thread(rig.processes.restart, node_id)
     await rig.ended(request_id, "failed", 20)
     (chained,) = await eventually(lambda: rig.runs("second-part"))
     assert chained.lineage.parent_request_id == request_id

@@ -173,3 +173,21 @@ def _check_record(record: dict[str, Any], row: Row, name: str, request_id: bytes
         else:
             expected["responsePayload"] = {b"1": 1, b"null": None}.get(last.response_payload, {"ok": 1})
     assert record == expected
+
+
+async def test_metrics_have_the_names_that_users_of_lambda_know(aws_rig: Rig, neighbour: AwsNeighbour) -> None:
+    """What doors and pollers count; Invocations, Errors and Duration are a runtime host's."""
+    box = Mailbox(neighbour, "metered")
+    gone = box.arn + "-gone"
+    await aws_rig.deploy("metered", lambda i: failed(), retries=0, on_failure=gone, dead_letters=gone)
+    await aws_rig.ended(await aws_rig.submit("metered"), "dead")
+    await aws_rig.ended(await aws_rig.enqueue("metered", depth=16), "dead")
+    counted = {
+        ("frontend-0", "AsyncEventsReceived_total"): 1,
+        ("poller-0", "AsyncEventAge_milliseconds_count"): 1,
+        ("poller-0", "AsyncEventsDropped_total"): 2,
+        ("poller-0", "DestinationDeliveryFailures_total"): 6,
+        ("poller-0", "DeadLetterErrors_total"): 6,
+        ("poller-0", "RecursiveInvocationsDropped_total"): 1,
+    }
+    assert {key: aws_rig.metric(*key, function="metered") for key in counted} == counted

@@ -273,23 +273,29 @@ async def test_a_chain_through_the_queue_is_told_on_and_stops_after_sixteen(rig:
     assert rig.counted("circle", "recursion_stopped") == 1
 
 
-async def test_maximum_concurrency_is_never_exceeded_and_is_reached(rig: Rig) -> None:
-    """Two batches at once, forty messages one by one."""
+async def test_maximum_concurrency_is_reached_and_never_exceeded(rig: Rig) -> None:
+    """Two batches at once of a queue that has forty: no third one begins while they run, nor later."""
     url = rig.queue("narrow")
     running = highest = 0
+    gate = asyncio.Event()
 
     async def answer(call: Call) -> event_pb2.Outcome:
         nonlocal running, highest
         running += 1
         highest = max(highest, running)
-        # Long enough for others to begin, if they may.
-        await eventually(lambda: running == 2 or len(rig.calls) == 40, 20.0)
+        await gate.wait()
         running -= 1
         return succeeded()
 
     rig.answer = answer
     rig.send(url, *(str(n) for n in range(40)))
     rig.map("narrow", batch_size=1, maximum_concurrency=2)
+    await eventually(lambda: running == 2)
+    # Time for others to begin, if they might.
+    rounds = rig.sources.rounds
+    await eventually(lambda: rig.sources.rounds > rounds + 10)
+    assert running == 2
+    gate.set()
     await rig.until_left(url, 0, 20.0)
     assert highest == 2
     assert len(rig.calls) == 40

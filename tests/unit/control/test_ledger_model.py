@@ -3,8 +3,8 @@
 What is counted is what hosts may really run, told targets that are still on their way included: it must stay within
 each limit always, and within the account's. After a limit was lowered it may only fall until it fits.
 
-Sandboxes that are kept ready are counted apart: by control's own book, never above what is asked for; at rest as many
-are up as were asked for, or as there is room for, and the shares of invocations are as if there were none.
+Sandboxes that are kept ready are counted apart: targets never add up to more than is asked for; at rest as many are up
+as were asked for, or as there is room for, and the shares of invocations are as if there were none.
 """
 
 import atexit
@@ -235,9 +235,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_more_is_kept_ready_than_was_asked_for(self) -> None:
-        """In control's book; what was asked for before may still be on its way down."""
+        """By the targets; what hosts out of touch were told before may still be on its way down."""
         for key in READY_KEYS:
-            given = sum(row.share.bound for (k, _), row in self.ledger.rows.items() if k == key)
+            given = sum(row.share.target for (k, _), row in self.ledger.rows.items() if k == key)
             ceiling = self.ready_ceilings.get(key, 0)
             assert given <= max(self.limits.get(key, 0), ceiling), f"{key}: {given} given"
             self.ready_ceilings[key] = given
