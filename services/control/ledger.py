@@ -26,11 +26,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Row:
-    """One host's part of one limit. `stored`: as on disk; its bound is never below what the host may hold."""
+    """One host's part of one limit. `stored`: as on disk; its bound is never below what the host may hold.
+
+    reported: what the host itself said that it holds; 0 until it says something. failure: what it says is wrong.
+    """
 
     incarnation: str
     share: sharing.Share
     stored: StoredShare | None
+    reported: int = 0
     failure: str = ""
 
 
@@ -63,7 +67,7 @@ class Ledger:
         rows = [row for (key, node_id), row in self.rows.items() if key == limit_key and node_id not in lost]
         return Standing(
             target=sum(row.share.target for row in rows),
-            ready=sum(min(row.share.held, row.share.target) for row in rows),
+            ready=sum(min(row.reported, row.share.target) for row in rows),
             failure=next((row.failure for row in rows if row.failure), ""),
         )
 
@@ -74,7 +78,7 @@ class Ledger:
             if held:
                 self._adopt(node_id, incarnation, limit_key, held)
             return
-        row.failure = failure[:MAX_FAILURE_CHARACTERS]
+        row.reported, row.failure = held, failure[:MAX_FAILURE_CHARACTERS]
         # Sandboxes that were on their way up when their target was lowered are no error.
         if held > row.share.bound and not is_provisioned(limit_key):
             log.error("%s holds %d of %s, %d were given", node_id, held, limit_key, row.share.bound)
@@ -92,6 +96,7 @@ class Ledger:
         for (limit_key, owner), row in list(self.rows.items()):
             if owner == node_id and row.incarnation == incarnation:
                 target, held = row.share.target, shares_held.get(limit_key, 0)
+                row.reported = held
                 row.failure = (failures or {}).get(limit_key, "")[:MAX_FAILURE_CHARACTERS]
                 if is_provisioned(limit_key):
                     # Sandboxes that are still to come up are no sign that the target did not arrive.
@@ -184,11 +189,11 @@ class Ledger:
             raise invalid(f"a node holds at most {MAX_SHARES_PER_NODE:,} shares")
         if is_provisioned(limit_key):
             # They came up after all, before the node heard that it is to keep none; it may also be told again.
-            self.rows[limit_key, node_id] = Row(incarnation, sharing.Share(0, held, is_settled=False), None)
+            self.rows[limit_key, node_id] = Row(incarnation, sharing.Share(0, held, is_settled=False), None, held)
             self._tell(node_id, incarnation, control_pb2.ShareTarget(limit_key=limit_key))
             return
         log.error("%s holds %d of %s, which control did not know of: counted", node_id, held, limit_key)
-        self.rows[limit_key, node_id] = Row(incarnation, sharing.Share(held, held, is_settled=True), None)
+        self.rows[limit_key, node_id] = Row(incarnation, sharing.Share(held, held, is_settled=True), None, held)
 
     def _tell_row(self, limit_key: str, node_id: str, row: Row, limits: Mapping[str, int]) -> None:
         removed = limit_key not in limits and row.share.target == 0

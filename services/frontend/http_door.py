@@ -74,7 +74,7 @@ class HttpDoor:
         route = self._route(request)
         if route.operation in _UNSIGNED:
             is_webhook = route.operation == "webhook"
-            return self._webhooks.body_limit if is_webhook else validation.MAX_SYNC_PAYLOAD_BYTES
+            return self._webhooks.body_limit(request) if is_webhook else validation.MAX_SYNC_PAYLOAD_BYTES
         if self._callers.is_strict and not self._callers.may_send(request):
             return 0
         if route.operation == "api":

@@ -5,6 +5,7 @@ addresses with tokens. Requests are answered once everything that they make is d
 """
 
 import json
+from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
 from services.frontend import http_answers
@@ -26,13 +27,23 @@ from services.shared.webhook_tokens import S3, SNS, is_webhook_token
 PREFIX = b"/_evenflow/"
 S3_PREFIX, SNS_PREFIX = PREFIX + b"s3/", PREFIX + b"sns/"
 MAX_TOKEN_CHARACTERS = 128
+# SNS's messages have 256 KiB at most; the rest is room for the envelope and for escapes.
+MAX_SIGNED_BYTES = 524_288
 _BEARER = "bearer "
 
 
-class Webhooks:
-    """Answers the requests of its paths; no request body is kept beyond 1 MiB."""
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """What a URL and its token say. `name`: the tenant of S3's, the function of SNS's."""
 
-    body_limit = MAX_ASYNC_PAYLOAD_BYTES
+    kind: str
+    name: str
+    tenant_id: str
+    has_token: bool
+
+
+class Webhooks:
+    """Answers the requests of its paths."""
 
     def __init__(
         self,
@@ -56,6 +67,16 @@ class Webhooks:
         """Whether the request is for one of these doors."""
         return request.url.startswith((S3_PREFIX, SNS_PREFIX))
 
+    def body_limit(self, request: HttpRequest) -> int:
+        """The largest body that is kept: nothing of who lacks the token, but what SNS may sign instead."""
+        try:
+            address = self._address_of(request)
+        except EvenflowError:
+            return 0
+        if address.has_token:
+            return MAX_ASYNC_PAYLOAD_BYTES
+        return MAX_SIGNED_BYTES if address.kind == SNS else 0
+
     async def answer(self, connection: HttpConnection, request: HttpRequest) -> None:
         """Answer, once what the request makes is durable: 200, or the refusal."""
         replies = self._replies
@@ -77,36 +98,44 @@ class Webhooks:
     async def _take(self, request: HttpRequest) -> dict[str, int]:
         if request.method != b"POST":
             raise EvenflowError(Reason.ERROR_REASON_NOT_IMPLEMENTED, "webhooks take POST only")
+        address = self._address_of(request)
+        if address.kind == S3 and not address.has_token:
+            raise EvenflowError(
+                Reason.ERROR_REASON_ACCESS_DENIED,
+                "the token is missing or not this tenant's: `evenflow webhooks` prints the address with it",
+            )
         if request.is_too_large:
             raise EvenflowError(
-                Reason.ERROR_REASON_REQUEST_TOO_LARGE, f"webhooks take at most {self.body_limit:,} bytes"
+                Reason.ERROR_REASON_REQUEST_TOO_LARGE, f"this webhook takes at most {request.limit_bytes:,} bytes"
             )
+        if address.kind == S3:
+            return await self._s3.take(address.tenant_id, request.body, request.arrived_ms)
+        try:
+            function = parse_reference(address.name)
+        except ValueError as e:
+            raise invalid(str(e), field="functionName") from None
+        subscription_arn = request.headers.get(b"x-amz-sns-subscription-arn", b"").decode("latin-1")
+        return await self._sns.take(
+            address.tenant_id,
+            function,
+            request.body,
+            subscription_arn,
+            request.arrived_ms,
+            has_token=address.has_token,
+        )
+
+    def _address_of(self, request: HttpRequest) -> _Address:
         raw_path, _, raw_query = request.url.partition(b"?")
         try:
             query = parse_qs(raw_query.decode("ascii"), max_num_fields=16)
             path = unquote(raw_path.decode("ascii"), errors="strict").split("/", 3)
-        except (UnicodeDecodeError, ValueError):
+        except ValueError:
             raise invalid("the address is no URL", field="url") from None
         kind, name = path[2], path[3].rstrip("/")
         tenant_id = name if kind == S3 else query.get("tenant", [DEFAULT_TENANT])[0]
         token = query.get("token", [_bearer(request)])[0]
         has_token = len(token) <= MAX_TOKEN_CHARACTERS and is_webhook_token(token, self._fleet_token, kind, tenant_id)
-        if kind == S3:
-            if not has_token:
-                raise EvenflowError(
-                    Reason.ERROR_REASON_ACCESS_DENIED,
-                    "the token is missing or not this tenant's: `evenflow webhooks` prints the address with it",
-                )
-            return await self._s3.take(tenant_id, request.body, request.arrived_ms)
-        assert kind == SNS
-        try:
-            function = parse_reference(name)
-        except ValueError as e:
-            raise invalid(str(e), field="functionName") from None
-        subscription_arn = request.headers.get(b"x-amz-sns-subscription-arn", b"").decode("latin-1")
-        return await self._sns.take(
-            tenant_id, function, request.body, subscription_arn, request.arrived_ms, has_token=has_token
-        )
+        return _Address(kind, name, tenant_id, has_token)
 
 
 def _bearer(request: HttpRequest) -> str:

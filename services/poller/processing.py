@@ -241,10 +241,8 @@ class Processing:
     def _current(self, held: Held, plan: Plan) -> Plan:
         """The plan of now: a newer configuration than at the event's arrival counts, as far as there still is one."""
         now = self._functions.find(held.key, held.qualifier)
-        if now is None or now is plan:
-            return plan
-        version = now.choose(self._draw)
-        if version is None:
+        version = now.choose(self._draw) if now is not None and now is not plan else None
+        if now is None or version is None:
             return plan
         held.version = version
         return now

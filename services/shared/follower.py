@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 class ConfigView:
     """What is known of the fleet; read-only for everybody but the follower."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_secrets: bool = True) -> None:
+        """`keeps_secrets`: those of access keys; only who verifies signatures needs them."""
+        self._keeps_secrets = keeps_secrets
         self.revision = 0
         self.fleet: resources_pb2.Fleet | None = None
         self.shard_map: resources_pb2.ShardMap | None = None
@@ -47,6 +49,8 @@ class ConfigView:
 
     def upsert(self, resource: resources_pb2.Resource) -> None:
         """Take a new or changed resource; a kind this version does not know is passed over."""
+        if not self._keeps_secrets and resource.HasField("tenant"):
+            resource = _without_secrets(resource)
         self._resources[resource.key] = resource
         match resource.WhichOneof("kind"):
             case "fleet":
@@ -121,8 +125,10 @@ class ConfigView:
 class ControlFollower:
     """Keeps a view current; works from the snapshot on disk while control is down."""
 
-    def __init__(self, peer: Peer, node_id: str, snapshot_path: Path) -> None:
-        self.view = ConfigView()
+    def __init__(self, peer: Peer, node_id: str, snapshot_path: Path, *, keeps_secrets: bool = False) -> None:
+        """`keeps_secrets`: see ConfigView."""
+        self._keeps_secrets = keeps_secrets
+        self.view = ConfigView(keeps_secrets=keeps_secrets)
         self._peer = peer
         self._stub = control_pb2_grpc.ControlServiceStub(peer.channel)
         self._node_id = node_id
@@ -138,7 +144,7 @@ class ControlFollower:
 
     def start(self) -> None:
         """Read the snapshot on disk, then follow."""
-        stored = _read_snapshot(self._path)
+        stored = _read_snapshot(self._path, keeps_secrets=self._keeps_secrets)
         if stored is not None:
             self._take(stored)
         self._tasks = [
@@ -204,7 +210,7 @@ class ControlFollower:
                 async for message in call:
                     failures = 0
                     if message.in_snapshot:
-                        snapshot = snapshot or ConfigView()
+                        snapshot = snapshot or ConfigView(keeps_secrets=self._keeps_secrets)
                         _apply(snapshot, message)
                         if message.snapshot_complete:
                             self._take(snapshot)
@@ -248,6 +254,14 @@ def _layer_key(layer: resources_pb2.LayerVersion) -> tuple[str, str, int]:
     return layer.tenant_id, layer.layer_name, layer.version
 
 
+def _without_secrets(resource: resources_pb2.Resource) -> resources_pb2.Resource:
+    bare = resources_pb2.Resource()
+    bare.CopyFrom(resource)
+    for key in bare.tenant.access_keys:
+        key.ClearField("secret")
+    return bare
+
+
 def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:
     for resource in message.upserts:
         view.upsert(resource)
@@ -259,7 +273,7 @@ def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:
 def _write_snapshot(path: Path, view: ConfigView) -> None:
     message = control_pb2.WatchResponse(revision=view.revision, upserts=view.resources())
     data = message.SerializeToString()
-    # Secrets of access keys are in it. The folder may be of an older version, which made it open to all.
+    # Secrets of access keys may be in it. The folder may be of an older version, which made it open to all.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     fresh = path.with_suffix(".new")
@@ -272,7 +286,7 @@ def _write_snapshot(path: Path, view: ConfigView) -> None:
     fresh.replace(path)
 
 
-def _read_snapshot(path: Path) -> ConfigView | None:
+def _read_snapshot(path: Path, *, keeps_secrets: bool = True) -> ConfigView | None:
     try:
         data = path.read_bytes()
     except OSError:
@@ -280,6 +294,6 @@ def _read_snapshot(path: Path) -> ConfigView | None:
     if len(data) < 8 or len(data) > MAX_SNAPSHOT_BYTES or struct.unpack(">Q", data[:8])[0] != len(data) - 8:
         log.warning("the snapshot of control's state on disk is torn and is not used")
         return None
-    view = ConfigView()
+    view = ConfigView(keeps_secrets=keeps_secrets)
     _apply(view, control_pb2.WatchResponse.FromString(data[8:]))
     return view

@@ -41,7 +41,9 @@ class Node:
         self._peers: dict[str, Peer] = {}
         control = self.dial(settings.control_target)
         snapshot_path = Path(settings.data_dir) / "snapshots" / f"{settings.node_id}.bin"
-        self.follower = ControlFollower(control, settings.node_id, snapshot_path)
+        # Whoever runs functions or moves events has no business with the secrets that requests are signed with.
+        is_door = role == resources_pb2.NODE_ROLE_FRONTEND
+        self.follower = ControlFollower(control, settings.node_id, snapshot_path, keeps_secrets=is_door)
         self.membership = Membership(
             control,
             node_id=settings.node_id,

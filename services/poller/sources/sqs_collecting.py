@@ -61,7 +61,7 @@ class Collector:
         self.is_empty = False
 
     @property
-    def lanes(self) -> int:
+    def collecting(self) -> int:
         """How many batches may be collected at once: one that takes many receives gets all of them."""
         return MAX_RECEIVING if self._is_flowing and self._batch_size <= MAX_PER_CALL else 1
 

@@ -1,7 +1,7 @@
-"""One SQS mapping while this poller owns it: lanes that collect a batch, run it and take the next.
+"""One SQS mapping while this poller owns it: cycles, each of which collects a batch, runs it and settles it.
 
-At an empty queue one lane waits in a long poll. While there is work, lanes are added up to what may run at once, so
-that a lane is always receiving while the others' batches run.
+At an empty queue one cycle waits in a long poll. While there is work, cycles are added up to what may run at once, so
+that one is always receiving while the others' batches run.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class SqsSource:
             wait=self._wait,
             is_ending=self._ended.is_set,
         )
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._cycles: set[asyncio.Task[None]] = set()
         self._receiving = 0
         self._failures = 0
         self._error = ""
@@ -109,16 +109,16 @@ class SqsSource:
     @property
     def is_over(self) -> bool:
         """See RunningSource."""
-        return self._ended.is_set() and not self._lanes
+        return self._ended.is_set() and not self._cycles
 
     def renew(self, epoch: int) -> None:
         """See RunningSource: the queue itself keeps its messages from two owners."""
 
     def step(self) -> None:
         """See RunningSource."""
-        is_busy = len(self._lanes) >= self._growth.batches and self._receiving == 0
+        is_busy = len(self._cycles) >= self._growth.batches and self._receiving == 0
         self._growth.pass_time(self._clock.monotonic_ms(), is_busy=is_busy)
-        self._add_lane()
+        self._add_cycle()
 
     def retire(self) -> None:
         """See RunningSource: what was received and not begun goes back at once."""
@@ -127,24 +127,24 @@ class SqsSource:
     async def close(self) -> None:
         """See RunningSource: messages of what still runs come back after their visibility timeout."""
         self.retire()
-        for lane in self._lanes:
-            lane.cancel()
-        await asyncio.gather(*self._lanes, return_exceptions=True)
+        for cycle in self._cycles:
+            cycle.cancel()
+        await asyncio.gather(*self._cycles, return_exceptions=True)
 
-    # --- lanes
+    # --- cycles
 
-    def _add_lane(self) -> None:
-        wanted = self._collector.lanes
+    def _add_cycle(self) -> None:
+        wanted = self._collector.collecting
         if self._ended.is_set() or self.is_failed or self._receiving >= wanted:
             return
-        if len(self._lanes) < self._growth.batches:
+        if len(self._cycles) < self._growth.batches:
             # Counted here: the task begins later.
             self._receiving += 1
-            lane = asyncio.create_task(self._lane(), name=f"sqs {self.source.source_id}")
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lane_ended)
+            cycle = asyncio.create_task(self._cycle(), name=f"sqs {self.source.source_id}")
+            self._cycles.add(cycle)
+            cycle.add_done_callback(self._cycle_ended)
 
-    async def _lane(self) -> None:
+    async def _cycle(self) -> None:
         try:
             found = await self._collect()
         finally:
@@ -153,7 +153,7 @@ class SqsSource:
             return
         batch, timeout_ms = found
         # Somebody receives while this one runs.
-        self._add_lane()
+        self._add_cycle()
         return_after_ms = partial(self._visibility.return_after_ms, self._clock.monotonic_ms(), timeout_ms)
         try:
             for part in batch.split():
@@ -161,13 +161,13 @@ class SqsSource:
         finally:
             self._means.room.held_bytes -= batch.record_bytes
 
-    def _lane_ended(self, lane: "asyncio.Task[None]") -> None:
-        self._lanes.discard(lane)
-        if not lane.cancelled() and (error := lane.exception()) is not None:
+    def _cycle_ended(self, cycle: "asyncio.Task[None]") -> None:
+        self._cycles.discard(cycle)
+        if not cycle.cancelled() and (error := cycle.exception()) is not None:
             self.is_failed = True
             log.error("source %s has to begin anew: %s", names_of(self.source), error, exc_info=error)
         elif not self._ended.is_set():
-            self._add_lane()
+            self._add_cycle()
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -124,9 +124,25 @@ async def test_the_token_is_of_its_tenant_and_kind(rig: Rig) -> None:
         assert (answer.status, "evenflow webhooks" in answer.body.decode()) == (403, True), path
 
 
+class TestStrict:
+    """With auth.mode=strict."""
+
+    @pytest.fixture
+    def overrides(self) -> dict[str, Any]:
+        return {"auth_mode": "strict"}
+
+    async def test_webhooks_are_let_in_by_their_own_tokens(self, rig: Rig) -> None:
+        """Who posts has no key to sign with."""
+        map_bucket(rig, "source-1")
+        assert (await post(rig, s3_path(), document("a"))).json()["accepted"] == 1
+        assert (await post(rig, "/_evenflow/s3/default", document("b"))).status == 403
+        assert len(rig.queue.events) == 1
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
+        (s3_path(token="wrong"), b"x" * 100_000, 403),
         (s3_path(), b"{", 400),
         (s3_path(), {"Records": []}, 400),
         (sns_path(), b"plain", 400),

@@ -332,6 +332,30 @@ async def test_an_owner_that_ends_gives_back_what_it_has_not_begun(rig: Rig) -> 
     assert len(rig.calls) == ran + 1
 
 
+async def test_a_batch_that_runs_when_the_poller_drains_is_still_settled(rig: Rig) -> None:
+    """The poller waits for it; nothing new is received, and what ran does not run again."""
+    url = rig.queue("drained")
+    released = asyncio.Event()
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        await released.wait()
+        return succeeded()
+
+    rig.answer = answer
+    rig.send(url, "a")
+    rig.map("drained")
+    await eventually(lambda: rig.calls)
+    draining = asyncio.create_task(rig.sources.drain())
+    await eventually(lambda: rig.sources._retired)
+    await asyncio.to_thread(rig.send, url, "b")
+    assert rig.kind.unsettled == 1
+    released.set()
+    await draining
+    await eventually(lambda: rig.kind.unsettled == 0)
+    assert [bodies_of(call) for call in rig.calls] == [["a"]]
+    await rig.until_left(url, 1)
+
+
 async def full(call: Call) -> event_pb2.Outcome:
     raise EvenflowError(Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, "full")
 

@@ -1,9 +1,14 @@
 """The ledger's races, one by one: what may be believed of a report and when a share may rise."""
 
+from collections.abc import Mapping
+
 from services.control.changes import Change
 from services.control.ledger import Ledger
+from services.policy.provisioned import Standing, provisioned_key
 from services.policy.sharing import ACCOUNT, Host
 from tests.unit.control.test_ledger_model import FakeHost
+
+ACCOUNT_LIMIT = 15
 
 
 class Bench:
@@ -15,10 +20,10 @@ class Bench:
         for host in self.hosts.values():
             host.is_up = True
 
-    def plan(self, limit: int, account_limit: int = 15) -> None:
+    def plan(self, limit: int, ready: Mapping[str, int] | None = None) -> None:
         change = Change(1)
         hosts = {name: (host.incarnation, Host(host.slots)) for name, host in self.hosts.items()}
-        self.ledger.plan(change, {ACCOUNT: limit}, account_limit, hosts)
+        self.ledger.plan(change, {ACCOUNT: limit, **(ready or {})}, ACCOUNT_LIMIT, hosts)
         for callback in change.when_committed:
             callback()
 
@@ -97,3 +102,30 @@ def test_a_share_moves_to_a_new_host_only_as_it_is_returned() -> None:
         assert bench.may_run() <= 10
         a.shares.give_back(ACCOUNT)
     assert given == [1, 2, 3, 4, 5]
+
+
+def test_what_was_told_is_not_ready_before_the_host_says_so() -> None:
+    """For invocations it must count as held at once; sandboxes that are still to come up are none."""
+    key = provisioned_key("t", "f", "1")
+    bench = Bench(a=10)
+    bench.plan(10, {key: 4})
+    assert bench.ledger.standing(key, ()) == Standing(target=4, ready=0)
+    bench.to_host("a")
+    bench.to_control("a")
+    assert bench.ledger.standing(key, ()) == Standing(target=4, ready=0)
+    bench.hosts["a"].come_up(key, 3)
+    bench.to_control("a")
+    assert bench.ledger.standing(key, ()) == Standing(target=4, ready=3)
+    # Raised and not answered yet: what was ready still is.
+    bench.plan(10, {key: 6})
+    assert bench.ledger.standing(key, ()) == Standing(target=6, ready=3)
+    assert bench.ledger.standing(key, {"a"}) == Standing()
+
+
+def test_what_is_ready_takes_nothing_from_the_account() -> None:
+    """Invocations count by the account's shares whether their sandbox was ready or not."""
+    bench = Bench(a=10)
+    bench.plan(10, {provisioned_key("t", "f", "1"): 7})
+    bench.to_host("a")
+    bench.to_control("a")
+    assert bench.may_run() == 10

@@ -58,3 +58,18 @@ def test_a_snapshot_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     stored = _read_snapshot(path)
     assert stored is not None and stored.secret_of_key == {"K1": "secret of K1"}
+
+
+def test_only_who_verifies_signatures_keeps_secrets(tmp_path: Path) -> None:
+    """Neither in memory nor on disk; whose key it is, everybody knows."""
+    view = ConfigView(keeps_secrets=False)
+    view.upsert(tenant("a", "K1"))
+    assert view.tenant_of_key == {"K1": "a"} and view.secret_of_key == {"K1": ""}
+    _write_snapshot(tmp_path / "runtime-0.bin", view)
+    assert b"secret of" not in (tmp_path / "runtime-0.bin").read_bytes()
+    # What an older version left on disk goes with the next snapshot.
+    full = ConfigView()
+    full.upsert(tenant("a", "K1"))
+    _write_snapshot(tmp_path / "runtime-0.bin", full)
+    stored = _read_snapshot(tmp_path / "runtime-0.bin", keeps_secrets=False)
+    assert stored is not None and not any(stored.secret_of_key.values())
