@@ -17,7 +17,6 @@ from services.frontend import http_answers
 CONTENT_TYPE = b"application/vnd.amazon.eventstream"
 # AWS's own bound of a message is 16 MiB; clients get the first bytes sooner from smaller ones.
 MAX_CHUNK_BYTES = 65_536
-MAX_LOG_TAIL_BYTES = 4_096
 _TEXT = 7
 _RESULT_TYPE = b"application/octet-stream"
 
@@ -51,7 +50,7 @@ def stream(outcome: event_pb2.Outcome, wants_log: bool) -> bytes:
         end["ErrorCode"] = outcome.error_type or "Unhandled"
         end["ErrorDetails"] = payload.decode("utf-8", "replace")
     if wants_log:
-        end["LogResult"] = base64.b64encode(outcome.log_tail[-MAX_LOG_TAIL_BYTES:]).decode()
+        end["LogResult"] = base64.b64encode(outcome.log_tail[-http_answers.MAX_LOG_TAIL_BYTES :]).decode()
     parts.append(message("InvokeComplete", b"application/json", json.dumps(end).encode()))
     return b"".join(parts)
 

@@ -1,7 +1,10 @@
 """Responses of the HTTP door as AWS words them: heads without their last empty line, and bodies."""
 
+import base64
 import json
 import time
+
+from evenflow.common.v1 import event_pb2
 
 from services.frontend.lambda_api.errors import RATE_EXCEEDED_SECONDS, ApiError
 from services.shared import ids
@@ -23,6 +26,8 @@ _THROTTLE_REASON: dict[int, str] = {
 }
 _OTHER_THROTTLE_REASON = "CallerRateLimitExceeded"
 JSON = b"application/json"
+# Of the log, as AWS has it: 4 KB.
+MAX_LOG_TAIL_BYTES = 4_096
 _PHRASES = {
     200: b"OK",
     201: b"Created",
@@ -79,6 +84,17 @@ def head(
         lines.append(b"Content-Type: %b\r\nContent-Length: %d\r\n" % (content_type, body_bytes))
     lines.extend(b"%b: %b\r\n" % pair for pair in more)
     return b"".join(lines)
+
+
+def outcome(result: event_pb2.Outcome, request_id: str, date: bytes, wants_log: bool) -> tuple[bytes, bytes]:
+    """Head and body of a synchronous invocation that ran."""
+    more = [(b"X-Amz-Executed-Version", result.executed_version.encode())]
+    if result.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
+        more.append((b"X-Amz-Function-Error", b"Unhandled"))
+    if wants_log:
+        more.append((b"X-Amz-Log-Result", base64.b64encode(result.log_tail[-MAX_LOG_TAIL_BYTES:])))
+    body = result.response_payload
+    return head(200, request_id, date, len(body), *more), body
 
 
 def error(refusal: EvenflowError, request_id: str, date: bytes) -> tuple[bytes, bytes]:

@@ -26,6 +26,7 @@ MAX_LARGE_REQUESTS = 4
 LARGE_REQUEST_BYTES = 1_048_576
 _AUTHORITY = re.compile(r"[A-Za-z0-9.-]{1,200}(:\d{1,5})?|\[[0-9a-f:]{2,40}\](:\d{1,5})?")
 _SCOPE = re.compile(rb"Credential=[^/,\s]{1,128}/\d{8}/([a-z]{2}(?:-[a-z]+)+-\d)/")
+_URL_SCOPE = re.compile(rb"X-Amz-Credential=[^&%]{1,128}(?:%2F|/)\d{8}(?:%2F|/)([a-z]{2}(?:-[a-z]+)+-\d)(?:%2F|/)")
 
 
 class ApiDoor:
@@ -105,7 +106,8 @@ class ApiDoor:
             replies.fail(connection, request, "an API request", request_id, caller.tenant_id)
 
     def _translate(self, request: HttpRequest, caller: Caller) -> ApiRequest:
-        scope = _SCOPE.search(request.headers.get(b"authorization", b""))
+        given = request.headers.get(b"authorization")
+        scope = _SCOPE.search(given) if given is not None else _URL_SCOPE.search(request.url)
         return ApiRequest(
             request.method.decode("ascii", "replace"),
             request.url.decode("ascii", "replace"),

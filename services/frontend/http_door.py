@@ -1,11 +1,8 @@
 """The HTTP door: invocations of the AWS Lambda API, and where everything else at the port is answered."""
 
 import asyncio
-import base64
 from collections.abc import Coroutine
 from typing import Any
-
-from evenflow.common.v1 import event_pb2
 
 from services.frontend import event_stream, http_answers
 from services.frontend.callers import Callers
@@ -28,7 +25,6 @@ from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
 INVOCATION_TYPES = {b"Event": "Event", b"RequestResponse": "RequestResponse", b"DryRun": "DryRun"}
-MAX_LOG_TAIL_BYTES = 4_096
 # These let everybody in, or look at who calls by rules of their own.
 _UNSIGNED = frozenset(("health", "package", "url", "named-url", "webhook"))
 _NAMED_URL = Route("named-url", "")
@@ -272,24 +268,12 @@ class HttpDoor:
                 tracestate=tracestate,
                 lineage=lineage_of(request.headers),
             )
-            if is_stream:
-                head, body = event_stream.response(outcome, text, self._replies.now(), wants_log)
-            else:
-                head, body = self._outcome(outcome, text, wants_log)
-            connection.answer(request, head, body)
+            respond = event_stream.response if is_stream else http_answers.outcome
+            connection.answer(request, *respond(outcome, text, self._replies.now(), wants_log))
         except EvenflowError as e:
             self._replies.refuse(connection, request, e, text, caller.tenant_id)
         except Exception:
             self._replies.fail(connection, request, "an invocation", text, caller.tenant_id)
-
-    def _outcome(self, outcome: event_pb2.Outcome, text: str, wants_log: bool) -> tuple[bytes, bytes]:
-        more = [(b"X-Amz-Executed-Version", outcome.executed_version.encode())]
-        if outcome.status == event_pb2.OUTCOME_STATUS_FUNCTION_ERROR:
-            more.append((b"X-Amz-Function-Error", b"Unhandled"))
-        if wants_log:
-            more.append((b"X-Amz-Log-Result", base64.b64encode(outcome.log_tail[-MAX_LOG_TAIL_BYTES:])))
-        body = outcome.response_payload
-        return http_answers.head(200, text, self._replies.now(), len(body), *more), body
 
     def _health(self, connection: HttpConnection, request: HttpRequest) -> None:
         if self._replies.is_draining:

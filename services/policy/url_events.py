@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-MAX_QUERY_FIELDS = 1_000
+# More than a URL of the door's length can have.
+MAX_QUERY_FIELDS = 8_192
 DEFAULT_ROUTE = "$default"
 ANONYMOUS = "anonymous"
 # Bodies of these arrive as text; all others in base64.
@@ -69,7 +70,7 @@ class Malformed(ValueError):
 
 
 def event_of(request: UrlRequest) -> dict[str, Any]:
-    """The event. ValueError: the query has more fields than are read."""
+    """The event."""
     headers = dict(request.headers)
     cookies = headers.pop("cookie", "")
     query = parse_qsl(request.query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
@@ -129,7 +130,10 @@ def _body(content_type: str, body: bytes) -> tuple[str, bool]:
 
 def response_of(result: bytes) -> UrlResponse:
     """The response that a function's result (JSON) says, or 200 with the result itself. Malformed."""
-    document = json.loads(result) if result else None
+    try:
+        document = json.loads(result) if result else None
+    except (ValueError, RecursionError):
+        raise Malformed("the result is no JSON") from None
     if not isinstance(document, dict) or "statusCode" not in document:
         return UrlResponse(200, (("content-type", "application/json"),), result)
     headers = _headers(document.get("headers"))
@@ -169,10 +173,18 @@ def _value(given: Any) -> str:
     if isinstance(given, (dict, list)) or given is None:
         raise Malformed("a header's value must be a text")
     text = json.dumps(given) if isinstance(given, (bool, int, float)) else str(given)
-    # A line's end in a value would be a header of somebody else's making.
-    if any(character in text for character in "\r\n\0"):
+    # A line's end in a value would be a header of somebody else's making; half a character is no text.
+    if not _is_whole(text) or any(character in text for character in "\r\n\0"):
         raise Malformed("a header's value must be one line")
     return text
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _response_body(document: Mapping[str, Any]) -> bytes:
@@ -186,4 +198,4 @@ def _response_body(document: Mapping[str, Any]) -> bytes:
             return base64.b64decode(body, validate=True)
         except (binascii.Error, ValueError):
             raise Malformed("body is no base64") from None
-    return body.encode("utf-8", "surrogatepass")
+    return body.encode("utf-8", "replace")

@@ -22,11 +22,26 @@ _BROKEN_PACKAGE = make_zip("def handler(:\n")
 _NEEDED = ("Runtime", "Handler")
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "PROPFIND")
 _TEXTS = (
-    "", " ", "a", "$LATEST", "1", "live", "0", "-1", "x" * 300, "ä€😀", "\x00", "%00", "../..", "null", "{}", "\u202e",
+    "", " ", "a", "$LATEST", "1", "live", "0", "-1", "x" * 300, "ä€😀", "\x00", "%00", "../..", "null", "{}", "\ud800",
     "arn:aws:lambda:us-east-1:123456789012:function:fuzz-1", "arn:aws:sqs:us-east-1:123456789012:q", "*", "a:b:c:d",
 )  # fmt: skip
 _NUMBERS = (0, 1, 2, -1, 3, 60, 100, 128, 900, 1_000, 10_240, 2**31 - 1, 2**31, 2**63, -(2**63), 10**30)
-_ODD_VALUES: tuple[Any, ...] = (None, True, False, 0, 1.5, -1, "", "text", [], {}, [None], {"a": None}, [[[]]], math.pi)
+_ODD_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    1.5,
+    -1,
+    "",
+    "text",
+    [],
+    {},
+    [None],
+    {"a": None},
+    [[[]]],
+    math.nan,
+)
 # Likely values of members by their names, so that many requests get beyond their bounds.
 _LIKELY: dict[str, tuple[Any, ...]] = {
     "FunctionName": tuple(NAMES),
@@ -110,9 +125,9 @@ class Fuzzer:
                 continue
             value = self._value(member.shape, name, 0)
             if member.location == "uri":
-                labels[name] = quote(str(value), safe="" if self._random.random() < 0.9 else "/%?")
+                labels[name] = _quote(value, "" if self._random.random() < 0.9 else "/%?")
             elif member.location == "querystring":
-                query.append(f"{member.wire_name}={quote(str(value), safe='')}")
+                query.append(f"{member.wire_name}={_quote(value)}")
             elif member.location == "header":
                 headers.append((member.wire_name, _header_bytes(value)))
             elif operation.input is not None and operation.input.payload == name:
@@ -178,7 +193,7 @@ class Fuzzer:
         return FuzzedRequest(self._random.choice(_METHODS), path, [("Host", host)], self._bytes())
 
     def _path(self) -> str:
-        parts = [quote(self._random.choice(_TEXTS), safe="") for _ in range(self._random.randrange(4))]
+        parts = [_quote(self._random.choice(_TEXTS)) for _ in range(self._random.randrange(4))]
         begin = self._random.choice(
             ("/", "/2015-03-31/functions/", "/2018-10-31/layers/", "/_evenflow/", "/_evenflow/package/")
         )
@@ -244,6 +259,10 @@ class Fuzzer:
                 b"\r\n\r\n\r\n\r\n",
             )
         )
+
+
+def _quote(value: Any, safe: str = "") -> str:
+    return quote(str(value), safe=safe, errors="surrogatepass")
 
 
 def _weight(name: str) -> float:

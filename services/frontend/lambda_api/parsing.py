@@ -5,7 +5,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from services.frontend.lambda_api.routing import Found
 from services.frontend.lambda_api.shapes import Shape
@@ -66,7 +66,7 @@ def parse(found: Found, headers: Mapping[bytes, bytes], body: bytes) -> dict[str
 
 def _document(body: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as e:
         text = str(e) if isinstance(e, json.JSONDecodeError) else "no JSON in UTF-8"
         raise BadRequest(
@@ -75,6 +75,11 @@ def _document(body: bytes) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise BadRequest("The request body must be a JSON object.")
     return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    # Python reads NaN and Infinity, which are no JSON and keep within every bound.
+    raise ValueError(f"{name} is no JSON")
 
 
 def _members(shape: Shape, document: Mapping[str, Any], path: str, depth: int) -> dict[str, Any]:
@@ -99,6 +104,8 @@ def _value(shape: Shape, given: Any, path: str, depth: int) -> Any:
         raise _wrong_kind(shape, path)
     if isinstance(given, int) and abs(given) > _MAX_INTEGER.get(shape.kind, 2**63 - 1):
         raise _wrong_kind(shape, path)
+    if isinstance(given, str):
+        _require_whole(given, path)
     if shape.kind == "structure":
         return _members(shape, given, path, depth)
     if shape.kind == "list":
@@ -106,10 +113,20 @@ def _value(shape: Shape, given: Any, path: str, depth: int) -> Any:
         return [_value(inner, one, f"{path}.{i}", depth + 1) for i, one in enumerate(given) if one is not None]
     if shape.kind == "map":
         inner = _inner(shape)
+        for key in given:
+            _require_whole(key, path)
         return {
             key: _value(inner, one, f"{path}.{key[:80]}", depth + 1) for key, one in given.items() if one is not None
         }
     return given
+
+
+def _require_whole(text: str, path: str) -> None:
+    """JSON can name halves of characters, which no text may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{path[:200]} has half a character (a lone surrogate).") from None
 
 
 def _from_query(shape: Shape, given: list[str], path: str) -> Any:

@@ -13,6 +13,7 @@ from evenflow.control.v1 import resources_pb2
 
 from services.shared.errors import Reason
 from tests.integration.frontend.conftest import ACCESS_KEY, Rig, make_function, resource
+from tests.kit.signing import sign
 
 URL_ID = "abcdefghijklmnopqrstuvwxyz234567"
 HOST = f"{URL_ID}.lambda-url.us-east-1.localhost:9000"
@@ -168,6 +169,8 @@ async def test_any_other_result_is_the_body(rig: Rig, result: Any) -> None:
         {"statusCode": 200, "headers": {"x": "a\r\nSet-Cookie: b"}},
         {"statusCode": 200, "cookies": "a"},
         {"statusCode": 200, "body": {"a": 1}},
+        {"statusCode": 200, "headers": {"x": "\ud800"}},
+        b"no JSON",
         {"statusCode": 200, "body": "%%%", "isBase64Encoded": True},
     ],
 )
@@ -256,6 +259,34 @@ async def test_an_iam_url_wants_a_signature(rig: Rig) -> None:
     forged = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=00"
     assert (await ask(rig, headers={"Authorization": forged, "X-Amz-Date": "20260101T000000Z"})).status == 403
     assert not rig.runtime.seen
+
+
+async def test_a_signed_call_says_who_it_is(rig: Rig) -> None:
+    """AWS_IAM: the owner's key may call; another tenant's may once the function's policy says so."""
+    keys = {"default": ("AKIADEFAULT000000001", "d" * 40), "other": ("AKIAOTHER00000000001", "o" * 40)}
+    for tenant_id, (key_id, secret) in keys.items():
+        key = resources_pb2.AccessKey(access_key_id=key_id, secret=secret)
+        rig.configuration.put(resource(tenant=resources_pb2.Tenant(tenant_id=tenant_id, access_keys=[key])))
+    put_url(rig, auth_type="AWS_IAM")
+
+    async def call_as(tenant_id: str) -> int:
+        signed = sign(*keys[tenant_id], method="GET", path="/a", host=HOST)
+        headers = {name.decode(): value.decode() for name, value in signed.headers.items() if name != b"host"}
+        return (await ask(rig, "GET", "/a", headers=headers)).status
+
+    assert await call_as("default") == 200
+    context = event_of(rig)["requestContext"]
+    assert context["accountId"] == "123456789012"
+    assert context["authorizer"]["iam"]["accessKey"] == keys["default"][0]
+    assert context["authorizer"]["iam"]["userArn"] == f"arn:aws:iam::123456789012:user/{keys['default'][0]}"
+    assert await call_as("other") == 403
+    statement = resources_pb2.PermissionStatement(
+        statement_id="s", action="lambda:InvokeFunctionUrl", principal="other", function_url_auth_type="AWS_IAM"
+    )
+    url = resources_pb2.FunctionUrl(url_id=URL_ID, auth_type="AWS_IAM")
+    rig.configuration.put(resource(function=make_function("echo", urls=[url], permissions=[statement])))
+    assert await call_as("other") == 200
+    assert event_of(rig)["requestContext"]["authorizer"]["iam"]["accessKey"] == keys["other"][0]
 
 
 async def test_an_alias_has_a_url_of_its_own(rig: Rig) -> None:

@@ -158,6 +158,9 @@ def test_a_secret_is_not_told_back() -> None:
         (b'{"Layers":{}}', "SerializationException"),
         (b'{"Code":{"ZipFile":"%%%"}}', "SerializationException"),
         (b'{"Tags":{"a":1}}', "SerializationException"),
+        (b'{"Tags":{"\\ud800":"a"}}', "SerializationException"),
+        (b'{"Description":"\\udfff"}', "SerializationException"),
+        (b'{"MemorySize":NaN}', "InvalidRequestContentException"),
         (b"[" * 100_000, "InvalidRequestContentException"),
     ],
 )
