@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks crash growth placement fair-share fuzz-http many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -79,6 +79,10 @@ growth: ## fill a fleet's queue to 10 million events and measure it beside itsel
 attacks: ## try every attack of a hostile function on every isolation tier; writes docs/isolation.md (ARGS='--columns c --dry')
 	@tools/setup.sh test
 	@$(PYTHON_IN_VENV) -m tests.attacks $(ARGS)
+
+concurrency: ## reserved concurrency over three hosts while hosts and control come and go, five times over
+	@tools/setup.sh test
+	@CONCURRENCY_ROUNDS=5 $(PYTHON_IN_VENV) -m pytest -q --timeout 600 tests/e2e/test_concurrency.py
 
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh test

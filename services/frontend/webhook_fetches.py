@@ -6,18 +6,21 @@ import urllib.request
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException, HTTPMessage
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from services.policy.rsa_signatures import MAX_CERTIFICATE_BYTES, PublicKey, key_of_certificate
 from services.policy.sns_messages import is_aws_certificate, may_visit
 from services.shared.errors import EvenflowError, Reason
+
+if TYPE_CHECKING:
+    from services.frontend.sns_certificates import PublicKey
 
 THREADS = 4
 # Fetches under way and waiting; more are refused, and SNS posts again.
 MAX_FETCHES = 64
 FETCH_SECONDS = 5.0
 MAX_KEYS = 64
+MAX_CERTIFICATE_BYTES = 65_536
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -39,14 +42,15 @@ class WebhookFetches:
         self._keys: OrderedDict[str, PublicKey] = OrderedDict()
         self._under_way = 0
 
-    async def key(self, url: str) -> PublicKey:
+    async def key(self, url: str) -> "PublicKey":
         """The key of a certificate of SNS. EvenflowError ACCESS_DENIED: not AWS's place for one; UNAVAILABLE."""
         if not is_aws_certificate(url):
             raise _refused(f"{url[:200]!r} is not where AWS keeps certificates of SNS")
         found = self._keys.get(url)
         if found is None:
             try:
-                found = key_of_certificate(await self._fetch(url))
+                pem = await self._fetch(url)
+                found = await asyncio.get_running_loop().run_in_executor(self._pool, _key_of, pem)
             except ValueError as e:
                 raise _unavailable(url, str(e)) from None
             while len(self._keys) >= MAX_KEYS:
@@ -89,6 +93,13 @@ class WebhookFetches:
         if len(body) > MAX_CERTIFICATE_BYTES:
             raise ValueError(f"it answers more than {MAX_CERTIFICATE_BYTES:,} bytes")
         return body
+
+
+def _key_of(pem: bytes) -> "PublicKey":
+    # cryptography takes tens of milliseconds to import: with the first certificate, and not on the loop.
+    from services.frontend.sns_certificates import key_of_certificate
+
+    return key_of_certificate(pem)
 
 
 def _refused(message: str) -> EvenflowError:

@@ -11,7 +11,7 @@ unlike a share of invocations: if that host is still there, the worst is that to
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from services.policy.sharing import NOTHING, Host, Share, ShareKey, divide
+from services.policy.sharing import NOTHING, Host, Share, ShareKey, divide, limit_key
 
 PREFIX = "provisioned/"
 READY = "READY"
@@ -70,10 +70,19 @@ def _goals(
     goals = {host_id: 0 for host_id in own if host_id in hosts}
     missing = amount - sum(targets.values())
     if missing < 0:
-        return {**goals, **divide(amount, targets, targets, seed=key)}
+        return {**goals, **divide(amount, targets, targets, seed=_seed(key))}
     weights = {host_id: left for host_id, left in room.items() if left > 0}
-    more = divide(missing, weights, targets, seed=key) if weights else {}
+    more = divide(missing, weights, targets, seed=_seed(key)) if weights else {}
     return {**goals, **{host_id: targets.get(host_id, 0) + more.get(host_id, 0) for host_id in {*targets, *more}}}
+
+
+def _seed(key: str) -> str:
+    """The function's own limit: what is left over goes to the hosts that have what is left over of its reservation.
+
+    A ready sandbox on a host without a share could not run.
+    """
+    tenant_id, function_name, _version = key.removeprefix(PREFIX).split("/")
+    return limit_key(tenant_id, function_name)
 
 
 @dataclass(frozen=True, slots=True)

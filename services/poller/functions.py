@@ -1,6 +1,6 @@
 """What the poller knows of each function, worked out once per change and not once per event."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from evenflow.control.v1 import resources_pb2
 
@@ -18,25 +18,27 @@ DEFAULT_REGION = "us-east-1"
 MAX_FUNCTIONS = 50_000
 # A function has fewer versions and aliases; events may name what is no longer there.
 MAX_QUALIFIERS = 512
-# A host that refused a function for its reserved concurrency is not tried for so long; its part may come meanwhile.
-NO_SHARE_MS = 2_000.0
+# A host that refused a function for its reserved concurrency is not tried for so long, and longer with every time, as
+# long as others have a part: what is tried there in vain, or stays there when it freezes, is missing elsewhere.
+NO_SHARE_MS = 500.0
+MAX_NO_SHARE_MS = 16_000.0
 
 
 class InFlight:
     """How many invocations of a function are at hosts now; the same object over changes of its configuration.
 
-    by_host: at each. without_share: hosts that lately had no part of its reserved concurrency, and until when that
-    counts, monotonic. full_at_ms: wall time at which its reservation was last in use, as far as this poller can tell;
-    0: never.
+    by_host: at each. full_at_ms: wall time at which its reservation was last in use, as far as this poller can tell; 0:
+    never.
     """
 
-    __slots__ = ("by_host", "count", "full_at_ms", "without_share")
+    __slots__ = ("_refusals", "by_host", "count", "full_at_ms")
 
     def __init__(self) -> None:
         self.count = 0
         self.full_at_ms = 0
         self.by_host: dict[str, int] = {}
-        self.without_share: dict[str, float] = {}
+        # Hosts that had no part of its reservation: until when they are not tried, monotonic, and for how long in all.
+        self._refusals: dict[str, tuple[float, float]] = {}
 
     def began(self, host_id: str) -> None:
         """One more was sent there."""
@@ -53,19 +55,23 @@ class InFlight:
             self.by_host.pop(host_id, None)
 
     def refused(self, host_id: str, now_ms: float) -> None:
-        """The host had no part of its concurrency for it."""
-        self.without_share[host_id] = now_ms + NO_SHARE_MS
+        """The host had no part of its concurrency for it: the next try is later each time."""
+        until_ms, wait_ms = self._refusals.get(host_id, (0.0, NO_SHARE_MS / 2))
+        # Several that were under way at once are one try.
+        if now_ms >= until_ms:
+            wait_ms = min(2 * wait_ms, MAX_NO_SHARE_MS)
+            self._refusals[host_id] = now_ms + wait_ms, wait_ms
 
     def ran(self, host_id: str) -> None:
         """The host has a part."""
-        if self.without_share:
-            self.without_share.pop(host_id, None)
+        if self._refusals:
+            self._refusals.pop(host_id, None)
 
-    def hosts_without_share(self, now_ms: float) -> Mapping[str, float]:
+    def hosts_without_share(self, now_ms: float) -> Container[str]:
         """Where nothing of it need be tried now."""
-        if self.without_share:
-            self.without_share = {h: until_ms for h, until_ms in self.without_share.items() if until_ms > now_ms}
-        return self.without_share
+        if not self._refusals:
+            return ()
+        return {host_id for host_id, (until_ms, _) in self._refusals.items() if until_ms > now_ms}
 
 
 class Version:

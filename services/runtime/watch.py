@@ -1,5 +1,6 @@
 """Looks at what no limit of the kernel bounds: the size of /tmp; without a cgroup also memory and processes."""
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ IDLE_ROUNDS = 25
 MAX_TMP_ENTRIES = 131_072
 DISK, MEMORY, PROCESSES = "disk", "out of memory", "processes"
 _BLOCK_BYTES = 512
+_HIDDEN = frozenset((errno.EACCES, errno.EPERM, errno.ENAMETOOLONG))
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -89,7 +91,7 @@ def _bound_passed(watched: Watched) -> str:
 
 
 def _is_too_large(folder: str, max_bytes: int) -> bool:
-    """Whether its files take more of the disk, or are more than anybody needs. What cannot be read does not count."""
+    """Whether its files take more of the disk, or are more than anybody needs; also where that cannot be told."""
     used = entries = 0
     folders = [folder]
     while folders:
@@ -104,7 +106,8 @@ def _is_too_large(folder: str, max_bytes: int) -> bool:
                         return True
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
-        except OSError:
-            # Removed meanwhile, or closed: root, who looks where that matters, is not kept out.
-            continue
+        except OSError as e:
+            # Removed meanwhile, most likely. But what is closed to who looks, or lies too deep for a path, may be all.
+            if e.errno in _HIDDEN:
+                return True
     return False

@@ -1,6 +1,6 @@
 """Event sources of a whole fleet, moto's server as the neighbour: a chain through S3 and SQS, owners that are killed.
 
-Two pollers share the sources; schedules' time passes twenty times as fast, so that a minute is three seconds.
+Two pollers share the sources; schedules' time passes forty times as fast, so that a minute is a second and a half.
 """
 
 import json
@@ -25,7 +25,7 @@ SETTINGS = {
     "retry.base_seconds": "0.1",
     "retry.throttle_base_seconds": "0.1",
     "control.source_lease_ms": "1000",
-    "source.schedule_speed": "20",
+    "source.schedule_speed": "40",
     # Messages of an owner that dies come back soon.
     "source.sqs_margin_seconds": "1",
     "source.sqs_wait_seconds": "1",

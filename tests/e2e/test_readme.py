@@ -37,7 +37,9 @@ def adapt(text: str, fleet: Fleet) -> str:
     here = Path(sys.executable).parent
     text = text.replace("127.0.0.1:9000", f"127.0.0.1:{fleet.http_port}")
     text = text.replace("127.0.0.1:9001", f"127.0.0.1:{fleet.grpc_port}")
-    return text.replace(".venv/bin/evenflow", str(here / "evenflow"))
+    text = text.replace(".venv/bin/evenflow", str(here / "evenflow"))
+    # The reader's own AWS CLI.
+    return re.sub(r"^aws ", f"{here / 'aws'} ", text, flags=re.MULTILINE)
 
 
 def run_block(language: str, text: str, fleet: Fleet, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Self-signed certificates for tests, and signatures by their keys; made by a library of its own, not by ours."""
+"""Self-signed certificates for tests, and signatures by their keys."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

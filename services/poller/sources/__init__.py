@@ -1,1 +1,1 @@
-"""Event sources: buckets whose new objects become S3 events."""
+"""Event sources: buckets whose new objects become S3 events, SQS queues in batches, schedules."""

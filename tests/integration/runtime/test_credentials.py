@@ -1,7 +1,10 @@
 """Credentials of a function's own: in its environment, where its calls find them, and nowhere else."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from services.shared.credentials import function_credentials
 from tests.integration.runtime.kit import SECRET, TENANT, HostKit
@@ -15,9 +18,9 @@ def handler(event, context):
         import boto3
         client = boto3.client("lambda")
         return [client.meta.endpoint_url, boto3.Session().get_credentials().access_key]
-    if event == "others":
+    if isinstance(event, list):
         found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        for pid in event:
             for name in ("environ", "cmdline"):
                 try:
                     with open(f"/proc/{pid}/{name}", "rb") as file:
@@ -61,15 +64,16 @@ async def test_a_function_may_name_another_endpoint_but_no_other_credentials(run
         assert found[0].startswith("EVFN") and found[3] == "http://127.0.0.1:8"
 
 
-async def test_nobody_else_sees_them(run_dir: Path) -> None:
-    """Not another function, no command line, no log of the function's or the host's."""
-    async with HostKit(run_dir) as kit:
+@pytest.mark.parametrize("isolation", ["auto", "0"])
+async def test_nobody_else_sees_them(run_dir: Path, isolation: str) -> None:
+    """Not another function, no command line, no log of the function's; on the weakest tier, too."""
+    async with HostKit(run_dir, isolation=isolation) as kit:
         kit.deploy("f", LOOK)
         kit.deploy("other", LOOK)
         _, secret, token, endpoint, _ = await kit.call("f")
         assert endpoint is None
         mine = await kit.call("other")
-        seen = await kit.call("other", "others")
+        seen = await kit.call("other", [*kit.pids(), *kit.host.parent_pids(), os.getpid()])
         assert mine[1] != secret and mine[2] != token
         for text in (seen, cmdlines(), kit.log("f"), kit.log("other")):
             assert secret not in text and token not in text

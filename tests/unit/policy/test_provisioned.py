@@ -13,7 +13,7 @@ from services.policy.provisioned import (
     provisioned_key,
     statuses_of,
 )
-from services.policy.sharing import Host, Share
+from services.policy.sharing import Host, Share, limit_key, plan_targets
 
 KEY = provisioned_key("t", "f", "1")
 HOSTS = {"a": Host(8), "b": Host(8)}
@@ -125,3 +125,16 @@ def test_statuses_say_how_far_each_qualifier_is() -> None:
     assert statuses_of({"live": 9}, Standing(), {})["live"].status == IN_PROGRESS
     both = statuses_of({"a": 2, "b": 3}, Standing(5, 4), hosts)
     assert both == {"a": Status(2, 2, READY), "b": Status(3, 2, IN_PROGRESS)}
+
+
+def test_what_is_ready_lies_where_the_reservation_is() -> None:
+    """As many reserved as kept ready: each host has of one what it has of the other, so that all of it can run."""
+    hosts = {f"runtime-{n}": Host(64) for n in range(3)}
+    for amount in range(1, 12):
+        for name in ("f", "g", "h"):
+            reserved, kept = limit_key("t", name), provisioned_key("t", name, "1")
+            shares = plan_targets({reserved: amount}, hosts, {}, 1_000)
+            ready_at = plan_provisioned({kept: amount}, hosts, (), {})
+            assert {host: count for (_, host), count in shares.items()} == {
+                host: count for (_, host), count in ready_at.items()
+            }

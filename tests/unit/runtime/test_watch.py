@@ -1,6 +1,8 @@
 """What no limit of the kernel bounds is seen by looking."""
 
+import errno
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -36,6 +38,45 @@ def test_too_many_files_are_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for number in range(51):
         (tmp_path / str(number)).touch()
     assert watch.over([watched(tmp_path)]) == [(7, watch.DISK)]
+
+
+def test_what_lies_deeper_than_a_path_can_say_is_too_much(tmp_path: Path) -> None:
+    """Nobody could tell how large it is."""
+    name, before = "d" * 200, os.open(tmp_path, os.O_DIRECTORY)
+    for _ in range(25):
+        os.mkdir(name, dir_fd=before)
+        deeper = os.open(name, os.O_DIRECTORY, dir_fd=before)
+        os.close(before)
+        before = deeper
+    os.close(before)
+    try:
+        assert watch.over([watched(tmp_path)]) == [(7, watch.DISK)]
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)
+
+
+def test_what_is_closed_to_who_looks_is_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was removed meanwhile is nothing."""
+
+    def refuse(error: OSError) -> None:
+        def scandir(_folder: str) -> None:
+            raise error
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    refuse(PermissionError(errno.EACCES, "closed"))
+    assert watch.over([watched(tmp_path)]) == [(7, watch.DISK)]
+    refuse(FileNotFoundError(errno.ENOENT, "gone"))
+    assert watch.over([watched(tmp_path)]) == []
+
+
+def test_the_kernel_says_how_much_memory_a_process_had() -> None:
+    """At its peak, whatever it says itself; nothing of one that is gone."""
+    before = watch.peak_rss_kb(os.getpid())
+    assert before > 1_024
+    held = os.urandom(1 << 20) * 64
+    assert watch.peak_rss_kb(os.getpid()) >= before and len(held) == 1 << 26
+    assert watch.peak_rss_kb(0) == 0
 
 
 def test_memory_beyond_what_is_shared_counts(tmp_path: Path) -> None:
