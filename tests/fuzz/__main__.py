@@ -92,7 +92,9 @@ def main() -> int:
         assert answer["Payload"].read() == b'"still here"', "the door no longer serves"
         log = (fleet.data / "logs" / "frontend-0.log").read_text(errors="replace")
         assert "could not be handled" not in log and "Traceback" not in log, "the door's log has an exception"
-    print(f"{tally.requests:,} requests, seed {options.seed}: {dict(sorted(tally.statuses.items()))}, {tally.cut} cut")
+    statuses = dict(sorted(tally.statuses.items()))
+    print(f"{tally.requests:,} requests, seed {options.seed}: {statuses}, {tally.cut} cut")
+    print(f"{tally.no_capacity} runs found no sandbox in time")
     return 0
 
 

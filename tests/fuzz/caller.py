@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from services.frontend.lambda_api.api import HANDLERS
 from tests.fuzz.requests import FuzzedRequest
 
 ANSWER_SECONDS = 30.0
+# Of each connection; more of them are a fault.
+MAX_NO_CAPACITY = 10
+_RUNS = re.compile(r"/(response-streaming-)?invocations($|\?)|^/_evenflow/url/")
 
 
 class DoorAtFault(AssertionError):
@@ -22,11 +26,14 @@ class Tally:
 
     statuses: Counter[int] = field(default_factory=Counter)
     cut: int = 0
+    # Runs that the hosts had no sandbox for in time: an answer in good order, of a machine that is busy.
+    no_capacity: int = 0
 
     def add(self, other: "Tally") -> None:
         """With another connection's."""
         self.statuses.update(other.statuses)
         self.cut += other.cut
+        self.no_capacity += other.no_capacity
 
     @property
     def requests(self) -> int:
@@ -73,7 +80,9 @@ class Caller:
         except TimeoutError:
             raise DoorAtFault(f"no answer within {ANSWER_SECONDS:.0f} s to {request}") from None
         self.tally.statuses[answer.status] += 1
-        if answer.status >= 500:
+        if answer.status in (503, 504) and _RUNS.search(request.url) and self.tally.no_capacity < MAX_NO_CAPACITY:
+            self.tally.no_capacity += 1
+        elif answer.status >= 500:
             _judge(request, answer, body)
         if answer.will_close or request.raw:
             self.close()
