@@ -221,7 +221,8 @@ async def test_a_function_made_anew_is_made_ready_in_place_of_the_old(run_dir: P
 async def test_a_function_deleted_while_one_of_its_runs_is_ended_leaves_nothing_counted(run_dir: Path) -> None:
     """Its run timed out and it takes its time to die: what is told never falls below 0, and the host can drain."""
     async with HostKit(run_dir) as kit:
-        deaf = TELL.replace("def handler", "import signal\nsignal.signal(15, signal.SIG_IGN)\ndef handler").replace("event or 0", "60")
+        ignores = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        deaf = ignores + TELL.replace("event or 0", "60")
         publish(kit, deaf, timeout_ms=100)
         target(kit, 1)
         await ready(kit, 1)
