@@ -250,7 +250,7 @@ class Dispatcher:
     def shares_changed(self) -> None:
         """A target rose or fell."""
         self._placing.shares_changed()
-        self._provisioning.follow()
+        self._provisioning.follow_soon()
 
     def _tick(self) -> None:
         now_ms = self._clock.monotonic_ms()

@@ -19,11 +19,13 @@ from services.runtime.room import Room
 from services.runtime.sandboxes import Sandbox
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
-from services.shared.function_view import FunctionView
+from services.shared.function_view import has_version
 
 # After a handler that could not be loaded, or a sandbox that died before it ran anything.
 INIT_RETRY_MS = 1_000.0
 MAX_INIT_RETRY_MS = 60_000.0
+# Targets come one by one, at a join all that there are: they are followed together.
+FOLLOW_DELAY_SECONDS = 0.01
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +39,7 @@ class Provisioning:
         self._placing = placing
         self._clock = clock
         self._is_stopping = False
+        self._following: asyncio.TimerHandle | None = None
         # With the timer of the next try after a failure.
         self._functions: dict[HostedFunction, asyncio.TimerHandle | None] = {}
 
@@ -44,15 +47,23 @@ class Provisioning:
         """Those with a target, or with something left of one."""
         return list(self._functions)
 
+    def follow_soon(self) -> None:
+        """One of perhaps many targets changed: `follow` in a moment."""
+        if self._following is None and not self._is_stopping:
+            self._following = asyncio.get_running_loop().call_later(FOLLOW_DELAY_SECONDS, self.follow)
+
     def follow(self) -> None:
         """Targets or functions changed: begin what is missing, end what is too much."""
+        if self._following is not None:
+            self._following.cancel()
+            self._following = None
         if self._is_stopping:
             return
         known = self._book.view.functions
         targets = {
             key: target
             for key, target in self._shares.provisioned().items()
-            if key[:2] in known and FunctionView(known[key[:2]]).version(key[2]) is not None
+            if key[:2] in known and has_version(known[key[:2]], key[2])
         }
         for function in self.functions():
             if function.version_key not in targets:
@@ -68,12 +79,13 @@ class Provisioning:
         return function.provisioned.ready >= function.provisioned.target
 
     def replaced(self, function: HostedFunction) -> None:
-        """Its code changed: what is busy with the old one is not counted as ready any more."""
+        """Its code changed: what runs something with the old one is not counted as ready any more."""
         provisioned = function.provisioned
         provisioned.failures, provisioned.retry_at_ms, provisioned.failure = 0, 0.0, ""
         if provisioned.busy:
             for sandbox in self._room.nursery.sandboxes.values():
-                if sandbox.function is function and sandbox.is_provisioned and sandbox.state == "busy":
+                # Also one that is ending: until it is gone its run counts as busy.
+                if sandbox.function is function and sandbox.is_provisioned and sandbox.run is not None:
                     self._room.nursery.census.demoted(sandbox)
             provisioned.busy = 0
         self.report(function)
@@ -128,6 +140,8 @@ class Provisioning:
     def stop(self) -> None:
         """Keep nothing ready any more: the host drains."""
         self._is_stopping = True
+        if self._following is not None:
+            self._following.cancel()
         for function in self._functions:
             function.provisioned.target = 0
         for timer in self._functions.values():

@@ -22,7 +22,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Watched:
     """One sandbox and its bounds; max_memory_bytes and max_processes (threads) are 0 where the kernel sees to it.
 
-    shared_bytes: memory that every process below the parent has in common with it.
+    shared_bytes: memory that every process below the parent has in common with it. pid: 0 while it is not known.
     """
 
     number: int
@@ -53,6 +53,15 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def proportional_bytes(pid: int) -> int | None:
+    """Memory of a process in RAM, pages that several have counted in parts; None: that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next((int(line.split()[1]) << 10 for line in file if line.startswith("Pss:")), None)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def peak_rss_kb(pid: int) -> int:
     """The most memory that a process ever had in RAM, KiB, as the kernel knows it; 0: it is gone."""
     try:
@@ -81,13 +90,23 @@ def _threads_of(pid: int) -> int:
 def _bound_passed(watched: Watched) -> str:
     if _is_too_large(watched.tmp_dir, watched.max_tmp_bytes):
         return DISK
-    if not watched.max_memory_bytes and not watched.max_processes:
+    # A sandbox whose pid is not told yet runs nothing; below pid 0 are all processes of the machine.
+    if not watched.pid or not (watched.max_memory_bytes or watched.max_processes):
         return ""
     pids = [watched.pid, *strays.descendants_of(watched.pid)]
     if watched.max_processes and sum(_threads_of(pid) for pid in pids) > watched.max_processes:
         return PROCESSES
-    used = sum(max(0, resident_bytes(pid) - watched.shared_bytes) for pid in pids)
-    return MEMORY if watched.max_memory_bytes and used > watched.max_memory_bytes else ""
+    return MEMORY if watched.max_memory_bytes and _uses_too_much(watched, pids) else ""
+
+
+def _uses_too_much(watched: Watched, pids: Iterable[int]) -> bool:
+    used = {pid: max(0, resident_bytes(pid) - watched.shared_bytes) for pid in pids}
+    if sum(used.values()) <= watched.max_memory_bytes:
+        return False
+    # Dearer to read: a fork has its pages in common with who forked it, and is not to be counted as twice as much.
+    parts = {pid: proportional_bytes(pid) for pid in used}
+    total = sum(used[pid] if part is None else min(part, used[pid]) for pid, part in parts.items())
+    return total > watched.max_memory_bytes
 
 
 def _is_too_large(folder: str, max_bytes: int) -> bool:

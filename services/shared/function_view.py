@@ -51,6 +51,11 @@ class FunctionView:
         return resources_pb2.AsyncConfig()
 
 
+def has_version(function: resources_pb2.Function, number: str) -> bool:
+    """Whether something runs as this number, or as "$LATEST"; for who asks once and needs no view."""
+    return number in ("", LATEST) or any(version.version == number for version in function.versions)
+
+
 def policy_revision_id(function: resources_pb2.Function, qualifier: str) -> str:
     """Of the statements about one qualifier ("": none): another one with each change of them.
 

@@ -68,13 +68,16 @@ class Membership:
         """Tell control what this node holds of a limit now; remembered for the next hello. 0 forgets the key.
 
         failure: for provisioned limits, why not more are ready; at most 512 bytes; empty: nothing is wrong.
+        ValueError: `held` is no number that control takes; nothing of it is remembered.
         """
+        # Made first: one that cannot be told must not be in every hello from then on.
+        share = control_pb2.ShareHeld(limit_key=limit_key, held=held, failure=failure)
         if held or failure:
             self._held[limit_key] = held, failure
         else:
             self._held.pop(limit_key, None)
         if self._link.is_up:
-            self._send(_Request(share_held=control_pb2.ShareHeld(limit_key=limit_key, held=held, failure=failure)))
+            self._send(_Request(share_held=share))
 
     def leave(self) -> None:
         """Tell control that this node drains."""

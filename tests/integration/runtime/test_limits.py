@@ -170,10 +170,11 @@ async def test_a_blank_sandbox_that_dies_is_replaced(run_dir: Path) -> None:
         nursery = kit.host.dispatcher.nursery
         await eventually(lambda: nursery.spare == 2)
         (parent,) = kit.host.parent_pids()
-        first = set(strays.children_of(parent))
-        for pid in first:
+        blank = [sandbox for waiting in nursery._spares._blank.values() for sandbox in waiting]
+        for pid in strays.children_of(parent):
             os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: first.isdisjoint(strays.children_of(parent)))
+        # Once the host knows: a start before that would be one that was killed.
+        await eventually(lambda: not any(s in waiting for waiting in nursery._spares._blank.values() for s in blank))
         kit.deploy("one", "def handler(event, context):\n    return 1\n")
         assert await kit.call("one") == 1
         await eventually(lambda: nursery.spare == 2)

@@ -218,6 +218,27 @@ async def test_a_function_made_anew_is_made_ready_in_place_of_the_old(run_dir: P
         assert kit.host.dispatcher.busy == 0
 
 
+async def test_a_function_deleted_while_one_of_its_runs_is_ended_leaves_nothing_counted(run_dir: Path) -> None:
+    """Its run timed out and it takes its time to die: what is told never falls below 0, and the host can drain."""
+    async with HostKit(run_dir) as kit:
+        ignores = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        deaf = ignores + TELL.replace("event or 0", "60")
+        publish(kit, deaf, timeout_ms=100)
+        target(kit, 1)
+        await ready(kit, 1)
+        dispatcher = kit.host.dispatcher
+        (sandbox,) = dispatcher.nursery.sandboxes.values()
+        running = kit.begin(kit.invocation("f", version="1"))
+        await eventually(lambda: sandbox.state == "ending")
+        assert sandbox.run is not None
+        del kit.configuration.view.functions[TENANT, "f"]
+        dispatcher.configuration_changed()
+        assert (await running).error_type == "Sandbox.Timedout"
+        await asyncio.wait_for(kit.host.drain(), 5)
+        assert dispatcher.busy == 0 and kit.reported[-1] == (KEY, 0)
+        assert min(held for _, held in kit.reported) == 0
+
+
 async def test_a_handler_that_does_not_load_is_tried_again_later(run_dir: Path) -> None:
     """With a growing wait, and is never reported; who invokes it gets the error of a start of its own."""
     async with HostKit(run_dir) as kit:

@@ -3,7 +3,9 @@
 import errno
 import os
 import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,36 @@ def test_processes_count_with_all_below_them_and_so_do_threads(tmp_path: Path) -
 def test_what_is_gone_is_not_over(tmp_path: Path) -> None:
     gone = Watched(1, 2**22 + 1, str(tmp_path / "nothing"), 1, 1, 1, 0)
     assert watch.over([gone]) == []
+
+
+FORKS = """
+import os, sys
+held = bytearray(os.urandom(1 << 20)) * 48
+for _ in range(3):
+    if not os.fork():
+        sys.stdin.read()
+        os._exit(0)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_memory_that_forks_have_in_common_counts_once(tmp_path: Path) -> None:
+    """48 MiB and three forks of it are 48 MiB, not 192: nobody is ended for a moment between fork and exec."""
+    process = subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"up\n"
+        bounds = replace(watched(tmp_path), pid=process.pid)
+        assert watch.over([replace(bounds, max_memory_bytes=100 << 20)]) == []
+        assert watch.over([replace(bounds, max_memory_bytes=40 << 20)]) == [(7, watch.MEMORY)]
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def test_a_sandbox_whose_pid_is_not_known_yet_has_nothing(tmp_path: Path) -> None:
+    """Not the memory and processes of the whole machine."""
+    unknown = replace(watched(tmp_path), pid=0, max_memory_bytes=1, max_processes=1)
+    assert watch.over([unknown]) == []
+    assert watch.over([replace(unknown, pid=os.getpid())]) != []
