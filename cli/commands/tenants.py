@@ -19,18 +19,46 @@ keys = typer.Typer(help="Access keys that requests are signed with: create, list
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="1 to 64 characters of [a-z0-9-].")]
 
 
+NeighbourOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ARN", help="AWS resources that it may name: an ARN, * for any text; may be given often. Default: none."
+    ),
+]
+
+
 @tenants.command("create")
-def create_tenant(tenant: TenantArgument, data: DataOption = None) -> None:
+def create_tenant(tenant: TenantArgument, neighbour: NeighbourOption = None, data: DataOption = None) -> None:
     """Make a tenant, with nothing in it."""
     with FleetConnection(data) as fleet:
         if any(one.tenant_id == tenant for one in list_all(fleet)):
             raise CliError(f"tenant {tenant!r} is there already")
-        request = control_pb2.PutTenantRequest(tenant=resources_pb2.Tenant(tenant_id=tenant))
-        fleet.ask(fleet.control.PutTenant, request)
+        made = resources_pb2.Tenant(tenant_id=tenant, neighbours=neighbour)
+        fleet.ask(fleet.control.PutTenant, control_pb2.PutTenantRequest(tenant=made))
         account = account_of(tenant, fleet.fleet_identity().account_id)
     print_line(
         f"created tenant {tenant}, account {account}: `evenflow keys create --tenant {tenant}` makes a key of it"
     )
+
+
+@tenants.command("neighbours")
+def set_neighbours(
+    tenant: TenantArgument,
+    arns: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARN]...", help="All of them, * for any text; none: take all away.")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Say which AWS resources a tenant may name; sources and destinations that it has already stay."""
+    with FleetConnection(data) as fleet:
+        found = next((one for one in list_all(fleet) if one.tenant_id == tenant), None)
+        if found is None:
+            raise CliError(f"there is no tenant {tenant!r}: `evenflow tenants list` shows them")
+        del found.neighbours[:]
+        found.neighbours.extend(arns or ())
+        # Keys come without their secrets here, and keep them.
+        fleet.ask(fleet.control.PutTenant, control_pb2.PutTenantRequest(tenant=found))
+    print_line(f"tenant {tenant} may name {', '.join(found.neighbours) or 'no AWS resources'}")
 
 
 @tenants.command("list")
@@ -45,6 +73,7 @@ def list_tenants(data: DataOption = None, as_json: JsonOption = False) -> None:
             "account": account_of(one.tenant_id, fleet_account),
             "keys": len(one.access_keys),
             "quota_millionths": one.quota_millionths,
+            "neighbours": list(one.neighbours),
         }
         for one in found
     ]

@@ -38,6 +38,7 @@ class AsyncConfigs:
         else:
             take_fields(config, request.config, FIELDS, FIELDS)
         function_specs.check_async(function.function_name, config, self._editor.home(function.tenant_id))
+        self._editor.require_neighbours(function.tenant_id, config.on_success_arn, config.on_failure_arn)
         config.modified_at_ms = self._editor.now_ms()
         if qualifier:
             function.qualified_async_configs[qualifier].CopyFrom(config)

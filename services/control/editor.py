@@ -10,6 +10,7 @@ from services.control.state import State, function_resource_key
 from services.policy.accounts import account_of
 from services.policy.arns import LATEST
 from services.policy.destination_rules import Home
+from services.policy.neighbour_rules import why_not
 from services.policy.rules import RuleBroken
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
@@ -70,6 +71,15 @@ class FunctionEditor:
         """Account and region of the tenant's ARNs."""
         fleet = self.state.fleet
         return Home(account_of(tenant_id, fleet.account_id), fleet.region)
+
+    def require_neighbours(self, tenant_id: str, *arns: str) -> None:
+        """Pass when the tenant may name all of these; an empty one names nothing. EvenflowError ACCESS_DENIED."""
+        tenant = self.state.tenants.get(tenant_id)
+        neighbours = tenant.neighbours if tenant is not None else ()
+        for arn in filter(None, arns):
+            refused = why_not(tenant_id, neighbours, arn)
+            if refused is not None:
+                raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, refused)
 
     def new_uuid(self) -> str:
         """A random UUID in lower case."""

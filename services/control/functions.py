@@ -172,6 +172,10 @@ class Functions:
             async_config=function.async_config,
         )
         function_specs.check(checked, self._editor.home(function.tenant_id))
+        config = function.async_config
+        self._editor.require_neighbours(
+            function.tenant_id, latest.dead_letter_arn, config.on_success_arn, config.on_failure_arn
+        )
         latest.code_size_bytes = self._size_of("code_sha256", latest.code_sha256)
         for layer in latest.layers:
             layer.code_size_bytes = self._size_of("layers.code_sha256", layer.code_sha256)

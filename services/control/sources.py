@@ -80,7 +80,7 @@ class Sources:
                 raise refusal(e) from None
         function = self._editor.get(source.tenant_id, source.function_name)
         source.qualifier = require_qualifier(function, source.qualifier)
-        source_specs.check(source)
+        self._check(source)
         self._require_alone(source)
         self._keep(change, source, before)
         return control_pb2.PutSourceResponse(source=source)
@@ -145,8 +145,13 @@ class Sources:
         source.tenant_id, source.function_name = function.tenant_id, function.function_name
         source.qualifier = require_qualifier(function, source.qualifier)
         source.is_of_deploy = True
-        source_specs.check(source)
+        self._check(source)
         return source
+
+    def _check(self, source: resources_pb2.EventSource) -> None:
+        source_specs.check(source)
+        # Buckets are not asked for: the fleet does not reach for them, they tell of their objects.
+        self._editor.require_neighbours(source.tenant_id, source.sqs.queue_arn)
 
     def _keep(
         self, change: Change, source: resources_pb2.EventSource, before: resources_pb2.EventSource | None

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control.changes import Change
-from services.control.editor import not_found, page_count
+from services.control.editor import not_found, page_count, refusal
 from services.control.state import State
 from services.policy.accounts import DEFAULT_TENANT, account_of
+from services.policy.neighbour_rules import check_neighbours
+from services.policy.rules import RuleBroken
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason, invalid
 
@@ -52,6 +54,10 @@ class Tenants:
         if asked.quota_millionths > MAX_QUOTA_MILLIONTHS:
             text = f"quota_millionths is at most {MAX_QUOTA_MILLIONTHS:,}, all of the traffic"
             raise invalid(text, field="quota_millionths")
+        try:
+            check_neighbours(asked.neighbours)
+        except RuleBroken as e:
+            raise refusal(e) from None
         self._check_keys(asked)
         before = self._state.tenants.get(tenant_id)
         if before is None:

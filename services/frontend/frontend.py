@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Protocol
 
 from evenflow.frontend.v1 import frontend_pb2_grpc
@@ -143,8 +144,12 @@ class Frontend:
         node, clock = self._node, self._node.clock
         links = Links(node.token)
         control = ControlCalls(node.dial(self._settings.control_target), node.follower)
-        api = LambdaApi(control, self._aws, links, clock, self._region)
+        api = LambdaApi(control, self._aws, links, clock, self._region, self._neighbours)
         return ApiDoor(api, control, links, replies, clock, self._settings.http_listen)
+
+    def _neighbours(self, tenant_id: str) -> Sequence[str]:
+        tenant = self._node.follower.view.tenants.get(tenant_id)
+        return tenant.neighbours if tenant is not None else ()
 
     def _region(self) -> str:
         fleet = self._node.follower.view.fleet

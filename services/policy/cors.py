@@ -1,8 +1,9 @@
 """Cross-origin rules of function URLs: which headers a browser gets. Pure."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from services.policy.patterns import matches
 
 ANY = "*"
 
@@ -57,8 +58,5 @@ def response_headers(rules: CorsRules, headers: Mapping[str, str]) -> list[tuple
 
 
 def _matches(pattern: str, origin: str) -> bool:
-    if pattern == ANY or pattern.lower() == origin.lower():
-        return True
-    if ANY not in pattern:
-        return False
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.lower().split(ANY)), origin.lower()) is not None
+    # "?" is no wildcard of origins and cannot be in one either.
+    return "?" not in pattern and matches(pattern.lower(), origin.lower())

@@ -13,6 +13,7 @@ MAX_HEADERS = 100
 MAX_HEADER_CHARACTERS = 1_024
 MAX_ORIGINS = 100
 MAX_ORIGIN_CHARACTERS = 253
+MAX_ORIGIN_STARS = 1
 MAX_AGE_SECONDS = 86_400
 
 
@@ -37,6 +38,9 @@ def check_url(auth_type: str, invoke_mode: str, cors: CorsSpec) -> None:
     _count("cors.allow_origins", cors.allow_origins, MAX_ORIGINS)
     for origin in cors.allow_origins:
         _text("cors.allow_origins", origin, MAX_ORIGIN_CHARACTERS)
+        if origin.count("*") > MAX_ORIGIN_STARS:
+            text = f"{origin[:40]!r} has more than {MAX_ORIGIN_STARS} '*': name several origins instead"
+            raise RuleBroken("cors.allow_origins", text)
     for field_name, headers in (
         ("cors.allow_headers", cors.allow_headers),
         ("cors.expose_headers", cors.expose_headers),

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -94,12 +94,15 @@ class LambdaApi:
         links: Links,
         clock: Clock,
         region: Callable[[], str],
+        neighbours: Callable[[str], Sequence[str]],
     ) -> None:
+        """`neighbours`: of a tenant, patterns of the AWS resources that it may name."""
         self._control = control
         self._objects = objects
         self._links = links
         self._clock = clock
         self._region = region
+        self._neighbours = neighbours
 
     async def respond(self, request: ApiRequest) -> ApiResponse:
         """The response of one operation. ApiError, EvenflowError; TimeoutError beyond its time."""
@@ -124,6 +127,7 @@ class LambdaApi:
             self._control,
             self._objects,
             self._links,
+            self._neighbours(caller.tenant_id),
         )
         if caller.is_function:
             require_allowed(call, caller)

@@ -1,6 +1,6 @@
 """One request of the Lambda API on its way: who calls, for what, and what its answer is made with."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ class Call:
     control: ControlCalls
     objects: ObjectStore
     links: Links
+    # Patterns of the AWS resources that the tenant may name.
+    neighbours: Sequence[str] = ()
 
     def arn(self, rest: str) -> str:
         """An ARN of Lambda in the request's region, such as of "function:NAME"."""

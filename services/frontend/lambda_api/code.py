@@ -6,6 +6,7 @@ from typing import Any
 from services.frontend.lambda_api.call import Call
 from services.frontend.lambda_api.errors import ApiError, bad_value
 from services.frontend.lambda_api.links import Package
+from services.policy.neighbour_rules import s3_arn, why_not
 from services.shared.errors import EvenflowError, Reason
 
 MAX_PACKAGE_BYTES = 52_428_800
@@ -32,6 +33,9 @@ async def _fetch(call: Call, code: Mapping[str, Any]) -> bytes:
         return bytes(package)
     if not bucket or not key:
         raise bad_value(_NO_CODE)
+    refused = why_not(call.tenant_id, call.neighbours, s3_arn(bucket, key))
+    if refused is not None:
+        raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, refused)
     try:
         return await call.objects.read_object(bucket, key, MAX_PACKAGE_BYTES, code.get("S3ObjectVersion") or "")
     except EvenflowError as e:

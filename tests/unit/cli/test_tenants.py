@@ -13,6 +13,7 @@ from tests.kit.scripted_control import ScriptedControl, scripted_control
 
 Evenflow = Callable[..., Any]
 ACME = account_of("acme", "123456789012")
+QUEUES, TOPIC = "arn:aws:sqs:*:*:acme-*", "arn:aws:sns:us-east-1:123456789012:failed"
 
 
 @pytest.fixture
@@ -83,6 +84,13 @@ def test_tenants_are_made_listed_and_deleted(evenflow: Evenflow, control: Script
     control.answers["DeleteTenant"] = control_pb2.DeleteTenantResponse()
     assert account_of("fresh", "") in evenflow("tenants", "create", "fresh", *data).out
     assert control.asked[-1].tenant == resources_pb2.Tenant(tenant_id="fresh")
+    evenflow("tenants", "create", "fresh", "--neighbour", QUEUES, "--neighbour", TOPIC, *data)
+    assert control.asked[-1].tenant == resources_pb2.Tenant(tenant_id="fresh", neighbours=[QUEUES, TOPIC])
+    assert QUEUES in evenflow("tenants", "neighbours", "acme", QUEUES, *data).out
+    put = control.asked[-1].tenant
+    assert (list(put.neighbours), len(put.access_keys)) == ([QUEUES], 1)
+    assert "no AWS resources" in evenflow("tenants", "neighbours", "acme", *data).out
+    assert "there is no tenant 'gone'" in evenflow("tenants", "neighbours", "gone", *data).err
     assert evenflow("tenants", "create", "acme", *data).err == "error: tenant 'acme' is there already\n"
     rows = json.loads(evenflow("tenants", "list", "--json", *data).out)
     assert [(row["tenant"], row["account"], row["keys"]) for row in rows] == [

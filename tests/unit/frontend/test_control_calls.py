@@ -1,6 +1,7 @@
 """What the Lambda API asks of control, against a scripted control over real gRPC."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from services.shared.errors import EvenflowError, Reason, abort
 
 TOKEN = "t" * 40
 OWNER = Caller("default", "123456789012", "arn:aws:iam::123456789012:root")
+NEIGHBOURS = {"default": (), "acme": ("arn:aws:s3:::acme-*",)}
 # Any: a script serves only a part of the contract, and the stubs know no asyncio.
 _Servicer: Any = control_pb2_grpc.ControlServiceServicer
 
@@ -42,6 +44,10 @@ class ScriptedControl(_Servicer):  # type: ignore[misc]
         function = resources_pb2.Function(reserved_concurrency=request.reserved_concurrency)
         return control_pb2.PutConcurrencyResponse(function=function)
 
+    async def UpdateFunction(self, request: Any, context: Any) -> Any:
+        self.asked.append("UpdateFunction")
+        await abort(context, EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, "control's own words"))
+
 
 class Follower:
     """A view that is asked to look again."""
@@ -54,14 +60,27 @@ class Follower:
         return None
 
 
+class Objects:
+    """Has every object; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def read_object(self, bucket: str, key: str, max_bytes: int, version_id: str = "") -> bytes:
+        self.asked.append((bucket, key))
+        return b"package"
+
+
 class Rig:
     """The API on a scripted control."""
 
     def __init__(self, peer: Peer) -> None:
         self.follower = Follower()
         self.calls = ControlCalls(peer, self.follower)
-        objects: Any = None
-        self.api = LambdaApi(self.calls, objects, Links(TOKEN), SystemClock(), lambda: "us-east-1")
+        self.objects = Objects()
+        self.api = LambdaApi(
+            self.calls, self.objects, Links(TOKEN), SystemClock(), lambda: "us-east-1", NEIGHBOURS.__getitem__
+        )
 
     async def put_concurrency(self, name: str, caller: Caller = OWNER) -> Any:
         url, body = f"/2017-10-31/functions/{name}/concurrency", b'{"ReservedConcurrentExecutions":7}'
@@ -98,6 +117,26 @@ async def test_packages_travel_in_parts(control: tuple[ScriptedControl, Rig]) ->
     scripted, rig = control
     assert await rig.calls.upload(b"x" * (2 * PART_BYTES + 1)) == b"\1" * 32
     assert scripted.parts == [PART_BYTES, PART_BYTES, 1]
+
+
+async def test_a_tenants_code_comes_from_buckets_that_are_listed_for_it(control: tuple[ScriptedControl, Rig]) -> None:
+    """The door's credentials open other tenants' buckets too: nothing is read of them. The default tenant has all."""
+    scripted, rig = control
+
+    async def update(tenant_id: str, bucket: str) -> None:
+        body = json.dumps({"S3Bucket": bucket, "S3Key": "app.zip"}).encode()
+        caller = Caller(tenant_id, "123456789012", "arn:aws:iam::123456789012:root")
+        url = "/2015-03-31/functions/f/code"
+        await rig.api.respond(ApiRequest("PUT", url, {}, body, caller, "eu-west-1", "127.0.0.1:9000"))
+
+    with pytest.raises(EvenflowError, match="evenflow tenants neighbours acme") as caught:
+        await update("acme", "other-code")
+    assert caught.value.reason == Reason.ERROR_REASON_ACCESS_DENIED and not rig.objects.asked
+    for tenant_id, bucket in (("acme", "acme-code"), ("default", "other-code")):
+        with pytest.raises(ApiError, match="Function not found"):
+            await update(tenant_id, bucket)
+    assert rig.objects.asked == [("acme-code", "app.zip"), ("other-code", "app.zip")]
+    assert scripted.asked == ["UpdateFunction"] * 2
 
 
 async def test_a_function_may_what_its_deploy_file_allows(control: tuple[ScriptedControl, Rig]) -> None:
