@@ -35,7 +35,7 @@ test: ## run the tests (ARGS='-k shard -x' goes to pytest)
 ifdef ARGS
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 else
-	@$(PYTHON_IN_VENV) -m pytest -n 2 $(addprefix --ignore=,$(WHOLE_MACHINE))
+	@$(PYTHON_IN_VENV) -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(WHOLE_MACHINE))
 	@$(PYTHON_IN_VENV) -m pytest $(WHOLE_MACHINE)
 endif
 
