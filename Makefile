@@ -8,8 +8,8 @@ SHELL := /bin/bash
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
-# Tests that start whole fleets or exhaust things: one at a time. The others run two by two.
-WHOLE_MACHINE := tests/e2e tests/faults tests/attacks
+# Tests that measure or exhaust the machine: one at a time. The others run two by two.
+WHOLE_MACHINE := tests/e2e/test_concurrency.py tests/faults tests/attacks
 BUF := npx --yes @bufbuild/buf@1.75.0
 BASELINE := protos/baseline.binpb
 
