@@ -14,7 +14,7 @@ from services.runtime.runs import Run
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
 from services.shared.follower import ConfigView
-from services.shared.function_view import FunctionView
+from services.shared.function_view import version_of
 
 # The version, or why there is none.
 Told = Callable[[Run, HostedFunction | None, EvenflowError | None], None]
@@ -131,7 +131,7 @@ class FunctionBook:
         """The version of this resource as it is now; None: it has no such version."""
         function = self._functions.get(key)
         if function is None or function.function is not found or function.is_deleted:
-            version = FunctionView(found).version(key[2])
+            version = version_of(found, key[2])
             if version is None:
                 return None
             if function is None:

@@ -19,7 +19,7 @@ from services.runtime.room import Room
 from services.runtime.sandboxes import Sandbox
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
-from services.shared.function_view import has_version
+from services.shared.function_view import version_of
 
 # After a handler that could not be loaded, or a sandbox that died before it ran anything.
 INIT_RETRY_MS = 1_000.0
@@ -63,7 +63,7 @@ class Provisioning:
         targets = {
             key: target
             for key, target in self._shares.provisioned().items()
-            if key[:2] in known and has_version(known[key[:2]], key[2])
+            if key[:2] in known and version_of(known[key[:2]], key[2]) is not None
         }
         for function in self.functions():
             if function.version_key not in targets:

@@ -11,7 +11,7 @@ from services.runtime.placing import Placing
 from services.runtime.provisioning import Provisioning
 from services.runtime.room import Room
 from services.shared.errors import EvenflowError
-from services.shared.function_view import FunctionView
+from services.shared.function_view import version_of
 
 _DELETED = b"deleted"
 
@@ -57,7 +57,7 @@ class Reconfiguration:
         self._provisioning.replaced(function)
 
     def _take(self, function: HostedFunction, found: resources_pb2.Function) -> None:
-        version = FunctionView(found).version(function.number)
+        version = version_of(found, function.number)
         if version is None:
             self._remove(function, f"version {function.number} of function {function.key[1]!r} was deleted")
             return

@@ -127,7 +127,7 @@ class EvenflowError(Exception):
     def from_rpc_error(cls, error: grpc.aio.AioRpcError) -> "EvenflowError":
         """The refusal of a failed call: its detail when a peer of ours sent one, else the nearest reason."""
         for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            if key == _DETAILS_KEY and isinstance(value, bytes):
                 status = status_pb2.Status.FromString(value)
                 for packed in status.details:
                     detail = errors_pb2.ErrorDetail()
@@ -137,6 +137,12 @@ class EvenflowError(Exception):
         return cls(reason, error.details() or error.code().name)
 
 
+def has_detail(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a peer of ours said why, and not the connection."""
+    return any(key == _DETAILS_KEY for key, _ in error.trailing_metadata() or ())
+
+
+_DETAILS_KEY = "grpc-status-details-bin"
 _REASON_BY_CODE: dict[grpc.StatusCode, "errors_pb2.ErrorReason.ValueType"] = {
     _C.UNAVAILABLE: Reason.ERROR_REASON_UNAVAILABLE,
     _C.CANCELLED: Reason.ERROR_REASON_UNAVAILABLE,

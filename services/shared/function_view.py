@@ -7,6 +7,8 @@ from evenflow.control.v1 import resources_pb2
 from services.policy.arns import LATEST
 from services.policy.qualifiers import Pointer, resolve
 
+MAX_VIEWS = 2_000
+
 
 class FunctionView:
     """Versions and aliases of one function. Make a new one whenever the function's resource is another."""
@@ -51,9 +53,29 @@ class FunctionView:
         return resources_pb2.AsyncConfig()
 
 
-def has_version(function: resources_pb2.Function, number: str) -> bool:
-    """Whether something runs as this number, or as "$LATEST"; for who asks once and needs no view."""
-    return number in ("", LATEST) or any(version.version == number for version in function.versions)
+class FunctionViews:
+    """The views of functions that are asked about again and again, each made once per resource."""
+
+    def __init__(self) -> None:
+        self._views: dict[tuple[str, str], FunctionView] = {}
+
+    def of(self, function: resources_pb2.Function) -> FunctionView:
+        """The view of this very resource, as a config view holds it; a function has one at a time."""
+        key = function.tenant_id, function.function_name
+        view = self._views.get(key)
+        if view is None or view.function is not function:
+            if len(self._views) >= MAX_VIEWS:
+                # Rarely, and cheaper than to follow which functions are gone.
+                self._views.clear()
+            view = self._views[key] = FunctionView(function)
+        return view
+
+
+def version_of(function: resources_pb2.Function, number: str) -> resources_pb2.FunctionVersion | None:
+    """What runs as this number, or as "$LATEST"; None: it is not there. For who asks once and needs no view."""
+    if number in ("", LATEST):
+        return function.latest
+    return next((version for version in function.versions if version.version == number), None)
 
 
 def policy_revision_id(function: resources_pb2.Function, qualifier: str) -> str:

@@ -68,13 +68,13 @@ class BucketSources:
         self._begun[begun] = None
         return begun
 
-    def tick(self, kept_ids: set[str], revision: int, *, is_quiet: bool) -> None:
+    def tick(self, kept_ids: Callable[[], set[str]], revision: int, *, is_quiet: bool) -> None:
         """See SourceKind: journals of sources that are gone are removed."""
         for source in [s for s in self._begun if s.is_ending]:
             del self._begun[source]
         if is_quiet and self._dropping is None and revision != self._swept_revision:
             self._swept_revision = revision
-            self._dropping = asyncio.create_task(self._drop(kept_ids, revision), name="drop journals")
+            self._dropping = asyncio.create_task(self._drop(kept_ids(), revision), name="drop journals")
 
     def halt(self) -> None:
         """See SourceKind: reading of large objects stops."""

@@ -17,7 +17,7 @@ from services.shared.follower import ConfigView
 # Sources of one poller at once; control's further leases are left unused, for another poller to have when they end.
 MAX_SOURCES = 1_000
 TICK_SECONDS = 0.05
-# A source whose disk failed begins anew after this.
+# A source whose disk failed, or that could not begin, begins anew after this.
 RESTART_MS = 2_000.0
 # How long `drain` waits for the answers to what was submitted.
 DRAIN_SECONDS = 2.0
@@ -42,6 +42,8 @@ class EventSources:
         self._retired: dict[RunningSource, None] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._restart_ms: dict[str, float] = {}
+        # Why one could not begin.
+        self._begin_errors: dict[str, str] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._is_draining = False
         # Rounds of the ticker so far.
@@ -91,7 +93,7 @@ class EventSources:
                     kind=source.WhichOneof("kind") or "" if source is not None else "",
                     epoch=lease.epoch,
                     submitted_total=running.submitted_total if running is not None else 0,
-                    last_error=running.last_error if running is not None else "",
+                    last_error=running.last_error if running is not None else self._begin_errors.get(source_id, ""),
                 )
             )
         return found
@@ -142,10 +144,22 @@ class EventSources:
             kind = next((kind for kind in self._kinds if kind.wants(source)), None)
             if kind is not None and self._restart_ms.get(source_id, now_ms) <= now_ms:
                 self._restart_ms.pop(source_id, None)
-                log.info("source %s begins (epoch %d)", names_of(source), lease.epoch)
-                self._running[source_id] = kind.begin(
-                    Ownership(source, view.fleet, view.revision, lease.epoch, partial(self._remaining_ms, lease))
-                )
+                remaining_ms = partial(self._remaining_ms, lease)
+                self._begin(kind, Ownership(source, view.fleet, view.revision, lease.epoch, remaining_ms))
+
+    def _begin(self, kind: SourceKind, ownership: Ownership) -> None:
+        source_id, names = ownership.source.source_id, names_of(ownership.source)
+        try:
+            self._running[source_id] = kind.begin(ownership)
+        except Exception as e:
+            # Control lets none in that cannot run; one of an older snapshot must not stop the others.
+            self._restart_ms[source_id] = self._clock.monotonic_ms() + RESTART_MS
+            if self._begin_errors.get(source_id) != str(e):
+                self._begin_errors[source_id] = str(e)
+                log.exception("source %s cannot begin; it is tried again", names)
+        else:
+            self._begin_errors.pop(source_id, None)
+            log.info("source %s begins (epoch %d)", names, ownership.epoch)
 
     def _remaining_ms(self, lease: _Lease) -> float:
         return lease.ends_ms - self._clock.monotonic_ms()
@@ -153,6 +167,7 @@ class EventSources:
     def _lose(self, source_id: str, how: str) -> None:
         lease = self._leases.pop(source_id)
         self._restart_ms.pop(source_id, None)
+        self._begin_errors.pop(source_id, None)
         # Whoever still looks at an object must not submit it.
         lease.ends_ms = float("-inf")
         log.info("the lease of source %s %s (epoch %d)", source_id, how, lease.epoch)
@@ -186,10 +201,12 @@ class EventSources:
             self._in_background(source)
         if self._is_draining and not self._retired and not self._closing:
             self._all_ended.set()
-        kept = set(self._view().sources) | set(self._running)
         is_quiet = not self._retired and not self._closing and not self._is_draining
         for kind in self._kinds:
-            kind.tick(kept, self._view().revision, is_quiet=is_quiet)
+            kind.tick(self._kept_ids, self._view().revision, is_quiet=is_quiet)
+
+    def _kept_ids(self) -> set[str]:
+        return {*self._view().sources, *self._running}
 
     def _in_background(self, source: RunningSource) -> None:
         task = asyncio.create_task(source.close(), name="close source")

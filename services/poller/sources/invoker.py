@@ -10,7 +10,7 @@ from evenflow.control.v1 import resources_pb2
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
 from services.shared.channels import Peer
-from services.shared.errors import TRY_ELSEWHERE, EvenflowError, Reason
+from services.shared.errors import TRY_ELSEWHERE, EvenflowError, Reason, has_detail
 from services.shared.follower import ConfigView
 
 # Beyond a function's timeout: its start, its wait for a host, the way there and back.
@@ -29,9 +29,23 @@ class Call:
     lineage: event_pb2.Lineage | None = None
 
 
+# A run may have begun, by the refusals of a frontend and by `invoke`.
+_MAY_HAVE_RUN = (
+    Reason.ERROR_REASON_UNSPECIFIED,
+    Reason.ERROR_REASON_INTERNAL,
+    Reason.ERROR_REASON_OUTCOME_UNKNOWN,
+    Reason.ERROR_REASON_DEADLINE_EXCEEDED,
+)
+
+
 def nothing_ran(error: EvenflowError) -> bool:
-    """Whether a refusal says for sure that the function was not run, and that a repeat may help."""
-    return error.reason in TRY_ELSEWHERE
+    """Whether a refusal says for sure that the function was not run."""
+    return error.reason not in _MAY_HAVE_RUN
+
+
+def may_help(error: EvenflowError) -> bool:
+    """Whether a refusal says for sure that nothing ran, and that a repeat may help soon."""
+    return error.reason in (*TRY_ELSEWHERE, Reason.ERROR_REASON_UNAVAILABLE)
 
 
 class Invoker:
@@ -43,7 +57,10 @@ class Invoker:
         self._turns = itertools.count()
 
     async def invoke(self, call: Call) -> event_pb2.Outcome:
-        """The outcome: success or the function's error. EvenflowError: see `nothing_ran`; else it may have run."""
+        """The outcome: success or the function's error. EvenflowError: see `nothing_ran` and `may_help`.
+
+        OUTCOME_UNKNOWN: the frontend was lost, be it before the run or in the middle of it.
+        """
         alive = resources_pb2.MEMBER_STATE_ALIVE
         doors = [m for m in self._view().members_of(resources_pb2.NODE_ROLE_FRONTEND) if m.state == alive]
         if not doors:
@@ -62,5 +79,9 @@ class Invoker:
                 request, metadata=peer.metadata, timeout=(call.timeout_ms + ANSWER_MARGIN_MS) / 1_000
             )
         except grpc.aio.AioRpcError as e:
-            raise EvenflowError.from_rpc_error(e) from None
+            error = EvenflowError.from_rpc_error(e)
+            if error.reason == Reason.ERROR_REASON_UNAVAILABLE and not has_detail(e):
+                # Not the frontend's word.
+                error = EvenflowError(Reason.ERROR_REASON_OUTCOME_UNKNOWN, error.message)
+            raise error from None
         return answer.outcome

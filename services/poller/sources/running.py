@@ -77,11 +77,14 @@ class SourceKind(Protocol):
         ...
 
     def begin(self, ownership: Ownership) -> RunningSource:
-        """Run it. Call it on the running loop."""
+        """Run it. Call it on the running loop. EvenflowError, ValueError: it cannot run as it is."""
         ...
 
-    def tick(self, kept_ids: set[str], revision: int, *, is_quiet: bool) -> None:
-        """Time passed. `kept_ids`: sources that exist or run; `is_quiet`: none is being closed."""
+    def tick(self, kept_ids: Callable[[], set[str]], revision: int, *, is_quiet: bool) -> None:
+        """Time passed; called often. `kept_ids` gathers the sources that exist or run, which takes time with many.
+
+        `is_quiet`: none is being closed.
+        """
         ...
 
     def halt(self) -> None:

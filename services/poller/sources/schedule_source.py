@@ -64,7 +64,7 @@ class ScheduleSources:
         """See SourceKind."""
         return ScheduleSource(self._means, ownership)
 
-    def tick(self, kept_ids: set[str], revision: int, *, is_quiet: bool) -> None:
+    def tick(self, kept_ids: Callable[[], set[str]], revision: int, *, is_quiet: bool) -> None:
         """See SourceKind."""
 
     def halt(self) -> None:

@@ -10,7 +10,7 @@ from evenflow.control.v1 import resources_pb2
 
 from services.policy.backoff import equal_jitter_ms
 from services.policy.sqs_events import failed_ids
-from services.poller.sources.invoker import Call, nothing_ran
+from services.poller.sources.invoker import Call, may_help, nothing_ran
 from services.poller.sources.sqs_batch import Batch
 from services.poller.sources.sqs_queue import SqsQueue
 from services.poller.sources.telemetry import SqsTelemetry
@@ -40,7 +40,8 @@ class BatchRuns:
     """The runs of one mapping.
 
     A throttled batch waits here and is tried again while its messages are surely invisible to others; after that they
-    come back by themselves. A refusal that does not say that nothing ran is not repeated here: the function may run.
+    come back by themselves. After a refusal for good they come back when the queue's own timeout would bring them. A
+    refusal that does not say that nothing ran is not repeated here: the function may run, so they stay hidden.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class BatchRuns:
 
     async def run(self, batch: Batch, timeout_ms: int, return_after_ms: Callable[[], float | None]) -> None:
         """Run the batch and settle it. `return_after_ms`: when failed records are to be visible again."""
-        outcome = await self._invoke(batch, timeout_ms)
+        outcome, may_return = await self._invoke(batch, timeout_ms)
         telemetry, names = self._means.telemetry, self._names
         if outcome is None:
             failed = set(batch.ids)
@@ -82,10 +83,10 @@ class BatchRuns:
             failed = set()
             if self._source.sqs.report_batch_item_failures:
                 failed = set(failed_ids(outcome.response_payload, batch.ids))
-        await self._settle(batch, failed, return_after_ms() if outcome is not None else None)
+        await self._settle(batch, failed, return_after_ms() if may_return else None)
 
-    async def _invoke(self, batch: Batch, timeout_ms: int) -> event_pb2.Outcome | None:
-        """The outcome; None: nothing is known, or nothing ran in time."""
+    async def _invoke(self, batch: Batch, timeout_ms: int) -> tuple[event_pb2.Outcome | None, bool]:
+        """The outcome, None: nothing is known, or nothing ran; and whether records may be given back to the queue."""
         means, source = self._means, self._source
         depth = batch.chain_depth
         lineage = event_pb2.Lineage(chain_depth=depth) if depth else None
@@ -94,23 +95,23 @@ class BatchRuns:
         while True:
             if batch.expires_ms - means.clock.monotonic_ms() <= timeout_ms:
                 means.telemetry.batch(self._names, "expired")
-                return None
+                return None, False
             try:
                 self.running += 1
                 try:
-                    return await means.invoke(call)
+                    return await means.invoke(call), True
                 finally:
                     self.running -= 1
             except EvenflowError as e:
                 self.last_error = e.message
-                if not nothing_ran(e):
+                if not may_help(e):
                     means.telemetry.batch(self._names, "refused")
                     log.warning(
                         "a batch of %s was not run to an end that is known; its records come back: %s",
                         self._queue.queue_arn,
                         e.message,
                     )
-                    return None
+                    return None, nothing_ran(e)
                 means.telemetry.batch(self._names, "throttled")
                 if e.reason in _THROTTLES:
                     self._on_throttle()
@@ -120,7 +121,7 @@ class BatchRuns:
                 if self._is_ending():
                     # Nothing ran: another owner may have them at once.
                     await self._queue.give_back(batch.receipts, 0)
-                    return None
+                    return None, False
 
     def _cap_ms(self) -> float:
         return min(MAX_THROTTLE_WAIT_MS, self._means.throttle_cap_ms)

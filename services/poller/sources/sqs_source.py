@@ -6,7 +6,7 @@ that one is always receiving while the others' batches run.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -45,7 +45,10 @@ class SqsMeans:
 class SqsSource:
     """See RunningSource."""
 
-    def __init__(self, means: SqsMeans, queue: SqsQueue, ownership: Ownership) -> None:
+    def __init__(
+        self, means: SqsMeans, queue: SqsQueue, ownership: Ownership, before: Iterable["SqsSource"] = ()
+    ) -> None:
+        """`before`: the same mapping as it was, whose batches still run and count against the maximum concurrency."""
         source = self.source = ownership.source
         self.names = {
             "source": source.source_id,
@@ -58,8 +61,9 @@ class SqsSource:
         self._queue = queue
         self._clock = means.run.clock
         self._remaining_ms = ownership.remaining_ms
-        bound = source.sqs.maximum_concurrency or means.settings.source_sqs_batches
-        self._growth = Growth(bound, self._clock.monotonic_ms())
+        self._before = list(before)
+        self._bound = source.sqs.maximum_concurrency or means.settings.source_sqs_batches
+        self._growth = Growth(self._bound, self._clock.monotonic_ms())
         self._ended = asyncio.Event()
         self._runs = BatchRuns(
             means.run,
@@ -107,6 +111,11 @@ class SqsSource:
         return self._runs.running
 
     @property
+    def under_way(self) -> int:
+        """Batches that were collected and are not settled."""
+        return len(self._cycles) - self._receiving
+
+    @property
     def is_over(self) -> bool:
         """See RunningSource."""
         return self._ended.is_set() and not self._cycles
@@ -137,12 +146,17 @@ class SqsSource:
         wanted = self._collector.collecting
         if self._ended.is_set() or self.is_failed or self._receiving >= wanted:
             return
-        if len(self._cycles) < self._growth.batches:
+        if len(self._cycles) < min(self._growth.batches, self._bound - self._under_way_before()):
             # Counted here: the task begins later.
             self._receiving += 1
             cycle = asyncio.create_task(self._cycle(), name=f"sqs {self.source.source_id}")
             self._cycles.add(cycle)
             cycle.add_done_callback(self._cycle_ended)
+
+    def _under_way_before(self) -> int:
+        if self._before:
+            self._before = [one for one in self._before if not one.is_over]
+        return sum(one.under_way for one in self._before)
 
     async def _cycle(self) -> None:
         try:

@@ -17,7 +17,7 @@ from services.poller.sources.telemetry import SqsTelemetry
 from services.shared.aws import AwsCalls
 from services.shared.clock import Clock
 from services.shared.follower import ConfigView
-from services.shared.function_view import FunctionView
+from services.shared.function_view import FunctionViews
 from services.shared.metrics import Metrics
 
 # Beyond the wait that was asked for, before a receive counts as lost.
@@ -41,6 +41,7 @@ class SqsSources:
     ) -> None:
         self._settings = settings
         self._view = view
+        self._views = FunctionViews()
         self._begun: dict[SqsSource, None] = {}
         self._polls = AwsCalls(
             settings,
@@ -77,11 +78,13 @@ class SqsSources:
     def begin(self, ownership: Ownership) -> SqsSource:
         """See SourceKind."""
         queue = SqsQueue(ownership.source.sqs.queue_arn, self._settings.aws_endpoint_url, self._polls, self._calls)
-        begun = SqsSource(self._means, queue, ownership)
+        source_id = ownership.source.source_id
+        before = [one for one in self._begun if one.source.source_id == source_id and not one.is_over]
+        begun = SqsSource(self._means, queue, ownership, before)
         self._begun[begun] = None
         return begun
 
-    def tick(self, kept_ids: set[str], revision: int, *, is_quiet: bool) -> None:
+    def tick(self, kept_ids: Callable[[], set[str]], revision: int, *, is_quiet: bool) -> None:
         """See SourceKind."""
         for source in [s for s in self._begun if s.is_over]:
             del self._begun[source]
@@ -100,7 +103,7 @@ class SqsSources:
 
     def _timeout_ms(self, tenant_id: str, function_name: str, qualifier: str) -> int | None:
         function = self._view().functions.get((tenant_id, function_name))
-        version = FunctionView(function).choose(qualifier, 0.0) if function is not None else None
+        version = self._views.of(function).choose(qualifier, 0.0) if function is not None else None
         return version.timeout_ms if version is not None else None
 
     def _allows_recursion(self, tenant_id: str, function_name: str) -> bool:

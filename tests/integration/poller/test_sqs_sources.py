@@ -252,6 +252,12 @@ async def test_a_batch_that_runs_when_the_poller_drains_is_still_settled(rig: Ri
     await rig.until_left(url, 1)
 
 
+async def rounds_pass(rig: Rig, count: int) -> None:
+    """Time for more to begin, if it might."""
+    enough = rig.sources.rounds + count
+    await eventually(lambda: rig.sources.rounds > enough)
+
+
 async def full(call: Call) -> event_pb2.Outcome:
     raise EvenflowError(Reason.ERROR_REASON_CONCURRENCY_EXCEEDED, "full")
 
@@ -261,13 +267,93 @@ async def test_a_run_of_unknown_end_is_not_repeated_before_its_visibility_timeou
     url = rig.queue("unknown")
 
     async def answer(call: Call) -> event_pb2.Outcome:
-        raise EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "the connection broke")
+        raise EvenflowError(Reason.ERROR_REASON_OUTCOME_UNKNOWN, "the connection broke")
 
     rig.answer = answer
     rig.send(url, "a")
     rig.map("unknown")
     await eventually(lambda: rig.counted("unknown", "failed") == 1)
     assert (len(rig.calls), await asyncio.to_thread(rig.left, url)) == (1, 1)
+
+
+async def test_a_refusal_for_good_gives_the_records_back_when_the_queue_would(rig: Rig) -> None:
+    """No such version any more: after the queue's own timeout, not after that of a run of 15 minutes."""
+    rig.deploy(timeout_ms=900_000)
+    url = rig.queue("refused", visibility_seconds=0)
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        if len(rig.calls) > 1:
+            return succeeded()
+        raise EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, "no such version")
+
+    rig.answer = answer
+    rig.send(url, "a")
+    rig.map("refused")
+    await rig.until_left(url, 0)
+    assert len(rig.calls) == 2
+
+
+async def test_a_refusal_that_may_pass_waits_in_place(rig: Rig) -> None:
+    """A frontend that cannot run it now: its records are received once, as when the function is full."""
+    url = rig.queue("passing", visibility_seconds=0)
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        if len(rig.calls) > 2:
+            return succeeded()
+        raise EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "its package cannot be fetched now")
+
+    rig.answer = answer
+    rig.send(url, "a")
+    rig.map("passing")
+    await rig.until_left(url, 0)
+    assert len(rig.calls) == 3
+    assert records_of(rig.calls[-1])[0]["attributes"]["ApproximateReceiveCount"] == "1"
+
+
+async def test_a_changed_mapping_counts_what_still_runs_of_it_as_it_was(rig: Rig) -> None:
+    """Three changes while two batches run: never a third one beside them, and all run in the end."""
+    url = rig.queue("changing")
+    running = highest = 0
+    gate = asyncio.Event()
+
+    async def answer(call: Call) -> event_pb2.Outcome:
+        nonlocal running, highest
+        running += 1
+        highest = max(highest, running)
+        await gate.wait()
+        running -= 1
+        return succeeded()
+
+    rig.answer = answer
+    rig.send(url, *(str(n) for n in range(20)))
+    rig.map("changing", batch_size=1, maximum_concurrency=2)
+    await eventually(lambda: running == 2)
+    for batch_size in (2, 3, 4):
+        rig.map("changing", batch_size=batch_size, maximum_concurrency=2)
+        await rounds_pass(rig, 10)
+    assert running == 2
+    gate.set()
+    await rig.until_left(url, 0, 20.0)
+    assert highest == 2
+
+
+async def test_a_mapping_that_cannot_begin_does_not_stop_the_others(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Its filter is one that an older control let in: told once, seen in the description, tried again."""
+    rig.map("broken", filters=("{",))
+    url = rig.queue("sound")
+    rig.send(url, "a")
+    rig.map("sound")
+    await rig.until_left(url, 0)
+    errors = {one.source_id: one.last_error for one in rig.sources.describe()}
+    assert "no JSON" in errors["map-broken"] and errors["map-sound"] == ""
+    rig.sources._restart_ms.clear()
+    rounds = rig.sources.rounds
+    await eventually(lambda: rig.sources.rounds > rounds + 1)
+    assert len([record for record in caplog.records if "cannot begin" in record.getMessage()]) == 1
+    rig.queue("broken")
+    rig.map("broken")
+    rig.sources._restart_ms.clear()
+    await eventually(lambda: {one.last_error for one in rig.sources.describe()} == {""})
 
 
 async def test_a_queue_that_is_not_there_is_told_and_tried_again(rig: Rig) -> None:
