@@ -25,7 +25,7 @@ from services.frontend.queue_fleet import QueueFleet
 from services.frontend.settings import FrontendSettings
 from services.shared.channels import GrpcServer, Peer
 from services.shared.clock import SystemClock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 from services.shared.tracing import Tracer
 
 NODE_ID = "queue-0"

@@ -17,8 +17,8 @@ from services.frontend.tickets import Ticket
 from services.policy.shard_choice import Depths, Draw, make_choice
 from services.shared import ids
 from services.shared.clock import Clock
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason
-from services.shared.follower import ConfigView
 from services.shared.tracing import Tracer
 
 # A shard that refused a batch is not chosen for this time, unless its node says sooner that it serves.

@@ -10,8 +10,8 @@ from evenflow.control.v1 import resources_pb2
 
 from services.policy.arns import LATEST, FunctionReference, function_arn, parse_reference
 from services.policy.permissions import INVOKE, Caller, Resource, why_not
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason, invalid
-from services.shared.follower import ConfigView
 from services.shared.function_view import FunctionView
 
 MAX_REMEMBERED_TARGETS = 8_192
@@ -81,12 +81,11 @@ class Targets:
             return target
         reference = _parse(name, qualifier)
         owner_id = self._owner(caller, reference, qualifier)
-        function = self._configuration.view.functions.get((owner_id, reference.function_name))
-        if function is None:
-            return None
-        view = FunctionView(function)
+        view = self._configuration.view.function_view(owner_id, reference.function_name)
         # A version or alias may be newer than this view.
-        return self._remember(key, reference, view) if view.knows(reference.qualifier) else None
+        if view is None or not view.knows(reference.qualifier):
+            return None
+        return self._remember(key, reference, view)
 
     async def ask(self, caller: Caller, name: str, qualifier: str = "") -> Target:
         """The target after asking control once. EvenflowError: as `find`, or too many questions are open."""

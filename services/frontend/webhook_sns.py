@@ -111,11 +111,25 @@ class SnsWebhook:
 
 def _allows(known: resources_pb2.Function, function: FunctionReference, topic_arn: str) -> bool:
     qualifier = "" if function.qualifier == LATEST else function.qualifier
-    return any(
+    return any(_opens(statement, qualifier, topic_arn) for statement in known.permissions)
+
+
+def _opens(statement: resources_pb2.PermissionStatement, qualifier: str, topic_arn: str) -> bool:
+    # Conditions that no topic can meet keep the statement shut, as for callers (services.policy.permissions).
+    if statement.principal_org_id or statement.event_source_token:
+        return False
+    if statement.source_account and statement.source_account != _account_of(topic_arn):
+        return False
+    return (
         statement.principal == SNS_PRINCIPAL
         and bool(statement.source_arn)
         and matches(statement.source_arn, topic_arn)
         and matches(statement.action, INVOKE)
         and ("" if statement.qualifier == LATEST else statement.qualifier) == qualifier
-        for statement in known.permissions
     )
+
+
+def _account_of(topic_arn: str) -> str:
+    """arn:aws:sns:REGION:ACCOUNT:NAME; what is no ARN of a topic has none."""
+    parts = topic_arn.split(":")
+    return parts[4] if len(parts) == 6 else ""

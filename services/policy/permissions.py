@@ -68,6 +68,10 @@ class Caller:
         return bool(self.function_arn)
 
 
+# Nobody that is known: a request without a signature, which only a statement for everybody is about.
+ANONYMOUS = Caller("", "", "anonymous")
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """What an action is about. `arn`: as named, with its qualifier; "*": nothing in particular, such as a list.
@@ -135,8 +139,8 @@ def _opens(statement: Statement, caller: Caller, action: str, resource: Resource
 
 
 def _is(principal: str, caller: Caller) -> bool:
-    if principal == "*":
-        return True
+    if principal == "*" or caller is ANONYMOUS:
+        return principal == "*"
     if principal.isdigit() and len(principal) == _ACCOUNT_DIGITS:
         # Twelve digits are an account, never a tenant that happens to be called so.
         return principal == caller.account_id

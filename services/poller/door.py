@@ -14,8 +14,8 @@ from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
 from services.shared.channels import Peer
 from services.shared.clock import Clock
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason
-from services.shared.follower import ConfigView
 from services.shared.streams import StreamLink
 
 MAX_BATCH_EVENTS = 1_000

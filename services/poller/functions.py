@@ -9,7 +9,7 @@ from services.policy.destinations import names_function
 from services.policy.placement import rank_hosts
 from services.policy.retry import DEFAULT_MAX_AGE_MS, DEFAULT_RETRY_ATTEMPTS, Rules
 from services.poller.settings import PollerSettings
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 from services.shared.function_view import FunctionView
 
 FunctionKey = tuple[str, str]

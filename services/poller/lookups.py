@@ -8,8 +8,8 @@ from typing import Protocol
 from evenflow.control.v1 import resources_pb2
 
 from services.poller.functions import FunctionKey
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError
-from services.shared.follower import ConfigView
 
 # True: control has answered, the view says the truth. False: it could not be asked.
 Told = Callable[[bool], None]

@@ -27,7 +27,7 @@ from services.poller.sources.sqs_sources import SqsSources
 from services.poller.telemetry import Telemetry
 from services.poller.window import Window
 from services.shared.aws import AwsCalls
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 from services.shared.node import Node
 
 SERVICE_NAME = "evenflow.poller.v1.PollerService"

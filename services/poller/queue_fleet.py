@@ -11,7 +11,7 @@ from services.poller.settings import PollerSettings
 from services.poller.window import Window
 from services.shared.channels import Peer
 from services.shared.clock import Clock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 
 _MEMBER = resources_pb2.MemberState
 _TALKED_TO = (

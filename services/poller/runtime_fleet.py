@@ -11,7 +11,7 @@ from services.poller.held import Held
 from services.poller.runtime_host import RunOwner, RuntimeHost
 from services.poller.settings import PollerSettings
 from services.shared.channels import Peer
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 
 
 class RuntimeFleet:

@@ -12,8 +12,8 @@ from services.runtime.function_log import FunctionLogs
 from services.runtime.functions import FunctionKey, HostedFunction, VersionKey
 from services.runtime.runs import Run
 from services.shared.clock import Clock
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError
-from services.shared.follower import ConfigView
 from services.shared.function_view import version_of
 
 # The version, or why there is none.

@@ -9,8 +9,8 @@ from services.policy import function_rules
 from services.policy.records import iso_ms
 from services.runtime.functions import HostedFunction, region_of
 from services.shared.clock import Clock
+from services.shared.config_view import ConfigView
 from services.shared.credentials import function_credentials
-from services.shared.follower import ConfigView
 
 ON_DEMAND = "on-demand"
 PROVISIONED = "provisioned-concurrency"

@@ -17,7 +17,7 @@ from services.runtime.telemetry import Telemetry
 from services.runtime.usage import UsageLedger
 from services.runtime.waiting import WaitingRuns
 from services.shared.clock import Clock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 
 MAX_AHEAD_PAYLOAD_BYTES = 8_192
 

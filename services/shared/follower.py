@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 
-from services.policy.accounts import DEFAULT_TENANT, account_of
 from services.policy.backoff import equal_jitter_ms
 from services.shared.channels import Peer
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason
 
 BACKOFF_BASE_MS = 50.0
@@ -22,104 +22,7 @@ ASK_TIMEOUT_SECONDS = 2.0
 # A snapshot on disk is written at most this often: a burst of changes is one write.
 PERSIST_DELAY_SECONDS = 0.5
 MAX_SNAPSHOT_BYTES = 1 << 30
-# In ARNs while the fleet's identity is not known.
-UNKNOWN_ACCOUNT = "000000000000"
 log = logging.getLogger(__name__)
-
-
-class ConfigView:
-    """What is known of the fleet; read-only for everybody but the follower."""
-
-    def __init__(self, *, keeps_secrets: bool = True) -> None:
-        """`keeps_secrets`: those of access keys; only who verifies signatures needs them."""
-        self._keeps_secrets = keeps_secrets
-        self.revision = 0
-        self.fleet: resources_pb2.Fleet | None = None
-        self.shard_map: resources_pb2.ShardMap | None = None
-        self.functions: dict[tuple[str, str], resources_pb2.Function] = {}
-        self.sources: dict[str, resources_pb2.EventSource] = {}
-        self.members: dict[str, resources_pb2.Member] = {}
-        self.tenants: dict[str, resources_pb2.Tenant] = {}
-        # By tenant, name and number; deleted ones whose number is only remembered included.
-        self.layers: dict[tuple[str, str, int], resources_pb2.LayerVersion] = {}
-        self.tenant_of_key: dict[str, str] = {}
-        self.secret_of_key: dict[str, str] = {}
-        self._tenant_of_account: dict[str, str] = {}
-        self._resources: dict[str, resources_pb2.Resource] = {}
-
-    def upsert(self, resource: resources_pb2.Resource) -> None:
-        """Take a new or changed resource; a kind this version does not know is passed over."""
-        if not self._keeps_secrets and resource.HasField("tenant"):
-            resource = _without_secrets(resource)
-        self._resources[resource.key] = resource
-        match resource.WhichOneof("kind"):
-            case "fleet":
-                self.fleet = resource.fleet
-            case "shard_map":
-                self.shard_map = resource.shard_map
-            case "function":
-                self.functions[resource.function.tenant_id, resource.function.function_name] = resource.function
-            case "source":
-                self.sources[resource.source.source_id] = resource.source
-            case "layer":
-                self.layers[_layer_key(resource.layer)] = resource.layer
-            case "member":
-                self.members[resource.member.node_id] = resource.member
-            case "tenant":
-                tenant_id = resource.tenant.tenant_id
-                self._forget_tenant(tenant_id)
-                self.tenants[tenant_id] = resource.tenant
-                self._tenant_of_account[account_of(tenant_id, "")] = tenant_id
-                for key in resource.tenant.access_keys:
-                    self.tenant_of_key[key.access_key_id] = tenant_id
-                    self.secret_of_key[key.access_key_id] = key.secret
-
-    def delete(self, key: str) -> None:
-        """Forget a resource."""
-        resource = self._resources.pop(key, None)
-        if resource is None:
-            return
-        match resource.WhichOneof("kind"):
-            case "function":
-                self.functions.pop((resource.function.tenant_id, resource.function.function_name), None)
-            case "source":
-                self.sources.pop(resource.source.source_id, None)
-            case "layer":
-                self.layers.pop(_layer_key(resource.layer), None)
-            case "member":
-                self.members.pop(resource.member.node_id, None)
-            case "tenant":
-                self._forget_tenant(resource.tenant.tenant_id)
-
-    def members_of(self, role: "resources_pb2.NodeRole.ValueType") -> list[resources_pb2.Member]:
-        """Nodes of a role that may be talked to, by node id: all but those that are gone."""
-        gone = resources_pb2.MEMBER_STATE_GONE
-        return [m for _, m in sorted(self.members.items()) if m.role == role and m.state != gone and m.address]
-
-    def resources(self) -> list[resources_pb2.Resource]:
-        """Everything, for the snapshot on disk."""
-        return list(self._resources.values())
-
-    def account_of(self, tenant_id: str) -> str:
-        """The account id in ARNs of a tenant's things."""
-        return account_of(tenant_id, (self.fleet.account_id if self.fleet is not None else "") or UNKNOWN_ACCOUNT)
-
-    def tenant_of_account(self, account_id: str) -> str | None:
-        """Whose account this is; None: nobody's."""
-        if account_id == self.account_of(DEFAULT_TENANT):
-            return DEFAULT_TENANT
-        return self._tenant_of_account.get(account_id)
-
-    def _forget_tenant(self, tenant_id: str) -> None:
-        before = self.tenants.pop(tenant_id, None)
-        if before is None:
-            return
-        self._tenant_of_account.pop(account_of(tenant_id, ""), None)
-        for key in before.access_keys:
-            # A key that moved to another tenant since is that one's.
-            if self.tenant_of_key.get(key.access_key_id) == tenant_id:
-                del self.tenant_of_key[key.access_key_id]
-                self.secret_of_key.pop(key.access_key_id, None)
 
 
 class ControlFollower:
@@ -248,18 +151,6 @@ class ControlFollower:
                 _write_snapshot(self._path, self.view)
             except OSError as e:
                 log.warning("the snapshot of control's state cannot be written: %s", e)
-
-
-def _layer_key(layer: resources_pb2.LayerVersion) -> tuple[str, str, int]:
-    return layer.tenant_id, layer.layer_name, layer.version
-
-
-def _without_secrets(resource: resources_pb2.Resource) -> resources_pb2.Resource:
-    bare = resources_pb2.Resource()
-    bare.CopyFrom(resource)
-    for key in bare.tenant.access_keys:
-        key.ClearField("secret")
-    return bare
 
 
 def _apply(view: ConfigView, message: control_pb2.WatchResponse) -> None:

@@ -161,6 +161,13 @@ def test_a_function_answers_at_its_url(fleet: Fleet, client: Any) -> None:
         },
     )
     url = client.create_function_url_config(FunctionName=name, AuthType="NONE")["FunctionUrl"]
+    client.add_permission(
+        FunctionName=name,
+        StatementId="everybody",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+        FunctionUrlAuthType="NONE",
+    )
     host = url.removeprefix("http://").rstrip("/")
 
     def ask(path: str, **headers: str) -> tuple[int, str | None, bytes]:

@@ -1,4 +1,4 @@
-"""Which function a URL id means: a table made of the configuration when a URL is called after a change."""
+"""Which function a URL id means, as the configuration has it now."""
 
 from dataclasses import dataclass
 
@@ -20,18 +20,12 @@ class UrlBook:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._by_id: dict[str, Address] | None = None
-        configuration.subscribe(self._forget)
 
     def find(self, url_id: str) -> Address | None:
         """The URL of this id; None: there is none."""
-        if self._by_id is None:
-            self._by_id = {
-                url.url_id: Address(function, url)
-                for function in self._configuration.view.functions.values()
-                for url in function.urls
-            }
-        return self._by_id.get(url_id)
-
-    def _forget(self) -> None:
-        self._by_id = None
+        view = self._configuration.view
+        key = view.function_of_url.get(url_id)
+        if key is None:
+            return None
+        function = view.functions[key]
+        return next(Address(function, url) for url in function.urls if url.url_id == url_id)

@@ -17,13 +17,19 @@ from services.frontend.http_traces import parent_of
 from services.frontend.invocations import Invocations
 from services.policy import cors, url_events, validation
 from services.policy.arns import function_arn
-from services.policy.permissions import INVOKE_URL, Caller, Resource, may
+from services.policy.permissions import ANONYMOUS, INVOKE_URL, Resource, may
 from services.policy.url_events import UrlRequest, UrlResponse
 from services.shared import ids
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError, Reason
 
 HOST_MARK = b".lambda-url."
+AWS_IAM = "AWS_IAM"
+# AWS's words, with the page that says which statement is missing.
+FORBIDDEN = (
+    "Forbidden. For troubleshooting Function URL authorization issues, see: "
+    "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+)
 STREAM_CHUNK_BYTES = 65_536
 _TEXT_PLAIN = ("content-type", "text/plain")
 _JSON = ("content-type", "application/json")
@@ -101,9 +107,7 @@ class UrlDoor:
         headers, method = _headers(request), request.method.decode("ascii", "replace")
         if request.is_too_large:
             return _message(413, "Request Entity Too Large"), False
-        iam = None
-        if address.url.auth_type == "AWS_IAM":
-            iam = self._identify(request, address)
+        iam = self._identify(request, address)
         path, _, query = target.partition("?")
         wall_ms = self._clock.wall_ms()
         event = url_events.event_of(
@@ -151,10 +155,13 @@ class UrlDoor:
         except url_events.Malformed:
             return UrlResponse(502, (_TEXT_PLAIN,), b"Internal Server Error"), False
 
-    def _identify(self, request: HttpRequest, address: Address) -> dict[str, str]:
-        """Who signed the request, as requestContext.authorizer.iam has it. EvenflowError ACCESS_DENIED, or unproven."""
-        caller: Caller = self._callers.proven(request)
+    def _identify(self, request: HttpRequest, address: Address) -> dict[str, str] | None:
+        """Who signed the request, as requestContext.authorizer.iam has it; None: at this URL nobody has to sign.
+
+        EvenflowError ACCESS_DENIED: the function's policy does not let the caller in, or everybody; unproven.
+        """
         function, url = address.function, address.url
+        caller = self._callers.proven(request) if url.auth_type == AWS_IAM else ANONYMOUS
         account = self._callers.of_tenant(function.tenant_id).account_id
         resource = Resource(
             function.tenant_id,
@@ -165,7 +172,9 @@ class UrlDoor:
             url.auth_type,
         )
         if not may(caller, INVOKE_URL, resource):
-            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, "Forbidden")
+            raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, FORBIDDEN)
+        if caller is ANONYMOUS:
+            return None
         identity = caller.principal.rpartition("/")[2]
         return {
             "accessKey": identity,

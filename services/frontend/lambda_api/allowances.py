@@ -2,6 +2,7 @@
 
 from services.frontend.lambda_api.call import Call
 from services.frontend.lambda_api.errors import ApiError
+from services.frontend.lambda_api.layer_names import parse_layer_name
 from services.frontend.lambda_api.names import named
 from services.policy.permissions import Caller, Resource, why_not
 
@@ -23,6 +24,8 @@ def _resources(call: Call) -> list[Resource]:
     if call.params.get("UUID"):
         found.append(Resource(call.tenant_id, call.arn(f"event-source-mapping:{call.params['UUID']}")))
     if call.params.get("LayerName"):
-        found.append(Resource(call.tenant_id, call.arn(f"layer:{call.params['LayerName']}")))
+        # By its name: an ARN inside an ARN would be what a pattern for names such as a* takes for one.
+        reference = parse_layer_name(call.params["LayerName"])
+        found.append(Resource(call.tenant_id, call.arn(f"layer:{reference.layer_name}")))
     found += [Resource(call.tenant_id, call.params[one]) for one in ("Resource", "Arn") if call.params.get(one)]
     return found or [Resource(call.tenant_id, "*")]

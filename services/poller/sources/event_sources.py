@@ -12,7 +12,7 @@ from evenflow.poller.v1 import poller_pb2
 from services.poller.sources.errands import names_of
 from services.poller.sources.running import Ownership, RunningSource, SourceKind
 from services.shared.clock import Clock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 
 # Sources of one poller at once; control's further leases are left unused, for another poller to have when they end.
 MAX_SOURCES = 1_000

@@ -10,8 +10,8 @@ from evenflow.control.v1 import resources_pb2
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
 from services.shared.channels import Peer
+from services.shared.config_view import ConfigView
 from services.shared.errors import TRY_ELSEWHERE, EvenflowError, Reason, has_detail
-from services.shared.follower import ConfigView
 
 # Beyond a function's timeout: its start, its wait for a host, the way there and back.
 ANSWER_MARGIN_MS = 30_000

@@ -17,7 +17,7 @@ from services.poller.sources.sqs_source import SqsMeans, SqsSource
 from services.poller.sources.telemetry import SqsTelemetry
 from services.shared.aws import AwsCalls
 from services.shared.clock import Clock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 from services.shared.function_view import FunctionViews
 from services.shared.metrics import Metrics
 

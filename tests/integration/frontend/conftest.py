@@ -18,7 +18,7 @@ from services.frontend.frontend import SERVICE_NAME, Frontend
 from services.frontend.settings import FrontendSettings
 from services.shared.channels import TOKEN_KEY, GrpcServer, Peer
 from services.shared.clock import SystemClock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 from services.shared.metrics import Metrics
 from services.shared.tracing import Tracer
 from tests.kit.fake_queue_node import FakeQueueNode

@@ -32,10 +32,16 @@ class Answer:
         return ",".join(self.headers.get(name, []))
 
 
+def for_all(**more: str) -> resources_pb2.PermissionStatement:
+    """What AWS's console adds for a URL of auth type NONE."""
+    fields = {"principal": "*", "function_url_auth_type": "NONE", **more}
+    return resources_pb2.PermissionStatement(statement_id="all", action="lambda:InvokeFunctionUrl", **fields)
+
+
 def put_url(rig: Rig, **more: Any) -> None:
-    """Give the function a URL."""
+    """Give the function a URL that is open to all, or to who signs."""
     url = resources_pb2.FunctionUrl(**{"url_id": URL_ID, "auth_type": "NONE", "invoke_mode": "BUFFERED", **more})
-    rig.configuration.put(resource(function=make_function("echo", urls=[url])))
+    rig.configuration.put(resource(function=make_function("echo", urls=[url], permissions=[for_all()])))
 
 
 async def ask(
@@ -95,6 +101,7 @@ async def test_the_event_is_payload_format_2(rig: Rig) -> None:
         "isBase64Encoded": False,
     }
     assert (headers["x-some"], headers["host"]) == ("Thing", HOST) and "cookie" not in headers
+    assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert context["http"] == {
         "method": "POST",
         "path": "/my/p%20ath",
@@ -251,6 +258,41 @@ async def test_a_path_of_the_api_at_a_url_is_the_functions(rig: Rig) -> None:
     assert event_of(rig)["rawPath"] == "/2015-03-31/functions/theirs/invocations"
 
 
+@pytest.mark.parametrize(
+    ("statement", "status"),
+    [
+        (None, 403),
+        (for_all(), 200),
+        (for_all(function_url_auth_type=""), 200),
+        (for_all(function_url_auth_type="AWS_IAM"), 403),
+        (for_all(qualifier="live"), 403),
+        (for_all(principal="default"), 403),
+        (for_all(principal="anonymous"), 403),
+        (for_all(principal=""), 403),
+        (for_all(source_account="123456789012"), 403),
+    ],
+)
+async def test_a_url_is_open_to_all_only_where_the_policy_says_so(
+    rig: Rig, statement: resources_pb2.PermissionStatement | None, status: int
+) -> None:
+    """Auth type NONE alone opens nothing, as at AWS; who is told so learns where to look."""
+    url = resources_pb2.FunctionUrl(url_id=URL_ID, auth_type="NONE")
+    permissions = [statement] if statement is not None else []
+    rig.configuration.put(resource(function=make_function("echo", urls=[url], permissions=permissions)))
+    answer = await ask(rig)
+    assert (answer.status, len(rig.runtime.seen)) == (status, int(status == 200))
+    if status == 403:
+        assert json.loads(answer.body)["Message"].startswith("Forbidden. For troubleshooting Function URL")
+
+
+async def test_a_url_that_is_gone_is_404(rig: Rig) -> None:
+    """With its function's next form, or with the function."""
+    put_url(rig)
+    assert (await ask(rig)).status == 200
+    rig.configuration.put(resource(function=make_function("echo")))
+    assert (await ask(rig)).status == 404
+
+
 async def test_an_iam_url_wants_a_signature(rig: Rig) -> None:
     """Unsigned requests, and signatures that prove nothing, are refused; nothing runs."""
     put_url(rig, auth_type="AWS_IAM")
@@ -295,6 +337,7 @@ async def test_an_alias_has_a_url_of_its_own(rig: Rig) -> None:
     function = make_function(
         "echo",
         urls=[url],
+        permissions=[for_all(qualifier="live")],
         versions=[resources_pb2.FunctionVersion(version="1", timeout_ms=1_000)],
         aliases=[resources_pb2.Alias(name="live", function_version="1")],
     )

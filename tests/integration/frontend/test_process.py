@@ -12,7 +12,8 @@ import pytest
 from evenflow.control.v1 import resources_pb2
 
 from services.frontend.callers import check_reach
-from services.shared.follower import ConfigView, _write_snapshot
+from services.shared.config_view import ConfigView
+from services.shared.follower import _write_snapshot
 from tests.integration.frontend.conftest import resource
 from tests.kit.waiting import wait_until
 

@@ -210,6 +210,33 @@ async def test_a_signed_message_needs_no_token_where_the_function_allows_its_top
     assert len(rig.queue.events) == 1
 
 
+@pytest.mark.parametrize(
+    ("conditions", "status"),
+    [
+        ({"source_account": TOPIC.split(":")[4]}, 200),
+        ({"source_account": "999999999999"}, 403),
+        ({"principal_org_id": "o-1234567890"}, 403),
+        ({"event_source_token": "token"}, 403),
+    ],
+)
+async def test_every_condition_of_the_permission_is_met_or_the_topic_is_refused(
+    rig: Rig, pages: HttpPages, conditions: dict[str, str], status: int
+) -> None:
+    """A wide ARN with an account is about topics of that account; what no topic can meet opens nothing."""
+    certificate = make_certificate()
+    pages.put(CERTIFICATE_PATH, certificate.pem)
+    statement = resources_pb2.PermissionStatement(
+        statement_id="sns",
+        action="lambda:InvokeFunction",
+        principal="sns.amazonaws.com",
+        source_arn="arn:aws:sns:*",
+        **conditions,
+    )
+    rig.configuration.put(resource(function=make_function("echo", permissions=[statement])))
+    assert (await post(rig, sns_path(query="x=1"), message(certificate))).status == status
+    assert bool(pages.visited) is (status == 200)
+
+
 async def test_at_aws_itself_a_token_does_not_spare_the_signature(rig: Rig, pages: HttpPages) -> None:
     """A server that stands for AWS may not serve the certificate that it names: there the token is enough."""
     certificate = make_certificate()

@@ -13,7 +13,7 @@ from services.poller.sources.event_sources import EventSources
 from services.poller.sources.invoker import Call
 from services.poller.sources.sqs_sources import SqsSources
 from services.shared.clock import SystemClock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 from services.shared.metrics import Metrics
 from tests.kit.aws_neighbour import ACCOUNT, REGION, AwsNeighbour
 from tests.kit.waiting import until

@@ -21,8 +21,8 @@ from services.poller.sources import announcer, bucket_source, bucket_sources, lo
 from services.poller.sources.bucket_sources import BucketSources
 from services.poller.sources.event_sources import EventSources
 from services.shared.clock import Clock, FakeClock, SystemClock
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason
-from services.shared.follower import ConfigView
 from services.shared.metrics import Metrics
 from tests.kit.waiting import eventually
 

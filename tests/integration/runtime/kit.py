@@ -23,9 +23,9 @@ from services.runtime.packages import PackageStore
 from services.runtime.runs import Run
 from services.runtime.settings import RuntimeSettings
 from services.shared.clock import SystemClock
+from services.shared.config_view import ConfigView
 from services.shared.credentials import fleet_secret
 from services.shared.errors import EvenflowError, Reason
-from services.shared.follower import ConfigView
 from services.shared.metrics import Metrics
 from services.shared.tracing import Tracer
 

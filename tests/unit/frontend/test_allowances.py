@@ -12,6 +12,7 @@ from services.policy.permissions import Caller
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:"
+LAYER = f"arn:aws:lambda:us-east-1:{ACCOUNT}:layer:"
 UUID = "b111684c-816c-4460-aa17-6b7d8f75db9d"
 MAPPING = f"arn:aws:lambda:us-east-1:{ACCOUNT}:event-source-mapping:{UUID}"
 
@@ -42,6 +43,9 @@ def is_allowed(operation: str, params: dict[str, Any], *allows: tuple[str, str])
         ("ListTags", {"Resource": f"{ARN}f"}, ("lambda:ListTags", f"{ARN}f"), True),
         ("ListTags", {"Resource": f"{ARN}g"}, ("lambda:ListTags", f"{ARN}f"), False),
         ("GetLayerVersion", {"LayerName": "l", "VersionNumber": 1}, ("lambda:*", f"{ARN}*"), False),
+        ("GetLayerVersion", {"LayerName": f"{LAYER}secret", "VersionNumber": 1}, ("lambda:*", f"{LAYER}a*"), False),
+        ("GetLayerVersion", {"LayerName": f"{LAYER}app", "VersionNumber": 1}, ("lambda:*", f"{LAYER}a*"), True),
+        ("GetLayerVersion", {"LayerName": "app", "VersionNumber": 1}, ("lambda:*", f"{LAYER}a*"), True),
         ("GetEventSourceMapping", {"UUID": UUID}, ("lambda:*", "*:event-source-mapping:*"), False),
         ("GetEventSourceMapping", {"UUID": UUID}, ("lambda:*", MAPPING), True),
     ],

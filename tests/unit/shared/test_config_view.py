@@ -6,7 +6,8 @@ from pathlib import Path
 from evenflow.control.v1 import resources_pb2
 
 from services.policy.accounts import account_of
-from services.shared.follower import ConfigView, _read_snapshot, _write_snapshot
+from services.shared.config_view import ConfigView
+from services.shared.follower import _read_snapshot, _write_snapshot
 
 
 def tenant(tenant_id: str, *keys: str) -> resources_pb2.Resource:
@@ -73,3 +74,27 @@ def test_only_who_verifies_signatures_keeps_secrets(tmp_path: Path) -> None:
     _write_snapshot(tmp_path / "runtime-0.bin", full)
     stored = _read_snapshot(tmp_path / "runtime-0.bin", keeps_secrets=False)
     assert stored is not None and not any(stored.secret_of_key.values())
+
+
+def function(name: str, *url_ids: str) -> resources_pb2.Resource:
+    urls = [resources_pb2.FunctionUrl(url_id=url_id) for url_id in url_ids]
+    made = resources_pb2.Function(tenant_id="a", function_name=name, urls=urls)
+    return resources_pb2.Resource(key=f"function/a/{name}", function=made)
+
+
+def test_what_is_worked_out_of_a_function_stands_until_it_changes() -> None:
+    """Its versions and aliases, and which URLs are its own; changes of anything else cost nothing."""
+    view = ConfigView()
+    view.upsert(function("f", "u1", "u2"))
+    known = view.function_view("a", "f")
+    assert known is not None and known.function is view.functions["a", "f"]
+    assert view.function_of_url == {"u1": ("a", "f"), "u2": ("a", "f")}
+    view.upsert(function("g", "u3"))
+    view.upsert(tenant("a"))
+    assert view.function_view("a", "f") is known
+    view.upsert(function("f", "u2"))
+    fresh = view.function_view("a", "f")
+    assert fresh is not None and fresh is not known and fresh.function is view.functions["a", "f"]
+    assert view.function_of_url == {"u2": ("a", "f"), "u3": ("a", "g")}
+    view.delete("function/a/f")
+    assert view.function_view("a", "f") is None and view.function_of_url == {"u3": ("a", "g")}

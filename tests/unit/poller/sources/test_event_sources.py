@@ -7,7 +7,7 @@ from evenflow.control.v1 import resources_pb2
 from services.poller.sources.event_sources import EventSources
 from services.poller.sources.running import Ownership, RunningSource
 from services.shared.clock import FakeClock
-from services.shared.follower import ConfigView
+from services.shared.config_view import ConfigView
 
 
 class Asking:

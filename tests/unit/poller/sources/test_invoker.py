@@ -10,8 +10,8 @@ from evenflow.control.v1 import resources_pb2
 
 from services.poller.sources.invoker import Call, Invoker, may_help, nothing_ran
 from services.shared.channels import GrpcServer, Peer
+from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason, abort
-from services.shared.follower import ConfigView
 
 R = Reason
 Refuse = Callable[[Any], Awaitable[Any]]
