@@ -8,8 +8,8 @@ SHELL := /bin/bash
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
-# Tests that start whole fleets or exhaust things: one at a time. The others run two by two.
-WHOLE_MACHINE := tests/e2e tests/faults tests/attacks
+# Tests that measure or exhaust the machine: one at a time. The others run two by two.
+WHOLE_MACHINE := tests/e2e/test_concurrency.py tests/faults tests/attacks
 BUF := npx --yes @bufbuild/buf@1.75.0
 BASELINE := protos/baseline.binpb
 
@@ -35,7 +35,7 @@ test: ## run the tests (ARGS='-k shard -x' goes to pytest)
 ifdef ARGS
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 else
-	@$(PYTHON_IN_VENV) -m pytest -n 2 $(addprefix --ignore=,$(WHOLE_MACHINE))
+	@$(PYTHON_IN_VENV) -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(WHOLE_MACHINE))
 	@$(PYTHON_IN_VENV) -m pytest $(WHOLE_MACHINE)
 endif
 

@@ -86,7 +86,7 @@ def deploy(
     else:
         if not name or not handler:
             missing = " and ".join(option for option in ("--name", "--handler") if not options[option])
-            hint = f" (or write a {MANIFEST_NAME} in it)" if path.is_dir() else ""
+            hint = f" (or write its {MANIFEST_NAME})" if path.is_dir() else ""
             raise CliError(f"{path}: give {missing}{hint}", EXIT_USAGE)
         specs = [
             FunctionSpec(

@@ -107,7 +107,9 @@ def require_qualifier(function: resources_pb2.Function, qualifier: str) -> str:
 
 def no_version(function: resources_pb2.Function, qualifier: str) -> EvenflowError:
     """The refusal of a version or alias that is not there."""
-    return not_found(f"Function not found: {function.function_name}:{qualifier[:128]}")
+    error = not_found(f"Function not found: {function.function_name}:{qualifier[:128]}")
+    error.metadata["version"] = qualifier[:128]
+    return error
 
 
 def require_revision(expected: str, found: str, call: str) -> None:

@@ -7,9 +7,10 @@ are compared by value. What is not on that page is refused instead of read in so
 """
 
 import json
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from services.policy.filter_rules import ABSENT, FieldRules, is_number, range_of
 
 # Lambda's own bound.
 MAX_PATTERN_CHARACTERS = 4_096
@@ -19,16 +20,36 @@ MAX_DEPTH = 32
 MAX_NUMBER = 5e9
 OR = "$or"
 
-Rule = Callable[[Any], bool]
-_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+# Fields, branches and values that one record may be looked at for: most records need a few hundred of these, and one of
+# 256 KB with a value every fourth byte has 65,000.
+MAX_STEPS = 1_000_000
+# Characters of the patterns times those of a body: up to this a record takes a few milliseconds at worst.
+MAX_QUICK_PRODUCT = 250_000
+_COMPARISONS = ("=", "<", "<=", ">", ">=")
 _LOWER, _UPPER = frozenset((">", ">=")), frozenset(("<", "<="))
-_ABSENT = object()
+_TEXT_RULES = ("prefix", "suffix", "equals-ignore-case")
+
+
+class FilterTooCostly(Exception):
+    """A record has so much in it that the filter asks about that finding out would take seconds."""
+
+
+class Budget:
+    """What is left for one record."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = MAX_STEPS
+
+    def spend(self, steps: int) -> None:
+        """FilterTooCostly: it is used up."""
+        self.steps -= steps
+        if self.steps < 0:
+            raise FilterTooCostly(f"its filter would take more than {MAX_STEPS:,} steps")
+
+
+Rule = Callable[[Any, Budget], bool]
 
 
 class Pattern:
@@ -43,32 +64,39 @@ class Pattern:
         # Without a word on the body its form does not matter.
         self.names_body = _names(tree, "body")
 
-    def matches(self, record: Any) -> bool:
-        """Whether a record, as json.loads gives it, has everything that the pattern asks for."""
-        return self._matches(record)
+    def matches(self, record: Any, budget: Budget | None = None) -> bool:
+        """Whether a record, as json.loads gives it, has everything that the pattern asks for. FilterTooCostly."""
+        return self._matches(record, budget or Budget())
 
 
 class SqsFilter:
     """The filter criteria of an SQS mapping; none let every record pass."""
 
-    __slots__ = ("_patterns", "_reads_body")
+    __slots__ = ("_characters", "_patterns", "_reads_body")
 
     def __init__(self, texts: Iterable[str]) -> None:
         """ValueError: one is no pattern."""
+        texts = list(texts)
         self._patterns = [Pattern(text) for text in texts]
+        self._characters = sum(map(len, texts))
         self._reads_body = any(pattern.names_body for pattern in self._patterns)
+
+    def is_quick(self, record: Mapping[str, Any]) -> bool:
+        """Whether `passes` takes so little time that a loop may wait for it."""
+        return not self._reads_body or self._characters * len(record.get("body", "")) <= MAX_QUICK_PRODUCT
 
     def passes(self, record: Mapping[str, Any]) -> bool:
         """Whether one of the patterns matches a record of Lambda's SQS event.
 
         A body that is a JSON object or list is matched as that, any other as plain text: a pattern for the one never
-        matches the other, as on AWS.
+        matches the other, as on AWS. FilterTooCostly: that cannot be found out in time.
         """
         if not self._patterns:
             return True
         if self._reads_body:
             record = {**record, "body": _body(record.get("body", ""))}
-        return any(pattern.matches(record) for pattern in self._patterns)
+        budget = Budget()
+        return any(pattern.matches(record, budget) for pattern in self._patterns)
 
 
 def check_pattern(text: str) -> None:
@@ -115,17 +143,20 @@ def _object(tree: dict[str, Any], path: str, depth: int) -> Rule:
     fields = [(name, _field(value, f"{path}.{name}".lstrip("."), depth)) for name, value in tree.items() if name != OR]
     branches = _branches(tree[OR], path, depth) if OR in tree else []
 
-    def matches_one(record: Any) -> bool:
+    steps = 1 + len(fields) + len(branches)
+
+    def matches_one(record: Any, budget: Budget) -> bool:
+        budget.spend(steps)
         if not isinstance(record, dict):
             # A field of something that has none is not there, which is what "exists": false asks for.
             record = {}
-        return all(rule(record.get(name, _ABSENT)) for name, rule in fields) and (
-            not branches or any(branch(record) for branch in branches)
+        return all(rule(record.get(name, ABSENT), budget) for name, rule in fields) and (
+            not branches or any(branch(record, budget) for branch in branches)
         )
 
-    def matches(record: Any) -> bool:
+    def matches(record: Any, budget: Budget) -> bool:
         # Fields of one object belong together: a list matches when one of its elements has all of them.
-        return any(map(matches_one, _elements(record) or [_ABSENT]))
+        return any(matches_one(one, budget) for one in _elements(record, budget) or [ABSENT])
 
     return matches
 
@@ -135,11 +166,14 @@ def _field(value: Any, path: str, depth: int) -> Rule:
         return _object(value, path, depth + 1)
     if not isinstance(value, list) or not value:
         raise ValueError(f'{path} must be a list of values or rules that is not empty, such as ["a"], or an object')
-    rules = [_rule(one, path) for one in value]
+    rules = FieldRules()
+    for one in value:
+        _add_rule(rules, one, path)
+    rules.ready()
 
-    def matches(found: Any) -> bool:
-        leaves = [one for one in _elements(found) if not isinstance(one, dict)] or [_ABSENT]
-        return any(rule(leaf) for leaf in leaves for rule in rules)
+    def matches(found: Any, budget: Budget) -> bool:
+        leaves = [one for one in _elements(found, budget) if not isinstance(one, dict)] or [ABSENT]
+        return any(map(rules.matches, leaves))
 
     return matches
 
@@ -151,9 +185,9 @@ def _branches(value: Any, path: str, depth: int) -> list[Rule]:
     return [_object(one, where, depth + 1) for one in value]
 
 
-def _elements(found: Any) -> list[Any]:
+def _elements(found: Any, budget: Budget) -> list[Any]:
     """What a field of a record holds, lists within lists laid flat; nothing when it is not there."""
-    if found is _ABSENT:
+    if found is ABSENT:
         return []
     if not isinstance(found, list):
         return [found]
@@ -161,6 +195,7 @@ def _elements(found: Any) -> list[Any]:
     stack = [iter(found)]
     while stack:
         for one in stack[-1]:
+            budget.spend(1)
             if isinstance(one, list):
                 stack.append(iter(one))
                 break
@@ -170,69 +205,50 @@ def _elements(found: Any) -> list[Any]:
     return flat
 
 
-def _rule(value: Any, path: str) -> Rule:
+def _add_rule(rules: FieldRules, value: Any, path: str) -> None:
     if isinstance(value, dict):
         if len(value) != 1:
             raise ValueError(f'{path}: a rule is an object with one key, such as {{"prefix": "a"}}')
         ((name, operand),) = value.items()
-        made = _RULES.get(name)
-        if made is None:
-            raise ValueError(f"{path}: {name[:40]!r} is no rule; known are {', '.join(_RULES)}")
-        return made(operand, path)
-    if isinstance(value, list):
+        if name in _TEXT_RULES:
+            rules.text(name, _text(name, operand, path))
+        elif name in _RULES:
+            _RULES[name](rules, operand, path)
+        else:
+            known = ", ".join((*_TEXT_RULES, *_RULES))
+            raise ValueError(f"{path}: {name[:40]!r} is no rule; known are {known}")
+    elif isinstance(value, list):
         raise ValueError(f"{path}: a list within a list matches nothing; name the values in one list")
-    return _equals(value)
-
-
-def _equals(value: Any) -> Rule:
-    # To Python True is 1, to JSON it is not.
-    is_boolean = isinstance(value, bool)
-    return lambda found: found is not _ABSENT and isinstance(found, bool) == is_boolean and bool(found == value)
-
-
-def _prefix(operand: Any, path: str) -> Rule:
-    text = _text("prefix", operand, path)
-    return lambda found: isinstance(found, str) and found.startswith(text)
-
-
-def _suffix(operand: Any, path: str) -> Rule:
-    text = _text("suffix", operand, path)
-    return lambda found: isinstance(found, str) and found.endswith(text)
-
-
-def _equals_ignore_case(operand: Any, path: str) -> Rule:
-    text = _text("equals-ignore-case", operand, path).casefold()
-    return lambda found: isinstance(found, str) and found.casefold() == text
-
-
-def _anything_but(operand: Any, path: str) -> Rule:
-    if isinstance(operand, dict):
-        inner = {name: _RULES[name] for name in ("prefix", "suffix", "equals-ignore-case")}
-        if len(operand) != 1 or next(iter(operand)) not in inner:
-            raise ValueError(f"{path}: anything-but takes values or one of {', '.join(inner)}")
-        ((name, text),) = operand.items()
-        rules = [inner[name](text, path)]
     else:
-        values = operand if isinstance(operand, list) else [operand]
-        if not values or any(isinstance(one, dict | list | bool) or one is None for one in values):
-            raise ValueError(f"{path}: anything-but takes a text, a number or a list of those that is not empty")
-        rules = [_equals(one) for one in values]
-    return lambda found: found is not _ABSENT and not any(rule(found) for rule in rules)
+        rules.equals(value)
 
 
-def _exists(operand: Any, path: str) -> Rule:
+def _anything_but(rules: FieldRules, operand: Any, path: str) -> None:
+    if isinstance(operand, dict):
+        if len(operand) != 1 or next(iter(operand)) not in _TEXT_RULES:
+            raise ValueError(f"{path}: anything-but takes values or one of {', '.join(_TEXT_RULES)}")
+        ((name, text),) = operand.items()
+        rules.without(name, _text(name, text, path))
+        return
+    values = operand if isinstance(operand, list) else [operand]
+    if not values or any(isinstance(one, dict | list | bool) or one is None for one in values):
+        raise ValueError(f"{path}: anything-but takes a text, a number or a list of those that is not empty")
+    rules.other_than(values)
+
+
+def _exists(rules: FieldRules, operand: Any, path: str) -> None:
     if not isinstance(operand, bool):
         raise ValueError(f"{path}: exists takes true or false")
-    return lambda found: (found is not _ABSENT) == operand
+    rules.exists(wanted=operand)
 
 
-def _numeric(operand: Any, path: str) -> Rule:
+def _numeric(rules: FieldRules, operand: Any, path: str) -> None:
     wrong = f'{path}: numeric takes a comparison or a range, such as ["=", 5] or [">", 0, "<=", 5]'
     if not isinstance(operand, list) or len(operand) not in (2, 4):
         raise ValueError(wrong)
     pairs = [(operand[at], operand[at + 1]) for at in range(0, len(operand), 2)]
     for name, number in pairs:
-        if not isinstance(name, str) or name not in _COMPARISONS or not _is_number(number):
+        if not isinstance(name, str) or name not in _COMPARISONS or not is_number(number):
             raise ValueError(wrong)
         if not -MAX_NUMBER <= number <= MAX_NUMBER:
             raise ValueError(f"{path}: numbers in rules are within -5.0e9 to 5.0e9")
@@ -240,11 +256,9 @@ def _numeric(operand: Any, path: str) -> Rule:
         (low_name, low), (high_name, high) = pairs
         if low_name not in _LOWER or high_name not in _UPPER or low >= high:
             raise ValueError(f"{path}: a numeric range goes from the lower bound to the higher one: {wrong}")
-    return lambda found: _is_number(found) and all(_COMPARISONS[name](found, number) for name, number in pairs)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        rules.number_within(range_of(low_name, low)[0], range_of(high_name, high)[1])
+    else:
+        rules.number_within(*range_of(*pairs[0]))
 
 
 def _text(name: str, operand: Any, path: str) -> str:
@@ -253,10 +267,7 @@ def _text(name: str, operand: Any, path: str) -> str:
     return operand
 
 
-_RULES: Mapping[str, Callable[[Any, str], Rule]] = {
-    "prefix": _prefix,
-    "suffix": _suffix,
-    "equals-ignore-case": _equals_ignore_case,
+_RULES: Mapping[str, Callable[[FieldRules, Any, str], None]] = {
     "anything-but": _anything_but,
     "numeric": _numeric,
     "exists": _exists,

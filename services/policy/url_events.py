@@ -71,7 +71,7 @@ class Malformed(ValueError):
 
 def event_of(request: UrlRequest) -> dict[str, Any]:
     """The event."""
-    headers = dict(request.headers)
+    headers = {**request.headers, **_forwarded(request)}
     cookies = headers.pop("cookie", "")
     query = parse_qsl(request.query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
     parameters: dict[str, str] = {}
@@ -93,6 +93,16 @@ def event_of(request: UrlRequest) -> dict[str, Any]:
     if request.body:
         event["body"], event["isBase64Encoded"] = _body(headers.get("content-type", ""), request.body)
     return event
+
+
+def _forwarded(request: UrlRequest) -> dict[str, str]:
+    """What AWS says of the connection, in place of what the caller claims."""
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return {
+        "x-forwarded-for": request.source_ip,
+        "x-forwarded-proto": "http",
+        "x-forwarded-port": port if port.isdigit() else "80",
+    }
 
 
 def _context(request: UrlRequest) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What goes to a sandbox for a run, and what is written when it ends."""
 
+import json
+
 from evenflow.common.v1 import event_pb2
 
 from services.policy.records import iso_ms
@@ -56,7 +58,22 @@ def start_failed(run: Run, outcome: event_pb2.Outcome, memory_mb: int) -> bytes:
     if outcome.error_type in (EXITED, TIMED_OUT):
         outcome.error_message = f"RequestId: {run.request_id} Error: {outcome.error_message}"
         outcome.response_payload = log_lines.error_payload(outcome.error_type, outcome.error_message)
+    else:
+        outcome.response_payload = _with_request_id(outcome.response_payload, run.request_id)
     return lines
+
+
+def _with_request_id(payload: bytes, request_id: str) -> bytes:
+    """The error object of a handler that could not be loaded, naming the run that it was loaded for."""
+    try:
+        error = json.loads(payload)
+    except ValueError:
+        return payload
+    if not isinstance(error, dict) or "requestId" in error:
+        return payload
+    names = ("errorMessage", "errorType")
+    first = {name: error.pop(name) for name in names if name in error}
+    return json.dumps({**first, "requestId": request_id, **error}).encode()
 
 
 def died(

@@ -8,10 +8,11 @@ from typing import Any
 from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.frontend.lambda_api.call import Call
-from services.frontend.lambda_api.errors import bad_value, reworded
+from services.frontend.lambda_api.errors import bad_bounds, bad_value, reworded
 from services.frontend.lambda_api.layer_names import layer_arn, parse_layer_version_arn
 from services.frontend.lambda_api.times import with_offset
 from services.policy.arns import LATEST
+from services.policy.function_rules import MAX_TIMEOUT_MS
 from services.shared.errors import EvenflowError
 
 DEFAULT_EPHEMERAL_STORAGE_MB = 512
@@ -37,6 +38,16 @@ def _set(field: str, scale: int = 1) -> tuple[str, _Setter]:
     return field, setter
 
 
+def _set_timeout(version: resources_pb2.FunctionVersion, value: Any) -> None:
+    # The model has no upper bound for it; control would speak of milliseconds.
+    if value > MAX_TIMEOUT_MS // 1_000:
+        raise bad_bounds(
+            f"1 validation error detected: Value '{value}' at 'timeout' failed to satisfy constraint: "
+            f"Member must have value less than or equal to {MAX_TIMEOUT_MS // 1_000}"
+        )
+    version.timeout_ms = value * 1_000
+
+
 def _set_environment(version: resources_pb2.FunctionVersion, value: Any) -> None:
     version.environment.update(value.get("Variables") or {})
 
@@ -59,7 +70,7 @@ _FIELDS: Mapping[str, tuple[str, _Setter]] = {
     "Handler": _set("handler"),
     "Runtime": _set("runtime"),
     "Description": _set("description"),
-    "Timeout": _set("timeout_ms", 1_000),
+    "Timeout": ("timeout_ms", _set_timeout),
     "MemorySize": _set("memory_mb"),
     "Environment": ("environment", _set_environment),
     "DeadLetterConfig": ("dead_letter_arn", _set_dead_letter),

@@ -14,7 +14,7 @@ from services.frontend.lambda_api.errors import FUNCTION_REVISION, REVISION_TEXT
 from services.frontend.lambda_api.names import Named, ask, named, read, unqualified
 from services.frontend.lambda_api.paging import page_of
 from services.policy.arns import LATEST
-from services.shared.errors import Reason
+from services.shared.errors import EvenflowError, Reason
 
 _ALIAS_REVISION = REVISION_TEXT.format(read="GetAlias")
 
@@ -57,7 +57,6 @@ async def create_alias(call: Call) -> Result:
     arn = name.arn_of(alias.name)
     texts: dict[int, str] = {
         Reason.ERROR_REASON_RESOURCE_CONFLICT: f"Alias already exists: {arn}",
-        Reason.ERROR_REASON_RESOURCE_NOT_FOUND: f"Function not found: {name.arn_of(alias.function_version)}",
     }
     return await _put(call, name, alias, control_pb2.PUT_MODE_CREATE, [], texts)
 
@@ -72,10 +71,7 @@ async def update_alias(call: Call) -> Result:
     }
     mask = [field for member, field in fields.items() if call.params.get(member) is not None]
     alias = _alias(call)
-    texts: dict[int, str] = {
-        Reason.ERROR_REASON_RESOURCE_NOT_FOUND: _no_alias(name, alias.name),
-        Reason.ERROR_REASON_REVISION_MISMATCH: _ALIAS_REVISION,
-    }
+    texts: dict[int, str] = {Reason.ERROR_REASON_REVISION_MISMATCH: _ALIAS_REVISION}
     return await _put(call, name, alias, control_pb2.PUT_MODE_CHANGE, mask, texts)
 
 
@@ -130,7 +126,14 @@ async def _put(
         update_mask=FieldMask(paths=mask),
         expected_revision_id=call.params.get("RevisionId") or "",
     )
-    answer = await ask(call, name, "PutAlias", request, texts)
+    try:
+        answer = await ask(call, name, "PutAlias", request, texts)
+    except EvenflowError as e:
+        if e.reason != Reason.ERROR_REASON_RESOURCE_NOT_FOUND:
+            raise
+        version = e.metadata.get("version")
+        text = f"Function not found: {name.arn_of(version)}" if version else _no_alias(name, alias.name)
+        raise missing(text) from None
     await call.control.refresh(call.tenant_id, name.function_name)
     return _describe(name, answer.alias)
 

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from evenflow.control.v1 import resources_pb2
 
-from services.policy.filters import SqsFilter
+from services.policy.filters import FilterTooCostly, SqsFilter
 from services.policy.lineage import is_stopped
 from services.policy.sqs_events import DEFAULT_BATCH_SIZE, record_of
 from services.poller.sources.sqs_batch import Batch, Record, Room
@@ -37,6 +38,7 @@ class Collector:
         telemetry: SqsTelemetry,
         names: dict[str, str],
         clock: Clock,
+        filtering_threads: Executor,
         *,
         wait_seconds: Callable[[], int],
         allows_recursion: Callable[[], bool],
@@ -54,6 +56,7 @@ class Collector:
         self._allows_recursion = allows_recursion
         self._wait = wait
         self._is_ending = is_ending
+        self._filtering_threads = filtering_threads
         self._filter = SqsFilter(source.filter_patterns)
         self._batch_size = source.sqs.batch_size or DEFAULT_BATCH_SIZE
         self._window_ms = source.sqs.maximum_batching_window_seconds * 1_000.0
@@ -132,8 +135,14 @@ class Collector:
         allows_recursion = self._allows_recursion()
         for message in messages:
             record = record_of(message, self._queue.queue_arn, self._queue.region)
-            if not self._filter.passes(record):
-                unwanted.append(record["receiptHandle"])
+            try:
+                if not await self._passes(record):
+                    unwanted.append(record["receiptHandle"])
+                    continue
+            except FilterTooCostly as e:
+                # Neither wanted nor unwanted: as with one that is too large, the queue's redrive policy gets it.
+                telemetry.records(names, "filter_too_costly", 1)
+                log.error("message %s of %s is not run: %s", record["messageId"], self._queue.queue_arn, e)
                 continue
             made = Record.of(record)
             if is_stopped(made.chain_depth, allows_recursion=allows_recursion):
@@ -150,3 +159,9 @@ class Collector:
             # As on AWS: who filters does not want to see them again.
             left = await self._queue.delete(unwanted)
             telemetry.records(names, "filtered", len(unwanted) - len(left))
+
+    async def _passes(self, record: Mapping[str, Any]) -> bool:
+        if self._filter.is_quick(record):
+            return self._filter.passes(record)
+        # All leases of this poller are renewed on the loop.
+        return await asyncio.get_running_loop().run_in_executor(self._filtering_threads, self._filter.passes, record)

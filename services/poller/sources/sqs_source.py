@@ -7,6 +7,7 @@ that one is always receiving while the others' batches run.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,6 +41,7 @@ class SqsMeans:
     timeout_ms: Callable[[str, str, str], int | None]
     allows_recursion: Callable[[str, str], bool]
     wait_seconds: Callable[[], int]
+    filtering_threads: Executor
 
 
 class SqsSource:
@@ -89,6 +91,7 @@ class SqsSource:
             means.run.telemetry,
             self.names,
             self._clock,
+            means.filtering_threads,
             wait_seconds=means.wait_seconds,
             allows_recursion=partial(means.allows_recursion, source.tenant_id, source.function_name),
             wait=self._wait,

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from evenflow.control.v1 import resources_pb2
 
@@ -22,6 +23,8 @@ from services.shared.metrics import Metrics
 
 # Beyond the wait that was asked for, before a receive counts as lost.
 READ_MARGIN_SECONDS = 10.0
+# Large messages are held against a mapping's filter here; a mapping has at most as many there as it receives at once.
+FILTERING_THREADS = 2
 
 
 class SqsSources:
@@ -50,6 +53,7 @@ class SqsSources:
             read_seconds=settings.source_sqs_wait_seconds + READ_MARGIN_SECONDS,
         )
         self._calls = AwsCalls(settings, "sqs-settle")
+        self._filtering_threads = ThreadPoolExecutor(FILTERING_THREADS, "sqs-filters")
         self._means = SqsMeans(
             settings=settings,
             run=RunMeans(
@@ -64,6 +68,7 @@ class SqsSources:
             timeout_ms=self._timeout_ms,
             allows_recursion=self._allows_recursion,
             wait_seconds=self._wait_seconds,
+            filtering_threads=self._filtering_threads,
         )
 
     @property
@@ -94,6 +99,7 @@ class SqsSources:
 
     async def stop(self) -> None:
         """See SourceKind: receives under way are waited for, as long as they may take."""
+        self._filtering_threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self._polls.close(), self._calls.close())
 
     def _wait_seconds(self) -> int:

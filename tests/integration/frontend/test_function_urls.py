@@ -101,6 +101,7 @@ async def test_the_event_is_payload_format_2(rig: Rig) -> None:
         "isBase64Encoded": False,
     }
     assert (headers["x-some"], headers["host"]) == ("Thing", HOST) and "cookie" not in headers
+    assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert context["http"] == {
         "method": "POST",
         "path": "/my/p%20ath",

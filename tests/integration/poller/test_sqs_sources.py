@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
 
 import pytest
 from evenflow.common.v1 import event_pb2
 from evenflow.control.v1 import control_pb2
 
+from services.policy.filters import SqsFilter
 from services.poller.settings import PollerSettings
 from services.poller.sources.invoker import Call
 from services.shared.errors import EvenflowError, Reason
@@ -136,6 +139,31 @@ async def test_records_that_do_not_match_are_deleted_unseen(rig: Rig) -> None:
     await rig.until_left(url, 0)
     assert [body for call in rig.calls for body in bodies_of(call)] == ['{"kind": "order"}']
     await eventually(lambda: rig.counted("filter", "filtered") == 2)
+
+
+async def test_large_messages_are_filtered_beside_the_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones on it; one that would take seconds is neither run nor deleted."""
+    on: dict[int, str] = {}
+    passes = SqsFilter.passes
+
+    def seen(self: SqsFilter, record: Mapping[str, Any]) -> bool:
+        on[len(record["body"])] = threading.current_thread().name
+        return passes(self, record)
+
+    monkeypatch.setattr(SqsFilter, "passes", seen)
+    url = rig.queue("filtering")
+    small, large = json.dumps({"k": [1] * 10 + [7]}), json.dumps({"k": [1] * 20_000 + [7]})
+    costly = json.dumps({"o": [{}] * 60_000})
+    rig.send(url, small)
+    rig.send(url, large)
+    rig.send(url, costly)
+    objects = [{"x": [n]} for n in range(40)]
+    rig.map("filtering", filters=(json.dumps({"body": {"$or": [{"k": [7]}, {"o": {"$or": objects}}]}}),))
+    await rig.until_left(url, 1)
+    assert {len(body) for call in rig.calls for body in bodies_of(call)} == {len(small), len(large)}
+    assert rig.counted("filtering", "filter_too_costly") == 1
+    assert on[len(small)] == threading.current_thread().name
+    assert on[len(large)].startswith("sqs-filters") and on[len(costly)].startswith("sqs-filters")
 
 
 async def test_a_throttled_batch_waits_and_is_received_once(rig: Rig) -> None:

@@ -212,12 +212,15 @@ async def test_a_handler_that_cannot_be_loaded(
     """Each way has AWS's type and text; it counts as an attempt."""
     async with HostKit(run_dir) as kit:
         kit.deploy("init", files, handler=handler)
-        outcome = await kit.invoke("init")
+        outcome = await kit.invoke("init", request_id=b"\x02" * 16)
         assert outcome.status == S.OUTCOME_STATUS_FUNCTION_ERROR
         assert outcome.error_type == error_type
         assert message in outcome.error_message
         error = json.loads(outcome.response_payload)
         assert error["errorType"] == error_type and message in error["errorMessage"]
+        # AWS names the run here, and in the text of what exited.
+        named = error["errorMessage"] if error_type == "Runtime.ExitError" else error["requestId"]
+        assert "02020202-0202-0202-0202-020202020202" in named
 
 
 async def test_init_is_bounded(run_dir: Path) -> None:

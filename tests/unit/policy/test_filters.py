@@ -1,13 +1,22 @@
 """Filter patterns: every rule of AWS's list, what records they let through, and what is refused."""
 
 import json
+import operator
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.policy.filters import MAX_DEPTH, MAX_PATTERN_CHARACTERS, Pattern, SqsFilter, check_pattern
+from services.policy.filters import (
+    MAX_DEPTH,
+    MAX_PATTERN_CHARACTERS,
+    FilterTooCostly,
+    Pattern,
+    SqsFilter,
+    check_pattern,
+)
 
 
 def matches(pattern: dict[str, Any], record: Any) -> bool:
@@ -178,3 +187,48 @@ def test_any_json_is_either_a_pattern_or_refused_and_matching_never_fails(patter
 def test_anything_but_is_the_opposite_of_equality(values: list[Any], found: Any) -> None:
     """For one value that is there."""
     assert matches({"f": values}, {"f": found}) is not matches({"f": [{"anything-but": values}]}, {"f": found})
+
+
+COMPARISONS = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+NUMBERS = st.sampled_from((-1, 0, 0.5, 1, 2, 2.5, 3))
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(COMPARISONS)), NUMBERS), min_size=1, max_size=4), NUMBERS)
+def test_ranges_put_together_take_what_one_of_them_takes(rules: list[tuple[str, float]], found: float) -> None:
+    """Bounds that touch, overlap or leave a single number out."""
+    expected = any(COMPARISONS[name](found, number) for name, number in rules)
+    assert matches({"a": [{"numeric": list(rule)} for rule in rules]}, {"a": found}) is expected
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1), min_size=1, max_size=3), st.sampled_from("abcd"))
+def test_several_rules_of_what_it_must_not_be_are_alternatives(excepted: list[list[str]], found: str) -> None:
+    """Only what each of them excepts does not match."""
+    rules = [{"anything-but": values} for values in excepted]
+    assert matches({"a": rules}, {"a": found}) is any(found not in values for values in excepted)
+
+
+@pytest.mark.parametrize(
+    ("rules", "value"),
+    [
+        (list(range(1_000, 1_800)), 1),
+        ([{"numeric": ["=", n]} for n in range(100, 270)], 1),
+        ([{"prefix": f"a{n}"} for n in range(200)], "aa"),
+        ([{"anything-but": {"prefix": "a" * (n % 2 + 1)}} for n in range(110)], "aa"),
+    ],
+)
+def test_many_rules_cost_a_value_no_more_than_few(rules: list[Any], value: Any) -> None:
+    """The longest patterns and bodies that there are; rule after rule, these took 2 to 34 seconds a message."""
+    text = json.dumps({"body": {"k": rules}}, separators=(",", ":"))
+    body = json.dumps({"k": [value] * (260_000 // (len(str(value)) + 3))}, separators=(",", ":"))
+    begun = time.process_time()
+    assert not SqsFilter([text]).passes({"body": body})
+    assert time.process_time() - begun < 1.0
+
+
+def test_what_would_take_seconds_is_given_up() -> None:
+    """Alternatives within a list of objects: each would have to be looked at for each object."""
+    pattern = json.dumps({"body": {"o": {"$or": [{"k": [n]} for n in range(250)]}}})
+    begun = time.process_time()
+    with pytest.raises(FilterTooCostly, match="steps"):
+        SqsFilter([pattern]).passes({"body": json.dumps({"o": [{}] * 80_000})})
+    assert time.process_time() - begun < 5.0

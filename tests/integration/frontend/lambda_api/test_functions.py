@@ -131,7 +131,7 @@ def test_a_function_exists_once(door: Door, client: Any) -> None:
         ({"MemorySize": 127}, "ValidationException", "Value '127' at 'memorySize' failed to satisfy constraint"),
         ({"MemorySize": 32_769}, "ValidationException", "Member must have value less than or equal to 32768"),
         ({"Timeout": 0}, "ValidationException", "Member must have value greater than or equal to 1"),
-        ({"Timeout": 901}, "InvalidParameterValueException", "timeout"),
+        ({"Timeout": 901}, "ValidationException", "less than or equal to 900"),
         ({"MemorySize": 10_241}, "InvalidParameterValueException", "memory"),
         ({"Role": "nobody"}, "ValidationException", "Value 'nobody' at 'role' failed to satisfy constraint"),
         ({"Handler": "a b"}, "ValidationException", "Member must satisfy regular expression pattern: [^\\s]+"),

@@ -88,6 +88,9 @@ def test_an_alias_from_creation_to_deletion(door: Door, client: Any) -> None:
     assert "RoutingConfig" not in whole and whole["FunctionVersion"] == "2"
     read = client.get_alias(FunctionName=name, Name="live")
     assert read["RevisionId"] == whole["RevisionId"] and read["Description"] == "what runs"
+    for wrong in ({"FunctionVersion": "77"}, {"RoutingConfig": {"AdditionalVersionWeights": {"77": 0.5}}}):
+        error = refusal("ResourceNotFoundException", client.update_alias, FunctionName=name, Name="live", **wrong)
+        assert error.response["Error"]["Message"] == f"Function not found: {arn.removesuffix('live')}77"
     by_alias = client.get_function(FunctionName=name, Qualifier="live")["Configuration"]
     assert (by_alias["Version"], by_alias["FunctionArn"]) == ("2", arn)
     refusal("ResourceConflictException", client.delete_function, FunctionName=name, Qualifier="2")
