@@ -93,6 +93,8 @@ class HttpDoor:
                 self._handle_unsigned(connection, request, route)
                 return
             caller = self._callers.of_request(request)
+            if route.wrong:
+                raise bad_bounds(route.wrong)
             if route.operation == "invoke":
                 self._invoke(connection, request, route, caller)
             elif route.operation == "invoke-async":

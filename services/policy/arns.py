@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 LATEST = "$LATEST"
 MAX_FUNCTION_REFERENCE = 170
+# A region of AWS as ARNs name it, eusc-de-east-1 included.
+REGION = r"[a-z]{2,4}(?:-[a-z]+)+-\d"
 _NAME = r"[A-Za-z0-9_-]{1,64}"
 _QUALIFIER = r"\$LATEST|[A-Za-z0-9_-]{1,128}"
 _REFERENCE = re.compile(

@@ -3,15 +3,15 @@
 import re
 from dataclasses import dataclass
 
-from services.policy.arns import parse_reference
+from services.policy.arns import REGION, parse_reference
 from services.policy.bucket_names import check_bucket_name
 from services.policy.rules import RuleBroken
 
 MAX_ARN_CHARACTERS = 2_048
 _FIFO = ".fifo"
-_QUEUE = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}(?:\.fifo)?")
-_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?")
-_BUS = re.compile(r"arn:aws[a-z-]*:events:[a-z0-9-]+:\d{12}:event-bus/[A-Za-z0-9._/-]{1,256}")
+_QUEUE = re.compile(rf"arn:aws[a-z-]*:sqs:{REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,80}}(?:\.fifo)?")
+_TOPIC = re.compile(rf"arn:aws[a-z-]*:sns:{REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,256}}(?:\.fifo)?")
+_BUS = re.compile(rf"arn:aws[a-z-]*:events:{REGION}:\d{{12}}:event-bus/[A-Za-z0-9._/-]{{1,256}}")
 _BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::(?P<bucket>.+)")
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.policy.arns import REGION
 from services.policy.bucket_names import check_bucket_name
 from services.policy.filters import check_pattern
 from services.policy.rules import RuleBroken, at_most, within
@@ -30,7 +31,7 @@ MAX_FILTER_PATTERNS = 5
 MAX_PATTERN_CHARACTERS = 4_096
 MAX_INPUT_CHARACTERS = 8_192
 MAX_CATCH_UP_SECONDS = 86_400
-_QUEUE = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}(?P<fifo>\.fifo)?")
+_QUEUE = re.compile(rf"arn:aws[a-z-]*:sqs:{REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,80}}(?P<fifo>\.fifo)?")
 _REMOTE_EVENT = re.compile(r"s3:[A-Za-z]{1,40}(?::(?:\*|[A-Za-z]{1,60}))?")
 _SCHEDULE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

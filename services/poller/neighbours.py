@@ -6,6 +6,7 @@ from functools import partial
 
 from services.policy import records
 from services.policy.destinations import SMALL_MESSAGE_BYTES, Destination, Kind
+from services.poller.neighbour_lanes import NeighbourLanes
 from services.shared.aws import AwsCalls, AwsClients, queue_url
 from services.shared.aws_errors import translate
 from services.shared.errors import EvenflowError, Reason
@@ -47,12 +48,13 @@ class Neighbours:
     """Tells AWS neighbours; every call is one of the pool's, nothing waits on the loop."""
 
     def __init__(self, calls: AwsCalls, endpoint_url: str) -> None:
-        self._calls = calls
+        self._lanes = NeighbourLanes(calls, calls.threads)
         self._endpoint_url = endpoint_url
 
     def send_record(self, letter: Letter, told: Told) -> None:
         """Send a record; `told` hears, later, that it is there or why not."""
-        self._calls.start(partial(_send_record, letter=letter, endpoint_url=self._endpoint_url), told)
+        send = partial(_send_record, letter=letter, endpoint_url=self._endpoint_url)
+        self._lanes.start(letter.destination.arn, send, told)
 
     def send_event(
         self, destination: Destination, payload: bytes, attributes: dict[str, dict[str, str]], header: str, told: Told
@@ -67,7 +69,7 @@ class Neighbours:
                 _enqueue(clients, destination, body, self._endpoint_url, header, attributes)
             return Taken()
 
-        self._calls.start(send, told)
+        self._lanes.start(destination.arn, send, told)
 
 
 def _send_record(clients: AwsClients, *, letter: Letter, endpoint_url: str) -> Taken:

@@ -7,11 +7,14 @@ Credentials come from where AWS's tools take them: environment, profile, role of
 
 import asyncio
 import dataclasses
+import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from services.policy.arns import REGION
 from services.shared.aws_errors import translate
 from services.shared.call_threads import CallThreads
 from services.shared.errors import EvenflowError, Reason
@@ -22,6 +25,9 @@ Answer = Mapping[str, Any]
 # Calls that wait for a thread; beyond it a call is refused and may be repeated.
 MAX_WAITING_CALLS = 10_000
 READ_CHUNK_BYTES = 1 << 20
+# Clients in memory, some 2 MB each: regions come from ARNs that whoever deploys writes.
+MAX_CLIENTS = 64
+_REGION = re.compile(REGION)
 # Only the last part differs between AWS's partitions.
 _SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
 _SUFFIX = "amazonaws.com"
@@ -47,7 +53,10 @@ class AwsSettings(NodeSettings):
 
 
 class AwsClients:
-    """botocore clients by service and region, each made when first asked for; safe to use from many threads."""
+    """botocore clients by service and region, each made when first asked for; safe to use from many threads.
+
+    The 64 that were used last are kept.
+    """
 
     def __init__(self, settings: AwsSettings, connections: int, read_seconds: float) -> None:
         self._settings = settings
@@ -55,16 +64,26 @@ class AwsClients:
         self._read_seconds = read_seconds
         self._lock = threading.Lock()
         self._session: Any = None
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
     def get(self, service: str, region: str = "") -> Any:
-        """The client of "sqs", "sns", "events" or "s3"; empty region: the setting's. Blocks while botocore loads."""
+        """The client of "sqs", "sns", "events" or "s3"; empty region: the setting's. Blocks while botocore loads.
+
+        EvenflowError INVALID_PARAMETER: that is no region.
+        """
+        if region and not _REGION.fullmatch(region):
+            text = f"{region[:80]!r} is no region of AWS such as us-east-1"
+            raise EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, text)
         key = (service, region or self._settings.aws_region)
         # Sessions are not safe to share while a client is made.
         with self._lock:
             client = self._clients.get(key)
             if client is None:
                 client = self._clients[key] = self._make(*key)
+                # Calls that others make with the one that goes end as they would; then its connections are closed.
+                if len(self._clients) > MAX_CLIENTS:
+                    self._clients.popitem(last=False)
+            self._clients.move_to_end(key)
         return client
 
     def close(self) -> None:
@@ -105,9 +124,9 @@ class AwsCalls:
     ) -> None:
         """`threads`, `read_seconds`: where the settings' do not fit, such as for long polls."""
         self._settings = settings
-        self._threads = threads or settings.aws_calls
-        self._clients = AwsClients(settings, self._threads, read_seconds or settings.aws_read_seconds)
-        self._pool = CallThreads(name, self._threads)
+        self.threads = threads or settings.aws_calls
+        self._clients = AwsClients(settings, self.threads, read_seconds or settings.aws_read_seconds)
+        self._pool = CallThreads(name, self.threads)
         # Who waits for an answer, by a number of the call.
         self._waiting: dict[int, Callable[[Any], None]] = {}
         self._last_number = 0
@@ -126,7 +145,7 @@ class AwsCalls:
         if self._pool.is_closed:
             loop.call_soon(done, _unavailable("this process stops"))
             return
-        if len(self._waiting) >= self._threads + MAX_WAITING_CALLS:
+        if len(self._waiting) >= self.threads + MAX_WAITING_CALLS:
             loop.call_soon(done, _unavailable(f"{MAX_WAITING_CALLS} calls to AWS wait already: try again"))
             return
         number = self._last_number = self._last_number + 1

@@ -50,6 +50,18 @@ async def test_every_form_of_a_function_name_is_understood(rig: Rig, name: str) 
     assert rig.queue.events[ids.from_text(answer["ResponseMetadata"]["RequestId"])].payload == b"{}"
 
 
+@pytest.mark.parametrize("kind", ["Event", "RequestResponse", "DryRun"])
+async def test_what_is_no_function_name_breaks_the_models_bounds(rig: Rig, kind: str) -> None:
+    """As at AWS, whatever the invocation's type."""
+    error = (await refused(rig.boto(), FunctionName="no name", InvocationType=kind)).response
+    assert (error["Error"]["Code"], error["ResponseMetadata"]["HTTPStatusCode"]) == ("ValidationException", 400)
+    assert error["Error"]["Message"].startswith(
+        "1 validation error detected: Value 'no name' at 'functionName' failed to satisfy constraint: "
+        "Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?"
+    )
+    assert not rig.queue.events
+
+
 @pytest.mark.parametrize(
     ("arguments", "arn"),
     [

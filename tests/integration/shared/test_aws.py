@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from services.shared import aws
 from services.shared.aws import AwsCalls, AwsClients, AwsSettings, queue_url
 from services.shared.errors import EvenflowError, Reason
 from tests.kit.aws_neighbour import ACCOUNT, CREDENTIALS, REGION, AwsNeighbour
@@ -107,6 +108,22 @@ async def test_a_silent_server_costs_one_read_time_out() -> None:
     for writer in connected:
         writer.close()
     server.close()
+
+
+def test_clients_are_bounded_and_of_regions_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions come from ARNs: the one that was not used for longest goes, and what is no region gets no client."""
+    monkeypatch.setattr(aws, "MAX_CLIENTS", 2)
+    clients = AwsClients(settings_for("http://127.0.0.1:9"), 1, 1.0)
+    first, second = clients.get("sqs", "eu-west-1"), clients.get("sqs", "eusc-de-east-1")
+    assert clients.get("sqs", "eu-west-1") is first
+    clients.get("sqs", "us-gov-west-1")
+    assert clients.get("sqs", "eu-west-1") is first
+    assert clients.get("sqs", "eusc-de-east-1") is not second
+    assert len(clients._clients) == 2
+    for wrong in ("eu-west-1.evil.test/", "x", "-", "eu-west-10"):
+        with pytest.raises(EvenflowError, match="no region"):
+            clients.get("sqs", wrong)
+    clients.close()
 
 
 def test_queues_have_addresses() -> None:

@@ -2,12 +2,14 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import botocore.session
 import pytest
 from botocore import awsrequest
 from botocore.serialize import create_serializer
 
+from services.frontend.http_routes import FUNCTION_NAME_PATTERN, MAX_FUNCTION_NAME_CHARACTERS, Routes
 from services.frontend.lambda_api import parsing, validation
 from services.frontend.lambda_api.api import HANDLERS
 from services.frontend.lambda_api.routing import Found, Router
@@ -184,3 +186,14 @@ def test_what_is_handled_is_in_the_model() -> None:
     """Every handler has an operation."""
     assert set(HANDLERS) <= set(MODEL.operations)
     assert isinstance(MODEL.operations["CreateFunction"].input, Shape)
+
+
+def test_the_door_checks_names_of_functions_as_the_model_does() -> None:
+    """Invocations do not wait for the model to be loaded."""
+    given = MODEL.operations["Invoke"].input
+    assert given is not None
+    name = given.members["FunctionName"].shape
+    assert (name.pattern, name.max) == (FUNCTION_NAME_PATTERN, MAX_FUNCTION_NAME_CHARACTERS)
+    for text in ("no name", "x" * 257, "ä", "a/b"):
+        url = f"/2015-03-31/functions/{quote(text, safe='')}/invocations".encode()
+        assert Routes().find(b"POST", url).wrong == validation.check(given, {"FunctionName": text})
