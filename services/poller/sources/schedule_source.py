@@ -78,7 +78,7 @@ class ScheduleSource:
     """See RunningSource.
 
     A fire counts as made when the door has it durably, under a token of schedule and due time, and control is told: the
-    next owner goes on after it. An owner before who could not tell any more made it moments ago, and its token is known.
+    next owner goes on after it. An owner before who could not tell any more made it moments ago: its token is known.
     One that cannot be submitted is tried again until it is older than the catch-up time; of several that were missed
     only the latest is made.
     """
