@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -219,13 +219,15 @@ class Fleet:
         """The services over their contracts; close it."""
         return FleetConnection(self.data)
 
-    def new_key(self, tenant_id: str = "default") -> tuple[str, str]:
-        """A new access key of a tenant, which is made where it is not there: id and secret."""
+    def new_key(self, tenant_id: str = "default", neighbours: Sequence[str] = ()) -> tuple[str, str]:
+        """A new access key of a tenant, which is made with these neighbours where it is not there: id and secret."""
         with self.connect() as fleet:
             if not any(one.tenant_id == tenant_id for one in list_all(fleet)):
                 fleet.ask(
                     fleet.control.PutTenant,
-                    control_pb2.PutTenantRequest(tenant=resources_pb2.Tenant(tenant_id=tenant_id)),
+                    control_pb2.PutTenantRequest(
+                        tenant=resources_pb2.Tenant(tenant_id=tenant_id, neighbours=neighbours)
+                    ),
                 )
             request = control_pb2.CreateAccessKeyRequest(tenant_id=tenant_id)
             made = fleet.ask(fleet.control.CreateAccessKey, request).access_key

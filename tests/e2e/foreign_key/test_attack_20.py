@@ -127,7 +127,7 @@ class Scene:
 def scene(strict_fleet: Fleet) -> Iterator[Scene]:
     """One function with version, alias, policy, URL, source, async config; one layer; one event with a secret."""
     fleet = strict_fleet
-    victim_key, attacker_key = fleet.new_key("victim"), fleet.new_key("attacker")
+    victim_key, attacker_key = fleet.new_key("victim", [f"{QUEUE}*"]), fleet.new_key("attacker")
     victim, attacker = (Heard(fleet.lambda_client(key=key)) for key in (victim_key, attacker_key))
     for one in (victim, attacker):
         wait_until(partial(_is_known, one), 10, "the key to reach the door")
@@ -222,6 +222,21 @@ def test_no_operation_gives_or_changes_what_is_another_tenants(scene: Scene) -> 
     assert not [answer for answer in scene.attacker.answers if CANARY.encode() in answer]
     assert scene.state() == before
     assert len(scene.attacker.answers) > 6 * len(OPERATIONS)
+
+
+def test_what_the_victim_has_at_aws_is_not_named_by_the_attackers_function(scene: Scene) -> None:
+    """The fleet's own credentials would open it: as a source, destination or dead-letter queue, and code in S3."""
+    queue, client = QUEUE + CANARY, scene.attacker.client
+    for operation, params in (
+        ("create_event_source_mapping", {"EventSourceArn": queue, "Enabled": False}),
+        ("put_function_event_invoke_config", {"DestinationConfig": {"OnFailure": {"Destination": queue}}}),
+        ("update_function_configuration", {"DeadLetterConfig": {"TargetArn": queue}}),
+        ("update_function_code", {"S3Bucket": "victims-code", "S3Key": "app.zip"}),
+    ):
+        with pytest.raises(ClientError) as caught:
+            getattr(client, operation)(FunctionName=OWN, **params)
+        assert caught.value.response["Error"]["Code"] == "AccessDeniedException", operation
+        assert "evenflow tenants neighbours attacker" in str(caught.value)
 
 
 def test_no_rpc_of_any_door_gives_or_changes_what_is_another_tenants(scene: Scene) -> None:
