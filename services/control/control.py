@@ -84,7 +84,7 @@ class Control:
             stored.dead,
             settings.heartbeat_interval_ms,
         )
-        self.book = SourceBook(stored.owners, clock.monotonic_ms(), settings.source_lease_ms)
+        self.book = SourceBook(stored.owners, clock.monotonic_ms(), settings.source_lease_ms, stored.progress)
         self.steward = Steward(
             self.state,
             self.changes,

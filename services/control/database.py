@@ -64,6 +64,8 @@ class Stored:
     shares: list[StoredShare]
     owners: list[StoredOwner]
     dead: list[tuple[str, str]]
+    # By source id: until when its fires are done, Unix milliseconds.
+    progress: dict[str, int]
 
 
 def lock_folder(folder: Path) -> int:
@@ -96,6 +98,15 @@ class Database:
             for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate(path)
+            # Younger than the first files of this schema, and of no concern to who does not know it.
+            self._tables.create_table(
+                "source_progress",
+                {"source_id": str, "done_until_ms": int},
+                pk="source_id",
+                not_null={"done_until_ms"},
+                strict=True,
+                if_not_exists=True,
+            )
         except sqlite3.Error as e:
             raise ValueError(f"{path} cannot be used ({e}): restore it from a backup") from e
         if is_new:
@@ -152,12 +163,14 @@ class Database:
             shares = query("SELECT limit_key, node_id, incarnation, target, bound FROM shares ORDER BY 1, 2")
             owners = query("SELECT source_id, epoch, node_id, incarnation FROM source_owners ORDER BY 1")
             dead = query("SELECT node_id, incarnation FROM dead_incarnations ORDER BY number")
+            progress = query("SELECT source_id, done_until_ms FROM source_progress")
             return Stored(
                 revision,
                 resources,
                 [StoredShare(*row) for row in shares],
                 [StoredOwner(*row) for row in owners],
                 list(dead),
+                dict(progress.fetchall()),
             )
         except (sqlite3.Error, ValueError, TypeError) as e:
             raise ValueError(f"control.db does not read ({e}): restore it from a backup") from e

@@ -97,6 +97,9 @@ class NodeCalls(Calls):
                 held = message.share_held
                 self._parts.ledger.report(session.node_id, session.incarnation, held.limit_key, held.held, held.failure)
                 self._parts.steward.note_change()
+            case "source_progress":
+                made, owner = message.source_progress, (session.node_id, session.incarnation)
+                self._parts.steward.note_progress(owner, made)
             case "leaving":
                 if not session.is_leaving:
                     self._later(self._leave(session))

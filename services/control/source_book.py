@@ -46,8 +46,18 @@ class Plan:
 class SourceBook:
     """All sources that were ever given to somebody and still exist."""
 
-    def __init__(self, stored: Iterable[StoredOwner], now_ms: float, lease_ms: int) -> None:
+    def __init__(
+        self,
+        stored: Iterable[StoredOwner],
+        now_ms: float,
+        lease_ms: int,
+        progress: Mapping[str, int] | None = None,
+    ) -> None:
+        """`progress`: by source, until when its fires are done, see SourceProgress."""
         self._lease_ms = lease_ms
+        self.progress = dict(progress or {})
+        # What is new in it since `progress_to_store`.
+        self._unstored: set[str] = set()
         # Leases of the last run of control may have been sent until its last moment.
         self.entries: dict[str, Ownership] = {
             s.source_id: Ownership(s.epoch, (s.node_id, s.incarnation), now_ms + lease_ms + GRACE_MS, now_ms)
@@ -59,6 +69,23 @@ class SourceBook:
         for entry in self.entries.values():
             if entry.owner == owner:
                 entry.renew_ms = now_ms
+
+    def note_progress(self, owner: tuple[str, str], source_id: str, epoch: int, done_until_ms: int) -> None:
+        """Its owner says so; one that is it no more is passed over."""
+        entry = self.entries.get(source_id)
+        if entry is not None and entry.owner == owner and entry.epoch == epoch:
+            self.progress[source_id] = done_until_ms
+            self._unstored.add(source_id)
+
+    def progress_to_store(self) -> dict[str, int]:
+        """What came since the last time; give it back to `store_again` when it could not be stored."""
+        found = {source_id: self.progress[source_id] for source_id in self._unstored if source_id in self.progress}
+        self._unstored.clear()
+        return found
+
+    def store_again(self, source_ids: Iterable[str]) -> None:
+        """These were not stored."""
+        self._unstored.update(source_ids)
 
     def plan(
         self,
@@ -99,6 +126,7 @@ class SourceBook:
         """The plan was stored and is being sent now."""
         for source_id in plan.dropped_ids:
             del self.entries[source_id]
+            self.progress.pop(source_id, None)
         for owner in plan.owners:
             self.entries[owner.source_id] = Ownership(owner.epoch, (owner.node_id, owner.incarnation), 0.0, 0.0)
         for grant in plan.grants:

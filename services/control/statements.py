@@ -32,6 +32,16 @@ def delete_owner(source_id: str) -> Statement:
     return "DELETE FROM source_owners WHERE source_id = ?", (source_id,)
 
 
+def put_progress(source_id: str, done_until_ms: int) -> Statement:
+    """Write until when the fires of a schedule are done."""
+    return "INSERT OR REPLACE INTO source_progress (source_id, done_until_ms) VALUES (?, ?)", (source_id, done_until_ms)
+
+
+def delete_progress(source_id: str) -> Statement:
+    """Drop it: the source is gone."""
+    return "DELETE FROM source_progress WHERE source_id = ?", (source_id,)
+
+
 def bury(node_id: str, incarnation: str) -> list[Statement]:
     """Remember an incarnation as dead, free its shares, forget the oldest dead beyond the bound."""
     return [

@@ -11,7 +11,7 @@ from services.control.members import ALIVE, GONE, LEAVING, UNREACHABLE, Members
 from services.control.sessions import Sessions
 from services.control.source_book import Plan, SourceBook
 from services.control.state import State
-from services.control.statements import delete_owner, put_owner
+from services.control.statements import delete_owner, delete_progress, put_owner, put_progress
 from services.policy.sharing import Host
 from services.shared.clock import Clock
 from services.shared.errors import EvenflowError
@@ -61,6 +61,10 @@ class Steward:
         """Something changed that shares or sources depend on."""
         self._shares_changed = True
         self._wakeup.set()
+
+    def note_progress(self, owner: tuple[str, str], made: control_pb2.SourceProgress) -> None:
+        """A source came so far, its owner says; stored with the next round."""
+        self._book.note_progress(owner, made.source_id, made.epoch, made.done_until_ms)
 
     async def stop(self) -> None:
         """No more rounds."""
@@ -128,7 +132,11 @@ class Steward:
         owners = {entry.owner for entry in self._book.entries.values()}
         ended = [owner for owner in owners if self._has_ended(*owner)]
         plan = self._book.plan(self._state.sources, pollers, ended, self._clock.monotonic_ms())
-        change.statements.extend(delete_owner(source_id) for source_id in plan.dropped_ids)
+        progress = self._book.progress_to_store()
+        change.statements.extend(put_progress(*one) for one in progress.items())
+        change.when_failed.append(lambda: self._book.store_again(progress))
+        for source_id in plan.dropped_ids:
+            change.statements.extend((delete_owner(source_id), delete_progress(source_id)))
         change.statements.extend(put_owner(owner) for owner in plan.owners)
         change.when_committed.append(lambda: self._send_sources(plan))
 
@@ -142,7 +150,12 @@ class Steward:
         for grant in plan.grants:
             session = self._sessions.of(*grant.owner)
             if session is not None:
-                lease = control_pb2.SourceLease(source_id=grant.source_id, epoch=grant.epoch, lease_ms=self._lease_ms)
+                lease = control_pb2.SourceLease(
+                    source_id=grant.source_id,
+                    epoch=grant.epoch,
+                    lease_ms=self._lease_ms,
+                    done_until_ms=self._book.progress.get(grant.source_id, 0),
+                )
                 session.send(control_pb2.JoinResponse(source_lease=lease))
 
     def _has_ended(self, node_id: str, incarnation: str) -> bool:

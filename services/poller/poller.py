@@ -121,6 +121,7 @@ class Poller:
             ],
             view=self._view,
             clock=clock,
+            report_progress=node.membership.report_progress,
         )
         node.membership.on_source_lease = self.sources.on_lease
         node.membership.on_source_revoked = self.sources.on_revoked

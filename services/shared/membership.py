@@ -40,6 +40,8 @@ class Membership:
         self._held: OrderedDict[str, tuple[int, str]] = OrderedDict()
         # What the hello of the current stream said: held shares, and whether this node leaves.
         self._said: tuple[dict[str, tuple[int, str]], bool] = ({}, False)
+        # By source id: how far it came, as long as control was not told. Bounded by the sources that a poller runs.
+        self._progress: dict[str, control_pb2.SourceProgress] = {}
         self._outbox: deque[_Request] = deque()
         self._welcomed = asyncio.Event()
         self._heartbeat_seconds = DEFAULT_HEARTBEAT_MS / 1_000
@@ -79,6 +81,19 @@ class Membership:
         if self._link.is_up:
             self._send(_Request(share_held=share))
 
+    def report_progress(self, source_id: str, epoch: int, done_until_ms: int) -> None:
+        """Tell control how far a source came, now or when it is reached again; only the last word of each counts."""
+        self._progress[source_id] = control_pb2.SourceProgress(
+            source_id=source_id, epoch=epoch, done_until_ms=done_until_ms
+        )
+        if self._link.is_up:
+            self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        for progress in self._progress.values():
+            self._send(_Request(source_progress=progress))
+        self._progress.clear()
+
     def leave(self) -> None:
         """Tell control that this node drains."""
         self._leaving = True
@@ -114,6 +129,7 @@ class Membership:
             if now != held.get(limit_key, (0, "")):
                 share = control_pb2.ShareHeld(limit_key=limit_key, held=now[0], failure=now[1])
                 self._send(_Request(share_held=share))
+        self._tell_progress()
         if self._leaving and not was_leaving:
             self._send(_Request(leaving=control_pb2.Leaving()))
 

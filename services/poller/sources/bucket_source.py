@@ -72,7 +72,7 @@ class BucketSource:
         self._is_ending = False
         self._full_scan_due_ms = 0.0
         self._new_folders: dict[str, None] = {}
-        self.renew(ownership.epoch)
+        self.renew(ownership.epoch, ownership.done_until_ms)
         self._errands.spawn(self._open(ownership.revision))
 
     @property
@@ -105,7 +105,7 @@ class BucketSource:
         """After `retire`: whether everything under way has ended."""
         return self._is_ending and self._errands.is_idle and not self._backlog.active
 
-    def renew(self, epoch: int) -> None:
+    def renew(self, epoch: int, done_until_ms: int) -> None:
         """The lease began, or began again: somebody else may have had it in between."""
         self._errands.epoch = epoch
         self._full_scan_due_ms = 0.0

@@ -28,12 +28,22 @@ log = logging.getLogger(__name__)
 class _Lease:
     epoch: int
     ends_ms: float
+    done_until_ms: int
 
 
 class EventSources:
     """Runs a source while its lease holds by the monotonic clock. Make it and call it on the running loop."""
 
-    def __init__(self, kinds: Iterable[SourceKind], *, view: Callable[[], ConfigView], clock: Clock) -> None:
+    def __init__(
+        self,
+        kinds: Iterable[SourceKind],
+        *,
+        view: Callable[[], ConfigView],
+        clock: Clock,
+        report_progress: Callable[[str, int, int], None] = lambda _source_id, _epoch, _done_until_ms: None,
+    ) -> None:
+        """`report_progress`: tells control, by source and epoch, see SourceProgress."""
+        self._report_progress = report_progress
         self._kinds = tuple(kinds)
         self._view = view
         self._clock = clock
@@ -58,15 +68,17 @@ class EventSources:
             if len(self._leases) >= MAX_SOURCES:
                 log.error("source %s is not run: this poller has %d already", lease.source_id, MAX_SOURCES)
                 return
-            self._leases[lease.source_id] = _Lease(lease.epoch, ends_ms)
+            self._leases[lease.source_id] = _Lease(lease.epoch, ends_ms, lease.done_until_ms)
         elif lease.epoch < held.epoch:
             return
         else:
             has_gap = lease.epoch > held.epoch or held.ends_ms <= self._clock.monotonic_ms()
             held.epoch, held.ends_ms = lease.epoch, ends_ms
+            # One that is on its way is older than what this poller did since.
+            held.done_until_ms = lease.done_until_ms if has_gap else max(held.done_until_ms, lease.done_until_ms)
             if has_gap and (running := self._running.get(lease.source_id)) is not None:
                 # Somebody else may have had it in between.
-                running.renew(lease.epoch)
+                running.renew(lease.epoch, lease.done_until_ms)
         self._reconcile()
         self._start_ticker()
 
@@ -145,7 +157,14 @@ class EventSources:
             if kind is not None and self._restart_ms.get(source_id, now_ms) <= now_ms:
                 self._restart_ms.pop(source_id, None)
                 remaining_ms = partial(self._remaining_ms, lease)
-                self._begin(kind, Ownership(source, view.fleet, view.revision, lease.epoch, remaining_ms))
+                report = partial(self._done, source_id, lease)
+                done_ms = lease.done_until_ms
+                owned = Ownership(source, view.fleet, view.revision, lease.epoch, remaining_ms, done_ms, report)
+                self._begin(kind, owned)
+
+    def _done(self, source_id: str, lease: _Lease, done_until_ms: int) -> None:
+        lease.done_until_ms = done_until_ms
+        self._report_progress(source_id, lease.epoch, done_until_ms)
 
     def _begin(self, kind: SourceKind, ownership: Ownership) -> None:
         source_id, names = ownership.source.source_id, names_of(ownership.source)

@@ -17,6 +17,9 @@ class Ownership:
     revision: int
     epoch: int
     remaining_ms: Callable[[], float]
+    # How far the owners before came, see SourceProgress, and whom to tell how far this one does.
+    done_until_ms: int = 0
+    report_done: Callable[[int], None] = lambda _done_until_ms: None
 
 
 class RunningSource(Protocol):
@@ -47,7 +50,7 @@ class RunningSource(Protocol):
         """After `retire`: whether everything under way has ended."""
         ...
 
-    def renew(self, epoch: int) -> None:
+    def renew(self, epoch: int, done_until_ms: int) -> None:
         """The lease began again: somebody else may have had the source in between."""
         ...
 

@@ -77,9 +77,10 @@ class ScheduleSources:
 class ScheduleSource:
     """See RunningSource.
 
-    A fire counts as made when the door has it durably, under a token of schedule and due time: the owner before may
-    have made it already. One that cannot be submitted is tried again until it is older than the catch-up time; of
-    several that were missed only the latest is made.
+    A fire counts as made when the door has it durably, under a token of schedule and due time, and control is told: the
+    next owner goes on after it. An owner before who could not tell any more made it moments ago: its token is known.
+    One that cannot be submitted is tried again until it is older than the catch-up time; of several that were missed
+    only the latest is made.
     """
 
     def __init__(self, means: Means, ownership: Ownership) -> None:
@@ -90,6 +91,7 @@ class ScheduleSource:
         self._means = means
         self._fleet = ownership.fleet
         self._remaining_ms = ownership.remaining_ms
+        self._report_done = ownership.report_done
         self._is_ending = False
         self._is_submitting = False
         self._failures = 0
@@ -109,15 +111,17 @@ class ScheduleSource:
             self._is_ending = True
             log.error("schedule %s: %s", names_of(ownership.source), e)
             return
-        self._aim(self._begun_ms)
+        self._go_on(ownership.done_until_ms)
 
     @property
     def is_over(self) -> bool:
         """See RunningSource."""
         return self._is_ending and not self._is_submitting
 
-    def renew(self, epoch: int) -> None:
-        """See RunningSource: who had it in between used the same tokens."""
+    def renew(self, epoch: int, done_until_ms: int) -> None:
+        """See RunningSource: who had it in between made some of what is due here."""
+        if not self._is_ending and not self._is_submitting:
+            self._go_on(done_until_ms)
 
     def step(self) -> None:
         """See RunningSource."""
@@ -151,6 +155,11 @@ class ScheduleSource:
         """The schedule's time; every owner has the same."""
         wall_ms, speed = self._means.clock.wall_ms(), self._means.speed
         return wall_ms if speed == 1 else self._begun_ms + int((wall_ms - self._begun_ms) * speed)
+
+    def _go_on(self, done_until_ms: int) -> None:
+        """Aim at what the owner before left. One in the future is of a wall clock that was set back since."""
+        is_known = self._begun_ms < done_until_ms <= self._now_ms()
+        self._aim(done_until_ms if is_known else self._begun_ms)
 
     def _aim(self, after_ms: int) -> None:
         """Set the next due time: the latest that was missed and may still be made, else the first that is to come."""
@@ -197,4 +206,5 @@ class ScheduleSource:
             self.submitted_total += 1
             self.last_error = ""
         self._failures, self._not_before_ms = 0, 0.0
+        self._report_done(due_ms)
         self._aim(due_ms)

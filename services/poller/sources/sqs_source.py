@@ -123,7 +123,7 @@ class SqsSource:
         """See RunningSource."""
         return self._ended.is_set() and not self._cycles
 
-    def renew(self, epoch: int) -> None:
+    def renew(self, epoch: int, done_until_ms: int) -> None:
         """See RunningSource: the queue itself keeps its messages from two owners."""
 
     def step(self) -> None:

@@ -177,17 +177,21 @@ async def test_sources_have_one_owner_that_changes_with_its_epoch(run_dir: Path)
 
 
 async def test_an_owner_keeps_its_source_over_a_restart_of_control(run_dir: Path) -> None:
-    """Same owner, same epoch; somebody else has to wait for the old lease to end."""
+    """Same owner, same epoch, as far as it said; somebody else has to wait for the old lease to end."""
     async with nodes() as start:
         async with running(run_dir), client(run_dir) as c:
             await c.put("f", await c.upload(package()), [bucket_source("bucket-a")])
             a: Node = await start(run_dir, "poller-0", role="POLLER")
             await eventually(lambda: a.leases)
+            assert a.leases[0].done_until_ms == 0
+            a.membership.report_progress(a.leases[0].source_id, 1, 77_000)
+            await eventually(lambda: a.leases[-1].done_until_ms == 77_000)
         count = len(a.leases)
         async with running(run_dir) as control:
             b: Node = await start(run_dir, "poller-1", role="POLLER")
             await eventually(lambda: len(a.leases) > count, what="a lease from the new start")
             assert {lease.epoch for lease in a.leases} == {1} and not b.leases
+            assert {lease.done_until_ms for lease in a.leases[count:]} == {77_000}
             assert not a.revoked
             await b.membership.stop()
             assert len(control.book.entries) == 1

@@ -56,6 +56,22 @@ def test_a_leaving_owner_is_told_to_stop_and_replaced_when_its_lease_is_over() -
     assert step(book, 7_000, ["s"], {A: False, B: True}).grants[0].owner == B
 
 
+def test_progress_is_its_owners_and_goes_with_the_source() -> None:
+    """Stored once; an owner before says nothing any more; what could not be stored comes again."""
+    book = SourceBook((), 0, LEASE_MS, {"gone": 7})
+    step(book, 0, ["s"], {A: True})
+    book.note_progress(A, "s", 1, 60)
+    assert book.progress_to_store() == {"s": 60} and not book.progress_to_store()
+    book.store_again(["s"])
+    assert book.progress_to_store() == {"s": 60}
+    step(book, 1, ["s"], {B: True}, ended=(A,))
+    book.note_progress(A, "s", 1, 120)
+    book.note_progress(B, "s", 1, 120)
+    assert book.progress["s"] == 60 and not book.progress_to_store()
+    step(book, 2, [], {B: True})
+    assert "s" not in book.progress
+
+
 def test_after_a_restart_the_stored_owner_goes_on_and_others_wait() -> None:
     """Nobody knows when control sent its last lease before."""
     book = SourceBook([StoredOwner("s", 4, *A)], 10_000, LEASE_MS)

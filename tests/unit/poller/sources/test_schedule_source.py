@@ -50,8 +50,11 @@ class Rig:
         self.door = Door()
         self.kind = ScheduleSources(submit=self.door.submit, clock=self.clock, metrics=metrics, draw=lambda: 0.999_999)
         self.lease_ms = 10_000.0
+        self.done_ms: list[int] = []
 
-    def begin(self, expression: str = "rate(1 minute)", begun_ms: int = START_MS, **more: object) -> ScheduleSource:
+    def begin(
+        self, expression: str = "rate(1 minute)", begun_ms: int = START_MS, done_until_ms: int = 0, **more: object
+    ) -> ScheduleSource:
         source = resources_pb2.EventSource(
             source_id="source-1",
             tenant_id="default",
@@ -61,7 +64,8 @@ class Rig:
             schedule=resources_pb2.ScheduleSource(expression=expression, name="every-minute", **more),  # type: ignore[arg-type]
         )
         assert self.kind.wants(source)
-        return self.kind.begin(Ownership(source, FLEET, 1, 1, lambda: self.lease_ms))
+        remaining_ms, report = lambda: self.lease_ms, self.done_ms.append
+        return self.kind.begin(Ownership(source, FLEET, 1, 1, remaining_ms, done_until_ms, report))
 
     def pass_ms(self, source: ScheduleSource, delta_ms: int, step_ms: int = 500) -> None:
         for _ in range(delta_ms // step_ms):
@@ -119,6 +123,36 @@ def test_two_owners_of_one_fire_send_the_same_to_the_byte(rig: Rig) -> None:
     assert rig.door.events[0] == rig.door.events[1]
     rig.pass_ms(second, MINUTE_MS)
     assert rig.door.tokens[2] == fire_token("source-1", START_MS + 2 * MINUTE_MS)
+
+
+def test_a_new_owner_does_not_repeat_what_is_known_to_be_made(rig: Rig) -> None:
+    """However long ago: its token may be forgotten by then. What is due after that is made."""
+    first = rig.begin("rate(1 hour)", catch_up_seconds=86_400)
+    rig.pass_ms(first, 60 * MINUTE_MS, 10_000)
+    assert rig.done_ms == [START_MS + 60 * MINUTE_MS]
+    first.retire()
+    rig.clock.advance(50 * MINUTE_MS)
+    second = rig.begin("rate(1 hour)", done_until_ms=rig.done_ms[-1], catch_up_seconds=86_400)
+    second.step()
+    assert len(rig.door.events) == 1
+    rig.clock.advance(10 * MINUTE_MS)
+    second.step()
+    assert rig.door.tokens[1:] == [fire_token("source-1", START_MS + 120 * MINUTE_MS)]
+    # Another one had it for hours while this process was frozen.
+    rig.clock.advance(180 * MINUTE_MS)
+    second.renew(3, START_MS + 300 * MINUTE_MS)
+    second.step()
+    assert len(rig.door.events) == 2
+
+
+def test_what_was_not_made_is_not_told_as_done(rig: Rig) -> None:
+    """A door that is away: the next owner makes up for it. One in the future is of a clock that was wrong."""
+    rig.door.refusal = EvenflowError(Reason.ERROR_REASON_UNAVAILABLE, "no door")
+    rig.pass_ms(rig.begin(), MINUTE_MS)
+    assert not rig.done_ms
+    rig.door.refusal = None
+    rig.begin(done_until_ms=START_MS + 1_000 * MINUTE_MS).step()
+    assert rig.done_ms == [START_MS + MINUTE_MS]
 
 
 def test_the_given_input_replaces_the_event(rig: Rig) -> None:
