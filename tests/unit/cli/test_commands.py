@@ -120,7 +120,7 @@ def test_a_wrong_argument_is_named(evenflow: Evenflow, arguments: list[str], cod
 
 def test_deploy_wants_a_name_where_no_manifest_gives_one(evenflow: Evenflow, tmp_path: Path) -> None:
     """And refuses options that the manifest gives."""
-    assert "give --name and --handler (or write a evenflow.toml in it)" in evenflow("deploy", str(tmp_path)).err
+    assert "give --name and --handler (or write its evenflow.toml)" in evenflow("deploy", str(tmp_path)).err
     assert evenflow("deploy", str(tmp_path), "--name", "f").err.startswith(f"error: {tmp_path}: give --handler")
     (tmp_path / "evenflow.toml").write_text('[[functions]]\nname = "f"\nhandler = "f.f"\n')
     done = evenflow("deploy", str(tmp_path), "--memory-mb", "256")
