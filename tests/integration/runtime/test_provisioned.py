@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from evenflow.common.v1 import event_pb2
 
 from tests.integration.runtime.kit import TENANT, HostKit
@@ -274,6 +275,25 @@ async def test_a_target_may_come_before_the_function(run_dir: Path) -> None:
         kit.configuration.view.functions[TENANT, "f"] = gone
         kit.host.dispatcher.configuration_changed()
         await ready(kit, 1)
+
+
+async def test_the_targets_of_a_join_are_followed_together(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come one by one; each looks through all that there are."""
+    async with HostKit(run_dir) as kit:
+        followed = 0
+        provisioned = kit.shares.provisioned
+
+        def seen() -> dict[tuple[str, str, str], int]:
+            nonlocal followed
+            followed += 1
+            return provisioned()
+
+        monkeypatch.setattr(kit.shares, "provisioned", seen)
+        for n in range(100):
+            kit.shares.set_target(f"provisioned/{TENANT}/g{n}/1", 1)
+            kit.host.dispatcher.shares_changed()
+        await eventually(lambda: followed)
+        assert followed == 1
 
 
 async def test_a_host_that_drains_keeps_nothing_ready(run_dir: Path) -> None:
