@@ -171,6 +171,7 @@ async def test_a_blank_sandbox_that_dies_is_replaced(run_dir: Path) -> None:
         await eventually(lambda: nursery.spare == 2)
         (parent,) = kit.host.parent_pids()
         blank = [sandbox for waiting in nursery._spares._blank.values() for sandbox in waiting]
+        await eventually(lambda: all(sandbox.pid for sandbox in blank))
         for pid in strays.children_of(parent):
             os.kill(pid, signal.SIGKILL)
         # Once the host knows: a start before that would be one that was killed.
