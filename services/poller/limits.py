@@ -1,8 +1,8 @@
 """How many leases of a function a poller wants at once: a function that is full or paused stays in its shards.
 
-Four bounds, the least counts: a pause (0), the function's reserved concurrency, what its pace asks for at full hosts
-(pace.py), and what throttles have taught. The last one follows TCP's rule: halved by a throttle, at most once a second,
-and grown again while none comes.
+Four bounds, the least counts: a pause (0), the function's reserved concurrency and as much again as is stuck at silent
+hosts, what its pace asks for at full hosts (pace.py), and what throttles have taught. The last one follows TCP's rule:
+halved by a throttle, at most once a second, and grown again while none comes.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,6 +38,7 @@ class Limits:
         self._learned: dict[FunctionKey, _Learned] = {}
         self._paused: dict[FunctionKey, None] = {}
         self._paced: dict[FunctionKey, int] = {}
+        self._stuck: dict[FunctionKey, int] = {}
 
     @property
     def paused(self) -> list[FunctionKey]:
@@ -61,6 +62,15 @@ class Limits:
         else:
             self._paced[key] = bound
         self._tell(key)
+
+    def set_stuck(self, stuck: dict[FunctionKey, int]) -> None:
+        """Invocations at hosts that are not heard of, by function: they hold leases and use none of a reservation."""
+        if stuck == self._stuck:
+            return
+        before, self._stuck = self._stuck, stuck
+        for key in before.keys() | stuck.keys():
+            if key in self._reserved and before.get(key) != stuck.get(key):
+                self._tell(key)
 
     def throttled(self, plan: Plan, now_ms: float) -> None:
         """A host refused a run for concurrency: ask for fewer."""
@@ -106,7 +116,7 @@ class Limits:
         learned = self._learned.get(key)
         bounds = [learned.bound] if learned is not None else []
         if key in self._reserved:
-            bounds.append(self._reserved[key])
+            bounds.append(self._reserved[key] + self._stuck.get(key, 0))
         if key in self._paced:
             bounds.append(self._paced[key])
         return min(bounds) if bounds else None

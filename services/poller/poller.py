@@ -204,6 +204,7 @@ class Poller:
                 node.tick(now_ms)
             self.door.tick(now_ms)
             self.pace.tick(now_ms, *self.hosts.load)
+            self.limits.set_stuck(self.hosts.stuck())
             if ticks % SCAN_TICKS == 0:
                 self._scan(now_ms)
 

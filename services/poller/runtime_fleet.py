@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from evenflow.control.v1 import resources_pb2
 
 from services.policy.placement import choose_host, choose_sharing_host
-from services.poller.functions import FunctionBook, Plan
+from services.poller.functions import FunctionBook, FunctionKey, Plan
 from services.poller.held import Held
 from services.poller.runtime_host import RunOwner, RuntimeHost
 from services.poller.settings import PollerSettings
@@ -72,6 +72,15 @@ class RuntimeFleet:
         held.host_id = host_id
         self._hosts[host_id].send(held, plan)
         return True
+
+    def stuck(self) -> dict[FunctionKey, int]:
+        """By function, the invocations at hosts that take nothing new: they may be frozen, or leave."""
+        found: dict[FunctionKey, int] = {}
+        for host in self:
+            if not host.takes_new:
+                for _, plan in host.running.values():
+                    found[plan.key] = found.get(plan.key, 0) + 1
+        return found
 
     def has_other(self, held: Held) -> bool:
         """Whether a host that has not refused it has room."""

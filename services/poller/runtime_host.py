@@ -99,6 +99,11 @@ class RuntimeHost:
         """Invocations that the host takes or runs for this poller."""
         return self._credits.get(self.host_id, 0) + len(self.running)
 
+    @property
+    def takes_new(self) -> bool:
+        """Whether runs may be sent there, credits aside."""
+        return self._takes_new
+
     def set_takes_new(self, takes_new: bool) -> None:
         """Whether invocations may be placed here; a leaving host ends what it has."""
         self._takes_new = takes_new

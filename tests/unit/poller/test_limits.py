@@ -120,3 +120,15 @@ def test_the_lesser_of_reservation_and_lesson_counts() -> None:
     told.follow([function(10)])
     told.limits.throttled(plan(400), 0.0)
     assert told.bounds[KEY] == 15
+
+
+def test_what_is_stuck_at_silent_hosts_takes_nothing_of_a_reservation() -> None:
+    """Its leases are held there for long: as many others keep the reservation in use, until they end."""
+    told = Told()
+    told.follow([function(2), function(None, "free")])
+    before = told.bounds[KEY]
+    assert before is not None
+    told.limits.set_stuck({KEY: 3, ("default", "free"): 5})
+    assert told.bounds[KEY] == before + 3 and ("default", "free") not in told.bounds
+    told.limits.set_stuck({})
+    assert told.bounds[KEY] == before
