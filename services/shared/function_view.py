@@ -7,8 +7,6 @@ from evenflow.control.v1 import resources_pb2
 from services.policy.arns import LATEST
 from services.policy.qualifiers import Pointer, resolve
 
-MAX_VIEWS = 2_000
-
 
 class FunctionView:
     """Versions and aliases of one function. Make a new one whenever the function's resource is another."""
@@ -51,24 +49,6 @@ class FunctionView:
         if qualifier in self.function.qualified_async_configs:
             return self.function.qualified_async_configs[qualifier]
         return resources_pb2.AsyncConfig()
-
-
-class FunctionViews:
-    """The views of functions that are asked about again and again, each made once per resource."""
-
-    def __init__(self) -> None:
-        self._views: dict[tuple[str, str], FunctionView] = {}
-
-    def of(self, function: resources_pb2.Function) -> FunctionView:
-        """The view of this very resource, as a config view holds it; a function has one at a time."""
-        key = function.tenant_id, function.function_name
-        view = self._views.get(key)
-        if view is None or view.function is not function:
-            if len(self._views) >= MAX_VIEWS:
-                # Rarely, and cheaper than to follow which functions are gone.
-                self._views.clear()
-            view = self._views[key] = FunctionView(function)
-        return view
 
 
 def version_of(function: resources_pb2.Function, number: str) -> resources_pb2.FunctionVersion | None:

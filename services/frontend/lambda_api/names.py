@@ -95,3 +95,13 @@ async def ask(call: Call, function: Named, method: str, request: object, texts: 
 def not_found(function: Named) -> ApiError:
     """As AWS says it."""
     return missing(f"Function not found: {function.qualified_arn}")
+
+
+async def ask_source(call: Call, method: str, request: object) -> Any:
+    """Control's answer on an event source. ApiError ResourceNotFoundException: there is none; EvenflowError."""
+    try:
+        return await call.control.call(method, request)
+    except EvenflowError as e:
+        if e.kind.http_status == 404:
+            raise missing() from None
+        raise

@@ -7,8 +7,8 @@ from evenflow.control.v1 import control_pb2, resources_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from services.frontend.lambda_api.call import Call, Handler, Result
-from services.frontend.lambda_api.errors import bad_value, missing
-from services.frontend.lambda_api.names import named, require
+from services.frontend.lambda_api.errors import bad_value
+from services.frontend.lambda_api.names import ask_source, named, require
 from services.frontend.lambda_api.paging import make_marker, read_marker, size_of
 from services.shared.errors import EvenflowError
 
@@ -66,19 +66,19 @@ async def update_mapping(call: Call) -> Result:
     request = control_pb2.PutSourceRequest(
         source=source, mode=control_pb2.PUT_MODE_CHANGE, update_mask=FieldMask(paths=mask)
     )
-    return _describe(call, (await _ask(call, "PutSource", request)).source, "Updating")
+    return _describe(call, (await ask_source(call, "PutSource", request)).source, "Updating")
 
 
 async def get_mapping(call: Call) -> Result:
     """GetEventSourceMapping."""
     request = control_pb2.GetSourceRequest(tenant_id=call.tenant_id, source_id=call.params["UUID"])
-    return _describe(call, (await _ask(call, "GetSource", request)).source)
+    return _describe(call, (await ask_source(call, "GetSource", request)).source)
 
 
 async def delete_mapping(call: Call) -> Result:
     """DeleteEventSourceMapping."""
     request = control_pb2.DeleteSourceRequest(tenant_id=call.tenant_id, source_id=call.params["UUID"])
-    return _describe(call, (await _ask(call, "DeleteSource", request)).source, "Deleting")
+    return _describe(call, (await ask_source(call, "DeleteSource", request)).source, "Deleting")
 
 
 async def list_mappings(call: Call) -> Result:
@@ -166,15 +166,6 @@ def _describe(call: Call, source: resources_pb2.EventSource, state: str = "") ->
         case "schedule":
             described["EventSourceArn"] = f"arn:aws:events:{call.region}:{call.account_id}:rule/{source.schedule.name}"
     return described
-
-
-async def _ask(call: Call, method: str, request: object) -> Any:
-    try:
-        return await call.control.call(method, request)
-    except EvenflowError as e:
-        if e.kind.http_status == 404:
-            raise missing() from None
-        raise
 
 
 OPERATIONS: Mapping[str, Handler] = {

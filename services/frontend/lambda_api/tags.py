@@ -1,14 +1,12 @@
 """Operations on tags of functions and event source mappings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from evenflow.control.v1 import control_pb2
 
 from services.frontend.lambda_api.call import Call, Handler, Result
 from services.frontend.lambda_api.errors import bad_value, missing
-from services.frontend.lambda_api.names import Named, ask, named, read
-from services.shared.errors import EvenflowError
+from services.frontend.lambda_api.names import Named, ask, ask_source, named, read
 
 _SOURCE = "event-source-mapping:"
 
@@ -19,7 +17,7 @@ async def list_tags(call: Call) -> Result:
     if isinstance(resource, Named):
         return {"Tags": dict((await read(call, resource)).tags)}
     request = control_pb2.GetSourceRequest(tenant_id=call.tenant_id, source_id=resource)
-    return {"Tags": dict((await _ask_source(call, "GetSource", request)).source.tags)}
+    return {"Tags": dict((await ask_source(call, "GetSource", request)).source.tags)}
 
 
 async def tag_resource(call: Call) -> Result:
@@ -40,7 +38,7 @@ async def _change(call: Call, tags: Mapping[str, str], removed: Sequence[str]) -
         await ask(call, resource, "ChangeTags", request)
     else:
         request.source_id = resource
-        await _ask_source(call, "ChangeTags", request)
+        await ask_source(call, "ChangeTags", request)
     return {}
 
 
@@ -58,15 +56,6 @@ def _resource(call: Call) -> Named | str:
     if name.qualifier:
         raise bad_value("Tags on function aliases and versions are not supported. Please specify a function ARN.")
     return name
-
-
-async def _ask_source(call: Call, method: str, request: object) -> Any:
-    try:
-        return await call.control.call(method, request)
-    except EvenflowError as e:
-        if e.kind.http_status == 404:
-            raise missing() from None
-        raise
 
 
 OPERATIONS: Mapping[str, Handler] = {

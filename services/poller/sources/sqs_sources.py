@@ -18,7 +18,6 @@ from services.poller.sources.telemetry import SqsTelemetry
 from services.shared.aws import AwsCalls
 from services.shared.clock import Clock
 from services.shared.config_view import ConfigView
-from services.shared.function_view import FunctionViews
 from services.shared.metrics import Metrics
 
 # Beyond the wait that was asked for, before a receive counts as lost.
@@ -44,7 +43,6 @@ class SqsSources:
     ) -> None:
         self._settings = settings
         self._view = view
-        self._views = FunctionViews()
         self._begun: dict[SqsSource, None] = {}
         self._polls = AwsCalls(
             settings,
@@ -108,8 +106,8 @@ class SqsSources:
         return int(self._settings.source_sqs_wait_seconds * min(1.0, share))
 
     def _timeout_ms(self, tenant_id: str, function_name: str, qualifier: str) -> int | None:
-        function = self._view().functions.get((tenant_id, function_name))
-        version = self._views.of(function).choose(qualifier, 0.0) if function is not None else None
+        view = self._view().function_view(tenant_id, function_name)
+        version = view.choose(qualifier, 0.0) if view is not None else None
         return version.timeout_ms if version is not None else None
 
     def _allows_recursion(self, tenant_id: str, function_name: str) -> bool:

@@ -1,9 +1,8 @@
-"""Views of functions: made once per resource, and not at all for a single question."""
+"""A version of a function, for who asks once."""
 
 from evenflow.control.v1 import resources_pb2
 
-from services.shared import function_view
-from services.shared.function_view import FunctionViews, version_of
+from services.shared.function_view import version_of
 
 
 def function(name: str = "f") -> resources_pb2.Function:
@@ -12,22 +11,6 @@ def function(name: str = "f") -> resources_pb2.Function:
     made.latest.version = "$LATEST"
     made.versions.add(version="1")
     return made
-
-
-def test_a_view_is_made_anew_only_for_another_resource() -> None:
-    """Of equal ones, too: what a config view holds is replaced, never changed."""
-    views, first, second = FunctionViews(), function(), function()
-    assert views.of(first) is views.of(first)
-    assert views.of(second) is not views.of(first)
-    assert views.of(second).function is second
-
-
-def test_views_are_bounded() -> None:
-    """Functions that are gone do not pile up."""
-    views = FunctionViews()
-    for n in range(function_view.MAX_VIEWS + 1):
-        views.of(function(f"f{n}"))
-    assert len(views._views) == 1
 
 
 def test_a_version_is_found_without_a_view() -> None:
