@@ -30,7 +30,7 @@ demo: setup ## the same, and stop when the file is through
 	@$(PYTHON_IN_VENV) -m cli.demo
 
 test: ## run the tests (ARGS='-k shard -x' goes to pytest)
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	@tools/node_client.sh
 ifdef ARGS
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
@@ -42,16 +42,16 @@ endif
 check: style types imports contracts test ## lint, types, imports, contracts, tests: what CI runs
 
 style:
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	$(PYTHON_IN_VENV) -m ruff check .
 	$(PYTHON_IN_VENV) -m ruff format --check .
 
 types:
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	$(PYTHON_IN_VENV) -m mypy $(TYPED)
 
 imports:
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	.venv/bin/lint-imports --no-logo
 
 contracts:
@@ -64,7 +64,7 @@ contracts:
 	fi
 
 format: ## put the code in the one format, fix what can be fixed
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	$(PYTHON_IN_VENV) -m ruff check --fix .
 	$(PYTHON_IN_VENV) -m ruff format .
 
@@ -77,15 +77,15 @@ growth: ## fill a fleet's queue to 10 million events and measure it beside itsel
 	@$(PYTHON_IN_VENV) -m loadtest.growth $(ARGS)
 
 attacks: ## try every attack of a hostile function on every isolation tier; writes docs/isolation.md (ARGS='--columns c --dry')
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.attacks $(ARGS)
 
 concurrency: ## reserved concurrency over three hosts while hosts and control come and go, five times over
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	@CONCURRENCY_ROUNDS=5 $(PYTHON_IN_VENV) -m pytest -q --timeout 600 tests/e2e/test_concurrency.py
 
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
 
 placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
@@ -98,7 +98,7 @@ many-functions: setup ## invoke 1,000 functions in turn on memory for 50 sandbox
 	@$(PYTHON_IN_VENV) -m loadtest.many_functions $(ARGS)
 
 fuzz-http: ## send 100,000 requests that nobody would send to the HTTP door of a whole fleet (ARGS='--requests 1000 --seed 7')
-	@tools/setup.sh test
+	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.fuzz $(ARGS)
 
 proto-baseline: ## make today's protos what the breaking-change check compares with

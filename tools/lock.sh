@@ -13,8 +13,8 @@ if ! command -v uv >/dev/null; then
   PATH=$scratch/bin:$PATH
 fi
 
-# run first: the others are constrained by it, so that every set agrees on a version.
-for set in run test bench load; do
+# run and load first: the others are constrained by them, so that every set agrees on a version.
+for set in run load test bench; do
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
     --no-emit-index-url --no-emit-find-links "$@" \
     --output-file "requirements/$set.txt" "requirements/$set.in" >/dev/null

@@ -1,0 +1,105 @@
+"""What a run of the driver found; pure data that goes through JSON between processes and into reports."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds, all from the intended send. Quantiles are exact: the smallest value that at least this part does
+    not exceed. histogram: (upper edge in ms, count) of every bucket that has any, edges a factor of 2**0.25 apart."""
+
+    count: int
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    histogram: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """One run of one or several drivers, its warm-up left out.
+
+    planned: sends that the schedule asked for; sent: those that left; late, dropped: see validity. accepted: answered
+    as the door answers what it took (202 and durable, or a synchronous result). refused: by the reason of the error
+    table, or the HTTP status, or "connection". unanswered: no answer within the bound. accept: to the answer;
+    start: to the handler's first instruction; settled: to the event's end as GetEvent tells it, of a sample; both None
+    where they were not measured. seconds: the schedule's; drained_seconds: from its end to the last handler's end.
+    void: why it counts for nothing; empty: it counts.
+    """
+
+    door: str
+    planned: int
+    sent: int
+    late: int
+    dropped: int
+    accepted: int
+    refused: Mapping[str, int]
+    unanswered: int
+    seconds: float
+    drained_seconds: float
+    generator_cpu: float
+    accept: Latency | None
+    start: Latency | None
+    settled: Latency | None
+    by_tenant: Mapping[str, Mapping[str, Latency]] = field(default_factory=dict)
+    void: Sequence[str] = ()
+
+    @property
+    def error_part(self) -> float:
+        """Refused and unanswered, of all sent."""
+        return (sum(self.refused.values()) + self.unanswered) / self.sent if self.sent else 0.0
+
+    @property
+    def accepted_per_second(self) -> float:
+        """Goodput at the door."""
+        return self.accepted / self.seconds
+
+
+def latency(values_ms: NDArray[np.float64]) -> Latency | None:
+    """The summary of these; None: there are none."""
+    if not len(values_ms):
+        return None
+    ordered = np.sort(values_ms)
+    places = [max(0, int(np.ceil(part * len(ordered))) - 1) for part in QUANTILES]
+    p50, p90, p99, p999 = (float(ordered[place]) for place in places)
+    buckets = np.ceil(4 * np.log2(np.maximum(ordered, 2.0**-10))).astype(int)
+    edges, counts = np.unique(buckets, return_counts=True)
+    histogram = tuple(
+        (round(float(2.0 ** (edge / 4)), 6), int(count)) for edge, count in zip(edges, counts, strict=True)
+    )
+    return Latency(len(ordered), float(ordered.mean()), p50, p90, p99, p999, float(ordered[-1]), histogram)
+
+
+def as_json(result: LoadResult) -> dict[str, Any]:
+    """For json.dumps; `from_json` takes it back."""
+    return asdict(result)
+
+
+def from_json(told: Mapping[str, Any]) -> LoadResult:
+    """What as_json gave. KeyError, TypeError: it is something else."""
+    fields = dict(told)
+    for name in ("accept", "start", "settled"):
+        fields[name] = _latency_from(fields[name])
+    fields["by_tenant"] = {
+        tenant: {name: one for name, found in kinds.items() if (one := _latency_from(found)) is not None}
+        for tenant, kinds in fields["by_tenant"].items()
+    }
+    fields["void"] = tuple(fields["void"])
+    return LoadResult(**fields)
+
+
+def _latency_from(told: Mapping[str, Any] | None) -> Latency | None:
+    if told is None:
+        return None
+    histogram = tuple((edge, count) for edge, count in told["histogram"])
+    return Latency(**{**told, "histogram": histogram})
