@@ -68,7 +68,7 @@ format: ## put the code in the one format, fix what can be fixed
 	$(PYTHON_IN_VENV) -m ruff check --fix .
 	$(PYTHON_IN_VENV) -m ruff format .
 
-bench: ## measure Evenflow on this machine beside Huey and taskiq
+bench: ## measure Evenflow on this machine beside Huey, taskiq, Celery and JetStream (QUICK=1; SAVE=1 keeps it)
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
 

@@ -19,8 +19,10 @@ from loadtest.bench import cold_starts, evenflow_load, faces, machine, report, s
 from loadtest.bench.bystanders import Bystanders
 from loadtest.bench.evenflow_fleet import UNTRACED, EvenflowFleet
 from loadtest.bench.options import Options, Sizes, parse
-from loadtest.bench.peers import redis_server
+from loadtest.bench.peers import nats_server, redis_server
+from loadtest.bench.peers.celery_peer import CeleryPeer
 from loadtest.bench.peers.huey_peer import HueyPeer
+from loadtest.bench.peers.jetstream_peer import JetStreamPeer
 from loadtest.bench.peers.peer import Peer
 from loadtest.bench.peers.taskiq_peer import TaskiqPeer
 from loadtest.bench.results import Results
@@ -45,10 +47,19 @@ def make_peers(folder: Path, results: Results) -> list[Peer]:
     """Those that can run here; a note for those that cannot."""
     peers: list[Peer] = [HueyPeer(folder / "huey")]
     if redis_server.find() is None:
-        results.notes.append("taskiq on Redis skipped: redis-server is not installed (apt-get install redis-server)")
-        say(results.notes[-1])
+        results.notes.append(
+            "taskiq and Celery on Redis skipped: redis-server is not installed (apt-get install redis-server)"
+        )
     else:
         peers += [TaskiqPeer(folder / f"redis-{mode}", mode) for mode in redis_server.FSYNC_MODES]
+        peers.append(CeleryPeer(folder / "celery"))
+    if nats_server.find() is None:
+        results.notes.append("NATS JetStream skipped: nats-server is not installed (apt-get install nats-server)")
+    else:
+        peers.append(JetStreamPeer(folder / "nats"))
+    for note in results.notes:
+        say(note)
+    results.notes.extend(f"{peer.name}: {peer.how}" for peer in peers)
     return peers
 
 
@@ -107,7 +118,7 @@ async def measure_starts(sizes: Sizes, results: Results) -> None:
 
 def publish(options: Options, folder: Path, results: Results, seconds: float) -> None:
     """Print, and write the files."""
-    about = machine.describe(folder, redis_server.find())
+    about = machine.describe(folder, redis_server.find(), nats_server.find())
     run = {
         "repeats": options.repeats,
         "quick": options.is_quick,
@@ -118,7 +129,7 @@ def publish(options: Options, folder: Path, results: Results, seconds: float) ->
     results.notes.append(f"{kind} of {options.repeats} repeats, {seconds:.0f} s")
     if options.up_arguments:
         results.notes.append(f"not the fleet of a plain `evenflow up`: {' '.join(options.up_arguments)}")
-    results.notes.append("not measured here: NATS JetStream and Celery; growth to 10 million events is `make growth`")
+    results.notes.append("not measured here: 10 million queued events and 10,000 functions (`make growth`)")
     told = json.dumps(report.as_json(results, dict(about), run), indent=1) + "\n"
     RESULTS_FOLDER.mkdir(exist_ok=True)
     path = RESULTS_FOLDER / f"{str(about['time']).replace(':', '')}.json"

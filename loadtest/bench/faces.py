@@ -9,7 +9,7 @@ from rich.text import Text
 from loadtest.bench.report import HEADINGS, Line
 
 # When the output is no terminal: wide enough that no cell breaks.
-PLAIN_WIDTH = 170
+PLAIN_WIDTH = 230
 _STYLES = {"met": "green", "missed": "bold red", "not measured": "dim"}
 
 
@@ -57,5 +57,6 @@ def _about(machine: dict[str, Any]) -> str:
         f"{machine['memory_mib']} MiB, Linux {machine['kernel']}, {machine['file_system']}, "
         f"Python {machine['python']}, SQLite {machine['evenflow_sqlite']} (Huey's: {machine['huey_sqlite']}), "
         f"Redis: {machine['redis']}, Huey {machine['huey_version']}, taskiq {machine['taskiq_version']}, "
+        f"Celery {machine['celery_version']}, NATS: {machine['nats']}, nats-py {machine['nats_py_version']}, "
         f"grpcio {machine['grpcio_version']}"
     )

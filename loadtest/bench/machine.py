@@ -14,13 +14,14 @@ import apsw
 _ASK_SECONDS = 10.0
 
 
-def describe(data_folder: Path, redis_server: str | None) -> dict[str, str | int]:
+def describe(data_folder: Path, redis_server: str | None, nats_server: str | None) -> dict[str, str | int]:
     """What describe_host tells, and the peers' versions."""
     return {
         **describe_host(data_folder),
         "huey_sqlite": sqlite3.sqlite_version,
         "redis": _say([redis_server, "--version"]) if redis_server else "absent",
-        **_package_versions("huey", "taskiq", "taskiq-redis", "redis"),
+        "nats": _say([nats_server, "--version"]) if nats_server else "absent",
+        **_package_versions("huey", "taskiq", "taskiq-redis", "redis", "celery", "nats-py"),
     }
 
 

@@ -93,7 +93,9 @@ class Options:
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
     """Options of a command line; QUICK=1 and SAVE=1 do what --quick and --save do. Exits 2 on what it does not know."""
-    parser = argparse.ArgumentParser(prog="make bench", description="Measures Evenflow beside Huey and taskiq.")
+    parser = argparse.ArgumentParser(
+        prog="make bench", description="Measures Evenflow beside Huey, taskiq, Celery and JetStream."
+    )
     parser.add_argument("--quick", action="store_true", help="about two minutes: one repeat, smaller sizes (QUICK=1)")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/latest.json and .md (SAVE=1)")
     parser.add_argument("--repeats", type=_repeats, help=f"{FULL_REPEATS}; {QUICK_REPEATS} when quick")

@@ -47,7 +47,7 @@ async def run(sizes: Sizes, saves: bool) -> int:
         await Growth(fleet, sizes, results, say).run()
         results.notes.append(f"shard files and logs: {folder_bytes(folder) / (1 << 30):.1f} GiB")
         results.notes.append(bystanders.note())
-        about = machine.describe(folder, None)
+        about = machine.describe_host(folder)
         seconds = time.monotonic() - began
         results.notes.append(f"run of {seconds:.0f} s")
     except asyncio.CancelledError:

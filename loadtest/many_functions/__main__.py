@@ -44,7 +44,7 @@ async def run(sizes: Sizes, saves: bool) -> int:
         await fleet.start()
         found = await scenario.run(fleet, sizes, say)
         notes = [bystanders.note(), f"run of {time.monotonic() - began:.0f} s"]
-        about = machine.describe(folder, None)
+        about = machine.describe_host(folder)
     except asyncio.CancelledError:
         say("interrupted; everything that was started has ended")
         return EXIT_INTERRUPTED
