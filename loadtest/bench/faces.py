@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.bench.machine import in_words
 from loadtest.bench.report import HEADINGS, Line
 
 # When the output is no terminal: wide enough that no cell breaks.
@@ -53,10 +54,7 @@ def as_markdown(lines: list[Line], cpu: list[str], notes: list[str], machine: di
 
 def _about(machine: dict[str, Any]) -> str:
     return (
-        f"{machine['time']}, commit {machine['commit']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_mib']} MiB, Linux {machine['kernel']}, {machine['file_system']}, "
-        f"Python {machine['python']}, SQLite {machine['evenflow_sqlite']} (Huey's: {machine['huey_sqlite']}), "
-        f"Redis: {machine['redis']}, Huey {machine['huey_version']}, taskiq {machine['taskiq_version']}, "
-        f"Celery {machine['celery_version']}, NATS: {machine['nats']}, nats-py {machine['nats_py_version']}, "
-        f"grpcio {machine['grpcio_version']}"
+        f"{in_words(machine)}; Huey {machine['huey_version']} (SQLite {machine['huey_sqlite']}), "
+        f"Redis: {machine['redis']}, taskiq {machine['taskiq_version']}, "
+        f"Celery {machine['celery_version']}, NATS: {machine['nats']}, nats-py {machine['nats_py_version']}"
     )

@@ -105,10 +105,10 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     parser.add_argument("--shards", type=int, help="shards of the fleet, as `evenflow up --shards`")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `evenflow up --set`")
     given = parser.parse_args(arguments)
-    is_quick = given.quick or _is_set(environ, "QUICK")
+    is_quick = given.quick or is_set(environ, "QUICK")
     return Options(
         is_quick=is_quick,
-        saves=given.save or _is_set(environ, "SAVE"),
+        saves=given.save or is_set(environ, "SAVE"),
         repeats=given.repeats or (QUICK_REPEATS if is_quick else FULL_REPEATS),
         with_peers=not given.no_peers,
         starts_only=given.starts_only,
@@ -120,7 +120,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     )
 
 
-def _is_set(environ: Mapping[str, str], name: str) -> bool:
+def is_set(environ: Mapping[str, str], name: str) -> bool:
+    """Whether a variable says yes."""
     return environ.get(name, "").lower() in _TRUE
 
 

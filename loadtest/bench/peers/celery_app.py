@@ -1,7 +1,7 @@
 """Celery as its workers load it: Redis as broker, acknowledged late, no results kept."""
 
 import os
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 
@@ -14,7 +14,7 @@ QUEUE_VARIABLE = "BENCH_CELERY_QUEUE"
 def make_app(url: str, queue_name: str) -> tuple[Any, Any]:
     """An app on this queue and its registered handler."""
     # Celery ships no types.
-    app: Any = Celery("bench", broker=url, set_as_current=False)
+    app = cast(Any, Celery)("bench", broker=url, set_as_current=False)
     app.conf.update(
         task_acks_late=True,
         task_ignore_result=True,

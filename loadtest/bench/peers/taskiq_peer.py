@@ -31,8 +31,8 @@ class TaskiqPeer:
         self.name = f"taskiq + Redis streams ({fsync})"
         when = "before the answer" if fsync == "always" else "every second"
         self.how = (
-            f"{IN_FLIGHT} callers in flight; {WORKERS} workers of {MAX_ASYNC_TASKS} at once, the handler in the worker's "
-            f"loop; fsync {when}"
+            f"{IN_FLIGHT} callers in flight; {WORKERS} workers of {MAX_ASYNC_TASKS} at once, the handler in the "
+            f"worker's loop; fsync {when}"
         )
         self.is_durable = fsync == "always"
         self.is_pipelined = False
