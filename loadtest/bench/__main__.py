@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvloop
 
-from loadtest.bench import cold_starts, evenflow_load, faces, fleet_run, machine, report, starts
+from loadtest.bench import cold_starts, evenflow_load, faces, fleet_run, history, machine, regression, report, starts
 from loadtest.bench.evenflow_fleet import UNTRACED, EvenflowFleet
 from loadtest.bench.fleet_run import ROOT, FleetRun, say
 from loadtest.bench.options import Options, Sizes, parse
@@ -22,6 +22,7 @@ from loadtest.bench.rows import EVENFLOW
 from loadtest.queue_node import measuring as queue_node
 
 RESULTS_FOLDER = ROOT / ".bench"
+HISTORY = fleet_run.PUBLISHED_FOLDER / "history.jsonl"
 # Of the queue nodes by themselves, in all: as many as `evenflow up` has.
 NODE_SHARDS = 8
 
@@ -113,15 +114,25 @@ def publish(options: Options, run: FleetRun, results: Results) -> None:
     RESULTS_FOLDER.mkdir(exist_ok=True)
     path = RESULTS_FOLDER / f"{str(about['time']).replace(':', '')}.json"
     path.write_text(fleet_run.as_text(facts))
-    lines, cpu = report.lines(results), report.cpu_lines(results)
+    saved = history.of_report(facts)
+    then = history.last_like(history.read(HISTORY), saved)
+    changes = regression.compare(saved, then) if then else {}
+    results.notes.append(regression.note(then, changes))
+    lines, cpu = report.lines(results, changes), report.cpu_lines(results)
     faces.print_table(lines, cpu, results.notes, about)
     say(f"\nwritten: {path.relative_to(ROOT)}")
     if options.saves:
         fleet_run.publish(options.published_name, facts, faces.as_markdown(lines, cpu, results.notes, about))
+        if not options.starts_only:
+            history.append(HISTORY, saved)
+            say(f"added: a line of {HISTORY.relative_to(ROOT)}")
 
 
 async def run(options: Options) -> int:
     """Measure and publish; whatever happens, every child is ended first."""
+    if options.history_only:
+        faces.print_history(history.read(HISTORY))
+        return 0
 
     async def work(run: FleetRun) -> int:
         results = Results()

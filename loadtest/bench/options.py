@@ -76,6 +76,8 @@ class Options:
     with_peers: bool
     # Nothing but a runtime host by itself: its starts, its warm runs, the memory of its sandboxes.
     starts_only: bool
+    # Nothing at all: what the saved runs found.
+    history_only: bool
     keeps_data: bool
     # Further arguments of `evenflow up`, to compare settings; empty: what a user gets.
     up_arguments: tuple[str, ...]
@@ -97,10 +99,13 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
         prog="make bench", description="Measures Evenflow beside Huey, taskiq, Celery and JetStream."
     )
     parser.add_argument("--quick", action="store_true", help="about two minutes: one repeat, smaller sizes (QUICK=1)")
-    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/latest.json and .md (SAVE=1)")
+    parser.add_argument(
+        "--save", action="store_true", help="write docs/benchmarks/latest.* and a line of history.jsonl (SAVE=1)"
+    )
     parser.add_argument("--repeats", type=_repeats, help=f"{FULL_REPEATS}; {QUICK_REPEATS} when quick")
     parser.add_argument("--no-peers", action="store_true", help="measure Evenflow alone: no ratios")
     parser.add_argument("--starts-only", action="store_true", help="a runtime host by itself (starts.json, .md)")
+    parser.add_argument("--history", action="store_true", help="measure nothing: print the rows of the saved runs")
     parser.add_argument("--keep", action="store_true", help="keep the folder with data and logs, and say where it is")
     parser.add_argument("--shards", type=int, help="shards of the fleet, as `evenflow up --shards`")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `evenflow up --set`")
@@ -112,6 +117,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
         repeats=given.repeats or (QUICK_REPEATS if is_quick else FULL_REPEATS),
         with_peers=not given.no_peers,
         starts_only=given.starts_only,
+        history_only=given.history,
         keeps_data=given.keep,
         up_arguments=(
             *(("--shards", str(given.shards)) if given.shards else ()),

@@ -33,6 +33,13 @@ class Row:
     peer_measure: str = ""
     peers: tuple[str, ...] = PEERS
 
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether more is better: as its goals have it, else by its unit."""
+        if self.goals:
+            return self.goals[0].kind is Kind.AT_LEAST
+        return self.unit in ("events/s", "times")
+
 
 def _at_least(times: float, *against: str, stretch: bool = False) -> Goal:
     return Goal(Kind.AT_LEAST, times, against, stretch)

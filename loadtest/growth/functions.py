@@ -28,9 +28,9 @@ Say = Callable[[str], None]
 COMPARISON = Comparison(
     title="Growth: many functions beside a few",
     prose=(
-        "Written by `make growth ARGS='functions --save'`. Two fleets (`evenflow up`, 8 shards, one queue node), measured"
-        "\nin turn; medians (lowest to highest). Accept goes to every function in turn: all but one are paused, and"
-        "\ntheir events are taken at the queue node.",
+        "Written by `make growth ARGS='functions --save'`. Two fleets (`evenflow up`, 8 shards, one queue node),",
+        "measured in turn; medians (lowest to highest). Accept goes to every function in turn: all but one are",
+        "paused, and their events are taken at the queue node.",
     ),
     little=FEW,
     much=MANY,

@@ -46,17 +46,17 @@ def _results(with_taskiq: bool = True) -> Results:
 
 def test_a_line_has_medians_spread_ratio_goal_and_verdict() -> None:
     """15,000 against the faster durable peer's 6,000: 2.5 times, where 3 were wanted; one caller has Huey's alone."""
-    first, one_caller, memory = report.lines(_results())
+    first, one_caller, memory = report.lines(_results(), {})
     assert first.cells[2] == "15,000\n(12,000 to 18,000)"
     assert first.cells[3:9] == ("4,000", "6,000", report.ABSENT, "1,000", report.ABSENT, "2.50x")
     assert first.words == ("missed",)
     assert one_caller.cells[3:6] == ("4,000", report.ABSENT, report.ABSENT)
-    assert memory.cells[-3:] == (report.ABSENT, "<= 350 MiB", "missed")
+    assert memory.cells[-4:] == (report.ABSENT, "<= 350 MiB", "missed", report.ABSENT)
 
 
 def test_without_redis_goals_against_it_stay_open() -> None:
     """No ratio against the peers that happen to be here."""
-    first = report.lines(_results(with_taskiq=False))[0]
+    first = report.lines(_results(with_taskiq=False), {})[0]
     assert first.words == ("not measured",)
     assert first.cells[8] == report.ABSENT
 
@@ -75,7 +75,7 @@ def test_the_json_holds_every_repeat_and_where_cpu_went() -> None:
 def test_both_faces_show_every_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Terminal and Markdown: figures, verdicts, CPU and notes."""
     results = _results()
-    lines, cpu = report.lines(results), report.cpu_lines(results)
+    lines, cpu = report.lines(results, {}), report.cpu_lines(results)
     faces.print_table(lines, cpu, results.notes, dict(MACHINE))
     page = faces.as_markdown(lines, cpu, results.notes, dict(MACHINE))
     for text in (capsys.readouterr().out, page):
