@@ -68,11 +68,11 @@ format: ## put the code in the one format, fix what can be fixed
 	$(PYTHON_IN_VENV) -m ruff check --fix .
 	$(PYTHON_IN_VENV) -m ruff format .
 
-bench: ## measure Evenflow on this machine beside Huey and taskiq
+bench: ## measure Evenflow on this machine beside Huey, taskiq, Celery and JetStream (QUICK=1; SAVE=1 keeps it)
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
 
-growth: ## fill a fleet's queue to 10 million events and measure it beside itself when shallow (SAVE=1 keeps the page)
+growth: ## measure 10 million queued events beside 10,000 (SAVE=1 keeps the page; ARGS=functions: 10,000 functions beside 10)
 	@tools/setup.sh
 	@$(PYTHON_IN_VENV) -m loadtest.growth $(ARGS)
 
