@@ -8,6 +8,7 @@ import grpc
 import typer
 
 from cli.commands import (
+    certs,
     cost,
     delete,
     deploy,
@@ -63,6 +64,7 @@ app.command()(top.top)
 app.command()(load.load)
 app.command()(cost.cost)
 app.command()(up.settings)
+app.command()(certs.certs)
 app.command()(doctor.doctor)
 app.command()(version.version)
 
