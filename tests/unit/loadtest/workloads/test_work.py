@@ -13,7 +13,6 @@ from loadtest.workloads import handler
 from loadtest.workloads.handler import RECORD, SUFFIX, Asked
 from loadtest.workloads.work import Work, payload
 
-
 # The handler has no types: it is the package of a function.
 run_handler: Any = handler.handler
 
