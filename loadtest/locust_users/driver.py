@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import logging
 import random
 import time
 from typing import Any
@@ -22,6 +23,7 @@ from loadtest.locust_users.settings import Settings, read
 from loadtest.locust_users.tally import Tally
 from loadtest.workloads.work import payload
 
+logger = logging.getLogger("evenflow.load")
 # The numbers of a closed loop's events: each driver has so many of its own.
 _NUMBERS_OF_ONE_DRIVER = 1 << 32
 _IDLE_SECONDS = 0.05
@@ -78,6 +80,9 @@ class Driver:
         until = time.monotonic() + self._settings.drain_seconds
         if self._loop is not None:
             self._loop.finish(until)
+        # Locust ends its users at once: what they have under way would be nobody's.
+        while self.tally.answered < self.tally.sent and time.monotonic() < until:
+            gevent.sleep(_IDLE_SECONDS)
         self._follower.finish(until)
         self.tally.is_final = True
 
@@ -106,6 +111,7 @@ class Driver:
         part = whole.part(self._part, len(self.order.drivers))
         users = [names[kinds[number]] for number in part.numbers]
         self._loop = OpenLoop(part, users, self._send, settings.in_flight, self.tally, self._environment.stats)
+        logger.info("driver %d: %s sends within %g s", self._part, f"{len(part):,}", self.order.seconds)
         # The schedule's making is no part of the sends.
         self._cpu_began, self._began = time.process_time(), time.monotonic()
         self._loop.run()

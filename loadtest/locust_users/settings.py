@@ -118,6 +118,8 @@ def check_host(url: str | None) -> None:
 
 def _shape(options: Mapping[str, Any]) -> Shape:
     rate = float(options["open_rate"])
+    if rate < 0:
+        raise BadOption(f"--open-rate: sends a second, or 0 for a closed loop, not {rate:g}")
     return Shape(
         name=str(options["arrivals"]),
         # A closed loop has no shape; this one is never asked.
@@ -146,8 +148,6 @@ def _check(settings: Settings) -> None:
     ):
         if not least <= value <= most:
             raise BadOption(f"{name}: {least:g} to {most:g}, not {value:g}")
-    if settings.open_rate < 0:
-        raise BadOption(f"--open-rate: sends a second, or 0 for a closed loop, not {settings.open_rate:g}")
     if settings.noisy_part and settings.tenants < 2:
         raise BadOption(
             "--noisy-part: needs the keys of at least two tenants (--keys); the last one is the noisy one's"
