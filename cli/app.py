@@ -8,6 +8,7 @@ import grpc
 import typer
 
 from cli.commands import (
+    certs,
     cost,
     delete,
     deploy,
@@ -61,6 +62,7 @@ app.command()(webhooks.webhooks)
 app.command()(top.top)
 app.command()(cost.cost)
 app.command()(up.settings)
+app.command()(certs.certs)
 app.command()(doctor.doctor)
 app.command()(version.version)
 
