@@ -10,8 +10,9 @@ from typing import Any
 import gevent
 import numpy as np
 
+from loadtest.arrivals import traffic
 from loadtest.locust_users import order as orders
-from loadtest.locust_users import schedule
+from loadtest.locust_users import schedule as schedules
 from loadtest.locust_users.answers import Answer, NotTaken
 from loadtest.locust_users.doors import Doors
 from loadtest.locust_users.dwell import Follower
@@ -59,7 +60,7 @@ class Driver:
         drawn = self._randomness.random() * self._reached[-1]
         tenant = min(bisect.bisect_right(self._reached, drawn), len(self._reached) - 1)
         self.tally.sent += 1
-        self._send(user, tenant, next(self._numbers), time.perf_counter())
+        self._send(user, tenant, next(self._numbers), 0.0, time.perf_counter())
 
     def measure_cpu(self) -> None:
         """Bring the tally's CPU up to now, while it still sends."""
@@ -105,9 +106,14 @@ class Driver:
         settings = self._settings
         if self._is_cut:
             return
-        whole = schedule.make(settings, self.order.seconds)
+        try:
+            whole = traffic.schedule(settings.traffic(self.order.seconds))
+        except (ValueError, OSError) as e:
+            # Nothing is sent, and so the run is void; the master's log has this one's lines.
+            logger.error("no schedule: %s", e)
+            return
         names = list(self.order.users)
-        kinds = schedule.kinds(self.order.users, len(whole), settings.seed)
+        kinds = schedules.kinds(self.order.users, len(whole), settings.seed)
         part = whole.part(self._part, len(self.order.drivers))
         users = [names[kinds[number]] for number in part.numbers]
         self._loop = OpenLoop(part, users, self._send, settings.in_flight, self.tally, self._environment.stats)
@@ -118,13 +124,13 @@ class Driver:
         self.measure_cpu()
         self._is_sent = True
 
-    def _send(self, user: str, tenant: int, number: int, at: float) -> None:
+    def _send(self, user: str, tenant: int, number: int, work_ms: float, at: float) -> None:
         """One request; its response time counts from `at`, in time.perf_counter's seconds."""
         settings, kind = self._settings, KINDS[user]
         key = settings.key_of(tenant)
         events = settings.batch_events if user == _BATCH else 1
         first = number * settings.batch_events
-        payloads = [payload(settings.work, self.order.run, first + place) for place in range(events)]
+        payloads = [payload(settings.work, self.order.run, first + place, work_ms) for place in range(events)]
         answer, failure = Answer(), None
         try:
             answer = self._doors.send(user, payloads, key)

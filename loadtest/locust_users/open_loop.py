@@ -12,8 +12,8 @@ from loadtest.locust_users import rows
 from loadtest.locust_users.tally import Tally
 from loadtest.open_loop.validity import LATE_MS
 
-# send(user class, tenant, number of the event, its time in time.perf_counter's seconds)
-Send = Callable[[str, int, int, float], None]
+# send(user class, tenant, number of the event, its work in ms, its time in time.perf_counter's seconds)
+Send = Callable[[str, int, int, float, float], None]
 # So many sends may leave behind their time in one go before greenlets get their turn.
 _BEHIND_SENDS = 20
 _DROPPED = "as many requests as one driver may have were under way"
@@ -51,7 +51,8 @@ class OpenLoop:
                 self._tally.dropped += 1
                 rows.note_failure(self._stats, rows.OPEN, rows.DROPPED, _DROPPED)
                 continue
-            self._under_way.spawn(self._one, self._users[place], int(part.tenants[place]), int(part.numbers[place]), at)
+            tenant, number = int(part.tenants[place]), int(part.numbers[place])
+            self._under_way.spawn(self._one, self._users[place], tenant, number, float(part.work_ms[place]), at)
 
     def cut(self) -> None:
         """End early: what is due later is not sent, nor counted as planned."""
@@ -62,10 +63,10 @@ class OpenLoop:
         self._under_way.join(timeout=max(0.0, until - time.monotonic()))
         self._under_way.kill()
 
-    def _one(self, user: str, tenant: int, number: int, at: float) -> None:
+    def _one(self, user: str, tenant: int, number: int, work_ms: float, at: float) -> None:
         late_ms = (time.perf_counter() - at) * 1_000
         self._tally.sent += 1
         if late_ms > LATE_MS:
             self._tally.late += 1
             rows.note(self._stats, rows.OPEN, rows.LATE, late_ms)
-        self._send(user, tenant, number, at)
+        self._send(user, tenant, number, work_ms, at)

@@ -62,6 +62,13 @@ def _add_open_loop(group: Any) -> None:
         help="Sends a second of all drivers; 0: a closed loop of Locust's users.",
     )
     _add(group, "--arrivals", default=_SHAPE.name, choices=SHAPES, help="How the rate varies.")
+    _add(
+        group,
+        "--replay",
+        default="",
+        metavar="CSV",
+        help="An Azure Functions 2019 or 2021 trace on every driver's machine, scaled to the rate, instead of a shape.",
+    )
     _add(group, "--seed", default="1", help="The same seed, the same schedule.")
     _add(group, "--in-flight", type=int, default=2_000, help="Requests under way at once in one driver.")
     _add(group, "--on-seconds", type=float, default=_SHAPE.on_seconds, help="bursts: how long each lasts.")

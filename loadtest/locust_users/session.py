@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli.failures import CliError
 from loadtest.bench.evenflow_fleet import EvenflowFleet
-from loadtest.workloads import handler
+from loadtest.workloads.deploy import write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCUST = Path(sys.executable).parent / "locust"
@@ -20,23 +20,6 @@ DEFAULTS = ("--headless", "--only-summary", "--processes", "2", "--open-rate", "
 USERS = ("--users", "5", "--spawn-rate", "5")
 EXIT_FAILED = 1
 STOP_SECONDS = 30.0
-_MANIFEST = f"""[[functions]]
-name = "load"
-handler = "handler.handler"
-runtime = "python3"
-timeout_seconds = 30
-
-[[functions.buckets]]
-name = "{handler.BUCKET}"
-access = "write"
-"""
-
-
-def write_function(folder: Path) -> None:
-    """The function `load` as a folder for `evenflow deploy`."""
-    folder.mkdir(parents=True)
-    shutil.copy(handler.__file__, folder / "handler.py")
-    (folder / "evenflow.toml").write_text(_MANIFEST)
 
 
 def locust_command(http_url: str, grpc_address: str, arguments: list[str]) -> list[str]:
@@ -76,7 +59,7 @@ async def run(arguments: list[str]) -> int:
     try:
         print("load: starting a fleet", file=sys.stderr)
         await fleet.start()
-        write_function(folder / "function")
+        write_folder(folder / "function")
         await fleet.deploy_folder(folder / "function")
         if interrupted.is_set():
             return EXIT_FAILED

@@ -25,9 +25,10 @@ class BadOption(ValueError):
 class Settings:
     """One run. grpc: HOST:PORT of the gRPC door. keys: "ID:SECRET" of each tenant, by index; none: no credentials.
 
-    open_rate: sends a second of the whole run, a batch being one; 0: a closed loop. dwell_rate: events a second of the
-    whole run that are followed to their end. in_flight: of one driver. drain_seconds: how long the end of a run waits
-    for answers and for the events that are followed.
+    open_rate: sends a second of the whole run, a batch being one; 0: a closed loop. replay: path of an Azure Functions
+    CSV that takes the place of the shape; empty: none. in_flight: of one driver. dwell_rate: events a second of the
+    whole run that are followed to their end. drain_seconds: how long the end of a run waits for answers and for the
+    events that are followed.
     """
 
     grpc: str
@@ -40,6 +41,7 @@ class Settings:
     seed: str
     skew: str
     noisy_part: float
+    replay: str
     in_flight: int
     dwell_rate: float
     answer_seconds: float
@@ -57,7 +59,8 @@ class Settings:
 
     def traffic(self, seconds: float) -> Traffic:
         """The schedule of a run of this length."""
-        return Traffic(self.shape, seconds, self.seed, self.tenants, self.skew, self.noisy_part)
+        quiet = self.tenants - 1 if self.noisy_part else self.tenants
+        return Traffic(self.shape, seconds, self.seed, quiet, self.skew, self.noisy_part, self.replay)
 
     def key_of(self, tenant: int) -> str:
         """The access key of a tenant; empty: no credentials."""
@@ -96,6 +99,7 @@ def read(options: Mapping[str, Any]) -> Settings:
             seed=str(options["seed"]),
             skew=str(options["skew"]),
             noisy_part=float(options["noisy_part"]),
+            replay=str(options["replay"]),
             in_flight=int(options["in_flight"]),
             dwell_rate=float(options["dwell_rate"]),
             answer_seconds=float(options["answer_seconds"]),

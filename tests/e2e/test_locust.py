@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def door() -> Iterator[Door]:
             FunctionName="load", Runtime="python3.11", Handler="app.handler", Role=role, Code=code, Timeout=30
         )
         for key in keys:
-            wait_until(lambda key=key: _is_ready(fleet.lambda_client(key=key)), 10, "the function to reach the door")
+            client = fleet.lambda_client(key=key)
+            wait_until(partial(_is_ready, client), 10, "the function to reach the door")
         yield Door(fleet, [f"{key_id}:{secret}" for key_id, secret in keys])
 
 

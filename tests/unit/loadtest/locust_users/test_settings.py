@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadtest.arrivals import traffic
 from loadtest.locust_users import schedule
 from loadtest.locust_users.options import add_options
 from loadtest.locust_users.settings import BadOption, check_host, read
@@ -39,6 +40,9 @@ def test_each_key_is_a_tenant() -> None:
     settings = read(parsed("--keys", "A:1,B:2 C:3", "--noisy-part", "0.5"))
     assert [settings.key_of(tenant) for tenant in range(settings.tenants)] == ["A:1", "B:2", "C:3"]
     assert settings.weights().tolist() == [0.25, 0.25, 0.5]
+    told = settings.traffic(10.0)
+    assert traffic.tenants_of(told) == 3
+    assert set(traffic.schedule(told).tenants) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_the_host_is_an_http_address() -> None:
 def test_the_drivers_parts_are_one_schedule_of_all_kinds() -> None:
     """Every event is in one part, and no part misses a kind."""
     settings = read(parsed("--open-rate", "200", "--arrivals", "bursts"))
-    whole = schedule.make(settings, 5.0)
+    whole = traffic.schedule(settings.traffic(5.0))
     kinds = schedule.kinds({"HttpEvent": 1.0, "GrpcInvoke": 1.0}, len(whole), settings.seed)
     parts = [whole.part(index, 2) for index in range(2)]
     assert sorted(np.concatenate([part.numbers for part in parts])) == list(range(len(whole)))
