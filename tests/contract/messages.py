@@ -1,5 +1,6 @@
 """Messages of the queue's contract, as its suites send them."""
 
+import time
 from typing import Any
 
 from evenflow.common.v1 import errors_pb2, event_pb2
@@ -27,6 +28,11 @@ FAILED_RUN = queue_pb2.AttemptRecord(
     executed_version="3",
     sandbox_id="runtime-0/2",
 )
+
+
+def now_ms() -> int:
+    """The machine's wall clock."""
+    return time.time_ns() // 1_000_000
 
 
 def reasons(refusals: Any) -> list[tuple[int, str]]:

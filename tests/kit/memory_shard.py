@@ -22,8 +22,6 @@ from tests.kit.memory_rows import (
 )
 from tests.kit.shard_store import Bounds, Numbers
 
-DEFAULT_PAGE = 100
-
 
 @dataclass
 class _Poller:
@@ -74,7 +72,7 @@ class MemoryShard:
             if ids.is_derived(event.request_id) and not known.is_same(event):
                 raise EvenflowError(Reason.ERROR_REASON_TOKEN_REUSED, "the token was used with another body")
             return False
-        if sum(row.is_live and row.key[0] == event.tenant_id for row in self.rows.values()) >= self._tenant_bound:
+        if len(self.rows) >= self._bounds.tenant_max_events and self._is_full(event.tenant_id):
             raise EvenflowError(Reason.ERROR_REASON_TENANT_QUEUE_FULL, "the tenant has as many as it may", 1_000)
         stored = event_pb2.Event()
         stored.CopyFrom(event)
@@ -283,9 +281,9 @@ class MemoryShard:
     def _now_ms(self) -> int:
         return self._clock.wall_ms()
 
-    @property
-    def _tenant_bound(self) -> int:
-        return self._bounds.tenant_max_events
+    def _is_full(self, tenant_id: str) -> bool:
+        live = sum(row.is_live and row.key[0] == tenant_id for row in self.rows.values())
+        return live >= self._bounds.tenant_max_events
 
     def _next_sequence(self) -> int:
         self._sequence += 1
