@@ -96,7 +96,7 @@ class StandInControl(_Servicer):  # type: ignore[misc]
         """A package by its hash."""
         data = self.packages.get(request.code_sha256)
         if data is None:
-            await abort(context, EvenflowError(Reason.ERROR_REASON_RESOURCE_NOT_FOUND, "no such package"))
+            await abort(context, EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, "no such package"))
         for at in range(0, len(data), CHUNK_BYTES):
             yield control_pb2.DownloadPackageResponse(chunk=data[at : at + CHUNK_BYTES])
 

@@ -50,7 +50,7 @@ def pool_of(name: str) -> descriptor_pool.DescriptorPool:
     while missing:
         for file in list(missing.values()):
             if not missing.keys() & set(file.dependency):
-                pool.Add(_with_what_it_needs(pool, missing.pop(file.name)))  # type: ignore[no-untyped-call]
+                pool.Add(_with_what_it_needs(pool, missing.pop(file.name)))
     return pool
 
 
@@ -64,7 +64,7 @@ def _with_what_it_needs(
             # Google's own, which an image may leave out.
             standard = descriptor_pb2.FileDescriptorProto()
             descriptor_pool.Default().FindFileByName(name).CopyToProto(standard)
-            pool.Add(standard)  # type: ignore[no-untyped-call]
+            pool.Add(standard)
     return file
 
 
@@ -85,7 +85,7 @@ def through(client: str, message: Message) -> bytes:
     if known is None:
         raise KeyError(message.DESCRIPTOR.full_name)
     old = known.FromString(data)
-    old.DiscardUnknownFields()  # type: ignore[attr-defined]
+    old.DiscardUnknownFields()
     return old.SerializeToString()
 
 

@@ -89,8 +89,9 @@ async def code_of(call: Any) -> grpc.StatusCode:
     try:
         while await read(call) is not grpc.aio.EOF:
             pass
-    except grpc.aio.AioRpcError as e:
-        return e.code()
+    except grpc.aio.AioRpcError:
+        # Its status tells more than what failed first.
+        pass
     code: grpc.StatusCode = await call.code()
     return code
 
@@ -100,10 +101,11 @@ async def end_of(call: Any) -> str:
     code = await code_of(call)
     if code is grpc.StatusCode.OK:
         return ""
-    return name_of(
-        typed(
-            grpc.aio.AioRpcError(
-                code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-            )
-        )
+    return name_of(typed(await error_of(call)))
+
+
+async def error_of(call: Any) -> grpc.aio.AioRpcError:
+    """A call that has failed, as the error that reading it by hand does not always raise."""
+    return grpc.aio.AioRpcError(
+        await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
     )

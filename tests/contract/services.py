@@ -26,6 +26,7 @@ from tests.integration.frontend.conftest import TOKEN as DOOR_TOKEN
 from tests.integration.frontend.conftest import serving_frontend
 from tests.integration.runtime.kit import PatientHost
 from tests.kit.fake_runtime_host import FakeRuntimeHost
+from tests.kit.queue_node_here import TOKEN as QUEUE_TOKEN
 from tests.kit.scripted_control import TOKEN as SCRIPTED_TOKEN
 from tests.kit.scripted_control import scripted_control
 
@@ -50,7 +51,7 @@ async def end_at(service: str, target: str, token: str, has: Any = None) -> Asyn
 @contextlib.asynccontextmanager
 async def queue(folder: Path, kind: str) -> AsyncIterator[End]:
     """The node without control, or the fake."""
-    async with nodes.NODES[kind](folder) as target, end_at("QueueService", target, nodes.TOKEN) as end:
+    async with nodes.NODES[kind](folder) as target, end_at("QueueService", target, QUEUE_TOKEN) as end:
         yield end
 
 
@@ -64,7 +65,7 @@ async def runtime(folder: Path, kind: str) -> AsyncIterator[End]:
             yield end
         await fake.stop()
         return
-    async with PatientHost(folder, max_sandboxes=4) as host:
+    async with PatientHost(folder, max_sandboxes=4, memory_mb=1_024) as host:
         for name, source in SOURCES.items():
             host.deploy(name, source)
         server = GrpcServer(TOKEN, ["evenflow.runtime.v1.RuntimeService"])

@@ -58,7 +58,7 @@ async def test_a_batch_is_refused_as_a_whole_and_the_stream_goes_on(
 ) -> None:
     """With the reason in the answer, nothing stored."""
     call = node.end.open("Enqueue")
-    good = {"batch_id": 1, "shard_map_epoch": EPOCH, "shard_id": 0, "events": [node.event()]}
+    good: dict[str, Any] = {"batch_id": 1, "shard_map_epoch": EPOCH, "shard_id": 0, "events": [node.event()]}
     await call.write(queue_pb2.EnqueueRequest(**{**good, **changes}))
     refused = await read(call)
     assert reason(refused.refusal) == expected and refused.refusal.message

@@ -70,7 +70,7 @@ async def test_a_credit_outside_its_bounds_ends_the_stream(node: Node, bad: tupl
     await leases(await node.poller(1), 1)
 
 
-HELLO = {"poller_id": "poller-0", "incarnation": "x", "shard_map_epoch": EPOCH}
+HELLO: dict[str, Any] = {"poller_id": "poller-0", "incarnation": "x", "shard_map_epoch": EPOCH}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ async def test_a_cause_that_this_version_does_not_know_is_refused(node: Node, ca
     """Typed, and the lease goes on."""
     await node.accept(node.event())
     (lease,) = await leases(await node.poller(1), 1)
-    bad = messages.settlement(lease, release=queue_pb2.Release(cause=cause))
+    bad = messages.settlement(lease, release=queue_pb2.Release(cause=queue_pb2.ReleaseCause.ValueType(cause)))
     assert reasons((await node.settle(bad)).refusals) == [(0, "INVALID_PARAMETER")]
     assert not (await node.settle(ack(lease))).refusals
 
