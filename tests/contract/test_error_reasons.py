@@ -15,7 +15,6 @@ from tests.contract.queue.nodes import EPOCH
 from tests.contract.services import serving
 from tests.kit.queue_node_here import TOKEN, QueueNodeHere
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parents[2]
 CALLERS = "tests/integration/frontend/test_callers.py"
 # Reasons that no gRPC call of a service alone brings about, why not, and the test that shows them.
@@ -85,6 +84,7 @@ def test_what_is_shown_elsewhere_is_shown(name: str) -> None:
     assert any(word in text for word in (name, aws_code))
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", PROVOKED)
 async def test_a_call_brings_the_reason_about(ends: Ends, name: str) -> None:
     """With a sentence, the table's code (which `ask` looks at), and a wait where waiting helps."""
