@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth placement fair-share fuzz-http many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth placement plan fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -87,6 +87,10 @@ concurrency: ## reserved concurrency over three hosts while hosts and control co
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
+
+plan: ## measure what a fleet carries here: plan.html, plan.json (ARGS='--sleep-ms 0 --quick --out /tmp/plan.html')
+	@tools/setup.sh load
+	@.venv/bin/evenflow plan $(ARGS)
 
 placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
 	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)

@@ -17,6 +17,7 @@ from cli.commands import (
     functions,
     invoke,
     logs,
+    plan,
     shard_moves,
     shard_tools,
     shards,
@@ -60,6 +61,7 @@ app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
 app.command()(top.top)
+app.command()(plan.plan)
 app.command()(cost.cost)
 app.command()(up.settings)
 app.command()(certs.certs)
