@@ -6,8 +6,6 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import uvloop
-
 T = TypeVar("T")
 
 
@@ -17,7 +15,8 @@ class Interrupted(Exception):
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Its result. Interrupted: a signal came meanwhile."""
-    return uvloop.run(_attended(main))
+    # Not uvloop: it starts programs by a fork that runs gRPC's handlers, the standard library's loop by a plain one.
+    return asyncio.run(_attended(main))
 
 
 async def _attended(main: Coroutine[Any, Any, T]) -> T:

@@ -14,18 +14,20 @@ LOAD = 0.5
 # The load goes on for so many times the outage; a backlog that is still there then is not waited for.
 MOST_TIMES = 6.0
 LOOK_SECONDS = 0.1
+# The backlog is gone when the depth is what arrives in this time.
+SETTLED_SECONDS = 0.1
 MAX_LOOKS = 10_000
 
 
 async def measure(runner: Runner, best_per_second: float, outage_seconds: float, drivers: int) -> Drain:
     """Pause the pollers for `outage_seconds` under LOAD times the best rate, let them go on, and follow the depth until
-    it is what half a second brings. `seconds` is the bound where it never was."""
+    it is what SETTLED_SECONDS bring. `seconds` is the bound where it never was."""
     site, senders = runner.rig.site, tenants_of(runner.spec)
     tenants = [tenant_name(index, senders) for index in range(senders)]
     rate = LOAD * best_per_second
     seconds = (1 + MOST_TIMES) * outage_seconds
     spec = runner.spec_of(Request("drain", rate, "drain", drivers), seconds=seconds)
-    settled_depth = max(10.0, rate * 0.5)
+    settled_depth = max(10.0, rate * SETTLED_SECONDS)
     depths: list[tuple[float, int]] = []
     begun = asyncio.Event()
     await site.pause(tenants, spec.function, True)

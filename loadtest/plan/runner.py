@@ -27,7 +27,7 @@ DRAIN_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 # Looks of a short run: a slope needs a few.
 LEAST_LOOKS = 12
-LEAST_INTERVAL_SECONDS = 0.1
+LEAST_INTERVAL_SECONDS = 0.25
 FUNCTIONS = Functions()
 # Callers of the warm-up: as many sandboxes as these need are there before the first run that counts.
 WARM_UP_CALLERS = 64
@@ -99,13 +99,19 @@ class Runner:
         interval_seconds = max(LEAST_INTERVAL_SECONDS, min(INTERVAL_SECONDS, spec.traffic.seconds / LEAST_LOOKS))
         async with Sampler(site, interval_seconds) as sampler:
             started = time.monotonic()
-            result = await self.drive(spec, told_ns.append)
+
+            def begun(at_ns: int) -> None:
+                told_ns.append(at_ns)
+                sampler.also_at(at_ns / 1e9 + spec.warm_up_seconds)
+                sampler.also_at(at_ns / 1e9 + spec.traffic.seconds)
+
+            result = await self.drive(spec, begun)
             drained = await self._is_drained(DRAIN_SECONDS)
         self.looking_seconds += sampler.cost_seconds
         self.looked_seconds += time.monotonic() - started
         began = told_ns[0] / 1e9
         end = began + spec.traffic.seconds
-        found = window(sampler.looks, began + spec.warm_up_seconds, end, end + result.drained_seconds, site.service_of)
+        found = window(sampler.all(), began + spec.warm_up_seconds, end, end + result.drained_seconds, site.service_of)
         run = Run(
             purpose=request.purpose,
             per_second=request.per_second,

@@ -29,28 +29,40 @@ class Look:
 
 
 class Sampler:
-    """Looks every `interval_seconds` inside `async with`. A node that does not answer in time costs one look."""
+    """Looks every `interval_seconds` inside `async with`. A node that does not answer in time costs one look.
+
+    looks: in the order of time; marks: those that `also_at` asked for, apart, as they may be close to others.
+    """
 
     def __init__(self, site: Site, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._site = site
         self._interval_seconds = interval_seconds
         self.looks: list[Look] = []
+        self.marks: list[Look] = []
         self.missed = 0
-        # CPU of this process that the looks cost.
+        # CPU that the looks cost; what else this thread did while they waited for answers is in it.
         self.cost_seconds = 0.0
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Sampler":
-        await self._look()
-        self._looking = asyncio.create_task(self._go_on(), name="sampler")
+        await self._look(self.looks)
+        self._looking.append(asyncio.create_task(self._go_on(), name="sampler"))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._looking is not None
-        self._looking.cancel()
-        (ended,) = await asyncio.gather(self._looking, return_exceptions=True)
-        if isinstance(ended, Exception) and kind is None:
-            raise ended
+        for one in self._looking:
+            one.cancel()
+        for ended in await asyncio.gather(*self._looking, return_exceptions=True):
+            if isinstance(ended, Exception) and kind is None:
+                raise ended
+
+    def also_at(self, at: float) -> None:
+        """Look at this moment, too (epoch, s): between looks what changes is only guessed."""
+        self._looking.append(asyncio.create_task(self._look_once(at), name="sampler's mark"))
+
+    def all(self) -> list[Look]:
+        """Looks and marks in the order of time."""
+        return sorted((*self.looks, *self.marks), key=lambda look: look.at)
 
     async def _go_on(self) -> None:
         due = time.monotonic()
@@ -58,18 +70,23 @@ class Sampler:
             # A look that took long moves the next one: never two without a pause.
             due = max(due + self._interval_seconds, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
-            await self._look()
+            await self._look(self.looks)
 
-    async def _look(self) -> None:
+    async def _look_once(self, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - time.time()))
+        await self._look(self.marks)
+
+    async def _look(self, looks: list[Look]) -> None:
+        began = time.thread_time()
         try:
-            shards, hosts = await asyncio.gather(self._site.shards(), self._site.hosts())
+            shards = await self._site.shards()
+            at, times = time.time(), self._site.times()
+            hosts = await self._site.hosts()
         except grpc.aio.AioRpcError:
             self.missed += 1
             return
-        began = time.thread_time()
-        times = self._site.times()
         self.cost_seconds += time.thread_time() - began
-        self.looks.append(Look(time.time(), shards, hosts, times))
+        looks.append(Look(at, shards, hosts, times))
 
 
 def samples(looks: Sequence[Look], began: float, service_of: Callable[[int], str]) -> tuple[Sample, ...]:
