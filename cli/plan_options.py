@@ -40,7 +40,7 @@ class Given:
     is_quick: bool
     seed: str
     door: str
-    shape: str
+    arrivals: str
     work: Mapping[str, float]
     tenants: int
     skew: str
@@ -107,7 +107,7 @@ def asked_of(given: Given) -> "Asked":
             scope = replace(scope, callers=_callers(given.callers))
         scope = replace(scope, repeats=given.repeats, curve=_curve(given.curve_points))
         traffic = Traffic(
-            shape=Shape(name=given.shape, per_second=given.start_per_second),
+            shape=Shape(name=given.arrivals, per_second=given.start_per_second),
             seconds=given.warm_up_seconds + given.run_seconds,
             seed=given.seed,
             tenants=given.tenants,

@@ -54,7 +54,9 @@ def plan(
     quick: Annotated[bool, typer.Option("--quick", help="Short runs, a coarse search: a first look.")] = False,
     seed: Annotated[str, typer.Option(help="Of all schedules.")] = "1",
     door: Annotated[str, typer.Option(help="http, grpc or stream.")] = "http",
-    shape: Annotated[str, typer.Option(help="Of the arrivals: poisson, constant, bursts, ...")] = "poisson",
+    arrivals: Annotated[
+        str, typer.Option(metavar="SHAPE", help="constant, poisson, bursts, diurnal, steps or herd.")
+    ] = "poisson",
     sleep_ms: Annotated[float, typer.Option(help="Each handler sleeps; 0: a no-op.")] = 20.0,
     burn_ms: Annotated[float, typer.Option(help="Each handler burns CPU.")] = 0.0,
     allocate_mib: Annotated[int, typer.Option(help="Each handler allocates.")] = 0,
@@ -127,7 +129,7 @@ def plan(
         is_quick=quick,
         seed=seed,
         door=door,
-        shape=shape,
+        arrivals=arrivals,
         work={
             "sleep_ms": sleep_ms,
             "burn_ms": burn_ms,

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.fleet
 RATE = 30
 TINY = [
     *("plan", "--quick", "--run-seconds", "1", "--warm-up-seconds", "0.2", "--repeats", "1", "--curve-points", "1"),
-    *("--callers", "2", "--start-rate", str(RATE), "--max-rate", str(RATE), "--shape", "constant"),
+    *("--callers", "2", "--start-rate", str(RATE), "--max-rate", str(RATE), "--arrivals", "constant"),
     *("--accept-p99-ms", "30000", "--start-p99-ms", "30000", "--shards", "2", "--set", "runtime.max_sandboxes=4"),
 ]
 PLAN_SECONDS = 50.0
