@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.commands.load import MISSING_PACKAGES
 from cli.failures import EXIT_FAILED, EXIT_USAGE, CliError
 from cli.output import print_line
 from cli.plan_options import Given
@@ -103,9 +104,7 @@ def _needs_load() -> Iterator[None]:
     except ModuleNotFoundError as e:
         if e.name is not None and e.name.partition(".")[0] in ("cli", "loadtest", "services", "evenflow"):
             raise
-        raise CliError(
-            f"this needs requirements/load.txt ({e.name} is not here): run tools/setup.sh load", EXIT_USAGE
-        ) from None
+        raise CliError(MISSING_PACKAGES) from None
 
 
 def _check_out(out: Path) -> None:

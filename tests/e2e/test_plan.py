@@ -1,6 +1,5 @@
 """`evenflow plan` on a real fleet of its own: a tiny plan from end to end, and Ctrl-C in the middle of one."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,18 +10,18 @@ import pytest
 
 from loadtest.plan import files
 from loadtest.plan.measured import SERVICES
-from tests.kit.fleet import run_cli
 from tests.kit.waiting import wait_until
 
-pytestmark = pytest.mark.fleet
+# Seconds on an idle machine; the bounds are for one that is busy with other tests.
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 # One rate, which holds on any machine: the objective is wide, as other tests run beside this one.
 RATE = 30
 TINY = [
-    *("plan", "--quick", "--run-seconds", "1", "--warm-up-seconds", "0.2", "--repeats", "1", "--curve-points", "1"),
+    *("plan", "--quick", "--run-seconds", "1", "--warm-up-seconds", "0.2", "--repeats", "1", "--curve-points", "0"),
     *("--callers", "2", "--start-rate", str(RATE), "--max-rate", str(RATE), "--arrivals", "constant"),
     *("--accept-p99-ms", "30000", "--start-p99-ms", "30000", "--shards", "2", "--set", "runtime.max_sandboxes=4"),
 ]
-PLAN_SECONDS = 50.0
+PLAN_SECONDS = 110.0
 
 
 def evenflow(*arguments: str) -> "subprocess.Popen[str]":
@@ -41,7 +40,11 @@ def test_a_tiny_plan_from_end_to_end(tmp_path: Path) -> None:
     """A fleet is started, measured and ended; page and JSON are written, and the JSON loads as what was measured."""
     page = tmp_path / "tiny.html"
     process = evenflow(*TINY, "--out", str(page))
-    told, errors = process.communicate(timeout=PLAN_SECONDS)
+    try:
+        told, errors = process.communicate(timeout=PLAN_SECONDS)
+    finally:
+        # Its fleet ends with it.
+        process.kill()
     assert process.returncode == 0, errors
     assert str(page) in told
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
@@ -50,7 +53,7 @@ def test_a_tiny_plan_from_end_to_end(tmp_path: Path) -> None:
     assert (measured.fleet.shards, measured.fleet.slots) == (2, 4)
     assert measured.spec.keys == () and measured.spec.records == ""
     counted = [run for run in measured.runs if not run.result.void]
-    assert {run.purpose for run in measured.runs} == {"search", "repeat", "curve", "closed"} or not counted
+    assert {run.purpose for run in measured.runs} == {"search", "repeat", "closed"} or not counted
     for run in counted:
         assert run.result.accepted == run.result.sent > 0
         assert run.settled > 0
@@ -84,32 +87,3 @@ def test_ctrl_c_in_the_middle_leaves_no_process_and_keeps_the_runs(tmp_path: Pat
     assert measured.runs[0].purpose == "search" and measured.runs[0].per_second == RATE
     assert measured.drain is None and not page.exists()
     wait_until(lambda: not any(one.is_running() for one in family), what="every process of the plan to be gone")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--door", "smoke"], "is no door"),
-        (["--start-rate", "0"], "start rate"),
-        (["--start-rate", "50", "--max-rate", "10"], "highest rate"),
-        (["--run-seconds", "0"], "--run-seconds must be within"),
-        (["--callers", "two"], "--callers two: whole numbers"),
-        (["--set", "poller.max_leases=lots"], "poller.max_leases"),
-        (["--fleet", "/nowhere", "--runtimes", "2"], "--fleet measures a fleet as it runs"),
-        (["--fleet", "/nowhere"], "no fleet is running"),
-        (["--skew", "sideways"], "--skew sideways"),
-        (["--rate", "100"], "--rate is for --confirm"),
-        (["--confirm", "absent.json"], "--confirm needs --rate"),
-        (["--confirm", "absent.json", "--rate", "100"], "absent.json: cannot be read"),
-        (["--compare", "absent.json", "other.json"], "absent.json: cannot be read"),
-        (["--out", "/nowhere/plan.html"], "there is no folder"),
-        (["--out", "plan.pdf"], "ends with .html"),
-    ],
-)
-def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
-    """Before a fleet is started, with what to do."""
-    done = run_cli("plan", *arguments, cwd=tmp_path, env={"PYTHONPATH": os.getcwd()})
-    assert done.returncode in (1, 2)
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert words in done.stderr
-    assert not done.stdout

@@ -65,7 +65,7 @@ def test_samples_count_from_the_first_intended_send() -> None:
     """The first look only gives the CPU to count from."""
     looks = [look(100 + n / 2, 0, {10: (0.25 * n, 0.0)}, (n, 2 * n)) for n in range(3)]
     first, second = samples(looks, began=100.4, service_of=service_of)
-    assert (first.at_seconds, second.at_seconds) == (pytest.approx(0.1), pytest.approx(0.6))
+    assert [first.at_seconds, second.at_seconds] == pytest.approx([0.1, 0.6])
     assert second.depths == (2, 4) and second.depth == 6
     assert second.cpu_cores == {"queue": pytest.approx(0.5)}
     assert (second.leased, second.in_flight, second.sandboxes) == (1, 2, 3)
