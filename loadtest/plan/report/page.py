@@ -3,7 +3,7 @@
 from loadtest.bench.stats import shown
 from loadtest.plan.findings import Findings
 from loadtest.plan.measured import Measured
-from loadtest.plan.report import curves, html, pictures, runs, tables
+from loadtest.plan.report import curves, html, pictures, runs, sizes, tables
 from loadtest.plan.report.headline import sentences, title
 
 
@@ -23,10 +23,10 @@ def write(measured: Measured, findings: Findings) -> str:
         tables.objective(measured),
         tables.bottleneck(findings),
         tables.demand(findings),
-        tables.replicas(findings),
-        tables.headroom(findings),
-        tables.drains(findings),
-        tables.cost(findings),
+        sizes.replicas(findings),
+        sizes.headroom(findings),
+        sizes.drains(findings),
+        sizes.cost(findings),
         tables.law(findings),
         tables.policies(findings),
         tables.little(findings),

@@ -81,8 +81,7 @@ def logarithmic(axis: Axis) -> None:
 
 def _inline(text: str, told: str) -> str:
     svg = text[text.index("<svg") :]
-    # Its metadata name a vocabulary on the web; a page of its own has no use for it. Each picture's ids are its own.
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Several pictures stand on one page: each one's ids are its own.
     svg = re.sub(r' xmlns:xlink="[^"]*"', "", svg).replace("xlink:href", "href")
     mark = f"p{zlib.crc32(told.encode()):x}"
     svg = re.sub(r'id="([^"]+)"', rf'id="{mark}-\1"', svg)

@@ -108,7 +108,9 @@ def test_a_plan_that_lacks_parts_still_has_a_page(measured: Measured, place: int
 
 
 def test_names_are_text_and_never_markup(measured: Measured, findings: Findings) -> None:
-    named = replace(measured, runs=(), machine={**measured.machine, "cpu": "<script>alert(1)</script>"})
+    evil = "<script>alert(1)</script>"
+    fleet = replace(measured.fleet, settings={evil: evil})
+    named = replace(measured, runs=(), fleet=fleet, machine={**measured.machine, "cpu": evil})
     text = page.write(named, findings)
     assert "<script" not in text and "&lt;script&gt;" in text
 
