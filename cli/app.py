@@ -18,6 +18,7 @@ from cli.commands import (
     invoke,
     load,
     logs,
+    plan,
     shard_moves,
     shard_tools,
     shards,
@@ -62,6 +63,7 @@ app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
 app.command()(top.top)
 app.command()(load.load)
+app.command()(plan.plan)
 app.command()(cost.cost)
 app.command()(up.settings)
 app.command()(certs.certs)
