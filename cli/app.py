@@ -19,6 +19,7 @@ from cli.commands import (
     shard_moves,
     shard_tools,
     shards,
+    simulate,
     tenants,
     top,
     trace,
@@ -58,6 +59,7 @@ app.add_typer(dlq, name="dlq")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
+app.add_typer(simulate.group, name="simulate")
 app.command()(top.top)
 app.command()(cost.cost)
 app.command()(up.settings)

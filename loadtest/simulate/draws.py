@@ -37,7 +37,7 @@ def tenants(seed: str, parts: NDArray[np.float64]) -> Callable[[], int]:
 
     def block(draw: np.random.Generator) -> NDArray[np.float64]:
         found = np.searchsorted(reached, draw.random(BLOCK) * reached[-1], side="right")
-        return np.minimum(found, last)
+        return np.asarray(np.minimum(found, last), dtype=np.float64)
 
     draw_next = _stream(f"tenants {seed}", block)
     return lambda: int(draw_next())

@@ -43,7 +43,7 @@ class Scenario:
     service: str = "exponential"
     service_sigma: float = 1.0
     drain_rates: Sequence[float] = ()
-    reports: str = "delayed"
+    reports: str = "board"
     report_age: float = 0.0
     frontends: int = 1
     tenants: int = 1
@@ -114,7 +114,7 @@ class _Run:
         self._reports = reports.make(
             scenario.reports, self._loop, self._depths, scenario.frontends, scenario.report_age
         )
-        self._choosers = [choices.make(scenario.policy).choose for _ in range(scenario.frontends)]
+        self._choosers = [choices.make(scenario.policy, scenario.seed).choose for _ in range(scenario.frontends)]
         self._draw = random.Random(f"draw {seed}").random
         self._gap = draws.gaps(seed, scenario.arrivals_per_time)
         self._service = draws.service_times(seed, scenario.service, scenario.service_sigma)
