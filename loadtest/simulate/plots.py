@@ -1,5 +1,6 @@
 """The figures of docs/simulation, and those that a single command draws."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ SUFFIXES = (".svg", ".png")
 # Told apart without colour vision (Okabe and Ito).
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _LEAST_SHOWN = 1e-4
+_RATIO_TICKS = (1, 2, 5, 10, 30, 100, 300, 1_000, 3_000)
 
 
 class UnknownSuffix(ValueError):
@@ -40,7 +42,7 @@ def spread(cells: Sequence[Cell], path: Path) -> None:
         published = [cell.published for cell in mine]
         _spread_panel(panel, outcomes, published)
         panel.set_title(f"{shards:,} shards, {mine[0].tenants:,} tenants", fontsize=11)
-    panels[0][0].legend(frameon=False, fontsize=9, loc="upper right")
+    panels[0][-1].legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 
@@ -48,7 +50,7 @@ def outcomes(found: Sequence[PolicyOutcome], path: Path) -> None:
     """max / mean of one comparison."""
     figure, panel = pyplot.subplots(figsize=(6.4, 4.6))
     _spread_panel(panel, found, [None] * len(found))
-    panel.legend(frameon=False, fontsize=9)
+    panel.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _save(figure, path)
 
 
@@ -63,6 +65,8 @@ def responses(curves: Sequence[Curve], path: Path, published: Sequence[tuple[flo
         panel.plot(*zip(*published, strict=True), "k+", markersize=11, markeredgewidth=1.6, label="capacity.md")
     panel.set_yscale("log")
     panel.set_yticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
+    panel.set_xticks(sorted({age for curve in curves for age in curve.ages}))
+    panel.xaxis.set_major_formatter("{x:g}")
     panel.minorticks_off()
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)
     panel.set_xlabel("age of the depths when they are told anew, service times")
@@ -104,6 +108,8 @@ def isolation(found: Sequence[Isolation], path: Path) -> None:
             )
     right.set_xscale("log")
     right.set_xlim(1, 2 * max(one.response_p99 for one in found))
+    right.set_xticks([tick for tick in _RATIO_TICKS if tick < right.get_xlim()[1]])
+    right.xaxis.set_major_formatter("{x:,.0f}")
     right.set_title("p99 of the others' response, service times (log)", fontsize=10)
     right.legend(frameon=False, fontsize=9, title="dequeue", loc="center left", bbox_to_anchor=(1.0, 0.5))
     for panel in (left, right):
@@ -121,11 +127,16 @@ def check_path(path: Path) -> None:
 def _spread_panel(panel: Any, found: Sequence[PolicyOutcome], published: Sequence[float | None]) -> None:
     names = list(dict.fromkeys(one.policy for one in found))
     ages = list(dict.fromkeys(one.stale_events_a_shard for one in found))
+    bars = Counter(one.policy for one in found)
     height = 0.8 / len(ages)
     told = False
     for number, age in enumerate(ages):
         mine = [(place, one) for place, one in enumerate(found) if one.stale_events_a_shard == age]
-        at = [names.index(one.policy) + (number - (len(ages) - 1) / 2) * height for _, one in mine]
+        # A policy that looks at no depth has one bar, on its own line.
+        at = [
+            names.index(one.policy) + (0.0 if bars[one.policy] == 1 else (number - (len(ages) - 1) / 2) * height)
+            for _, one in mine
+        ]
         heights = [one.max_over_mean for _, one in mine]
         label = "depths fresh" if not age else f"{age} event{'s' if age > 1 else ''} a shard old"
         ends = [[one.max_over_mean - one.low for _, one in mine], [one.high - one.max_over_mean for _, one in mine]]
@@ -146,7 +157,7 @@ def _spread_panel(panel: Any, found: Sequence[PolicyOutcome], published: Sequenc
                 told = True
     panel.set_xscale("log")
     panel.set_xlim(1, 2.2 * max(one.high for one in found))
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000) if tick < panel.get_xlim()[1]]
+    ticks = [tick for tick in _RATIO_TICKS if tick < panel.get_xlim()[1]]
     panel.set_xticks(ticks, labels=[f"{tick:,}" for tick in ticks])
     panel.minorticks_off()
     panel.set_yticks(range(len(names)), labels=[name.replace("_", " ") for name in names])
