@@ -18,6 +18,7 @@ from cli.commands import (
     invoke,
     load,
     logs,
+    plan,
     shard_moves,
     shard_tools,
     shards,
@@ -64,6 +65,7 @@ app.command()(webhooks.webhooks)
 app.add_typer(simulate.group, name="simulate")
 app.command()(top.top)
 app.command()(load.load)
+app.command()(plan.plan)
 app.command()(cost.cost)
 app.command()(up.settings)
 app.command()(certs.certs)

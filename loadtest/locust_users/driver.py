@@ -138,6 +138,8 @@ class Driver:
             failure = e
         except gevent.GreenletExit:
             if not self._settings.is_open:
+                # Locust ends a user: nobody waits for this answer any more, and the end of the run must not, either.
+                self.tally.sent -= 1
                 raise
             failure = NotTaken("no answer by the end of the run")
         self.tally.answered += 1

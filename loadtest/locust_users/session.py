@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from cli.failures import CliError
+from cli.supervisor.ports import free_port
 from loadtest.bench.evenflow_fleet import EvenflowFleet
 from loadtest.workloads.deploy import write_folder
 
@@ -18,6 +19,7 @@ LOCUST = Path(sys.executable).parent / "locust"
 DEFAULTS = ("--headless", "--only-summary", "--processes", "2", "--open-rate", "100", "--run-time", "30s")
 # As many as there are user classes, so that each has one when it is a closed loop.
 USERS = ("--users", "5", "--spawn-rate", "5")
+LOCAL = "127.0.0.1"
 EXIT_FAILED = 1
 STOP_SECONDS = 30.0
 
@@ -25,6 +27,9 @@ STOP_SECONDS = 30.0
 def locust_command(http_url: str, grpc_address: str, arguments: list[str]) -> list[str]:
     """Locust on these doors; without arguments it is a headless open loop with two workers."""
     command = [str(LOCUST), "-f", str(ROOT / "loadtest" / "locustfile.py"), "--host", http_url, "--grpc", grpc_address]
+    # Its workers are on this machine, and so is who looks; a port of its own, as several sessions may run.
+    port = str(free_port())
+    command += ["--web-host", LOCAL, "--master-bind-host", LOCAL, "--master-bind-port", port, "--master-port", port]
     return [*command, *USERS, *(arguments or DEFAULTS)]
 
 
