@@ -21,6 +21,8 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 38, 24
 _LAST_CAPABILITY = 63
 # What a slim image has and every machine has, too.
 _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32")
+# What an image has besides, empty.
+_FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var/lib", "/var/log", "/var/tmp")
 _OWN_IN_ETC = {"hosts", "hostname", "resolv.conf", "evenflow"}
 
 
@@ -74,7 +76,8 @@ def _build_root(spec: dict[str, Any]) -> None:
     for name, text in (("hostname", spec["hostname"] + "\n"), ("resolv.conf", "")):
         with open(f"{root}/etc/{name}", "w") as file:
             file.write(text)
-    os.makedirs(f"{root}/proc")
+    for path in (*_FOLDERS, "/proc"):
+        os.makedirs(root + path)
     _mount("proc", f"{root}/proc", "proc", 0)
     for path in ("/dev", "/sys"):
         _bind(path, root + path, False, _REC)
