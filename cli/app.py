@@ -16,7 +16,9 @@ from cli.commands import (
     events,
     functions,
     invoke,
+    load,
     logs,
+    plan,
     shard_moves,
     shard_tools,
     shards,
@@ -60,6 +62,8 @@ app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
 app.command()(top.top)
+app.command()(load.load)
+app.command()(plan.plan)
 app.command()(cost.cost)
 app.command()(up.settings)
 app.command()(certs.certs)

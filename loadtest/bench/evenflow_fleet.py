@@ -2,17 +2,19 @@
 
 import asyncio
 import itertools
+import os
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from evenflow.poller.v1 import poller_pb2, poller_pb2_grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from cli import fleet_file
+from cli.supervisor.plan import PARENT_VARIABLE
 from loadtest.bench import fleet_functions, processes
 from loadtest.bench.processes import Child
 from loadtest.bench.tick_reader import STALL_SECONDS, Stalled, TickReader
@@ -46,6 +48,18 @@ class EvenflowFleet:
         self._child: Child | None = None
         self._peers: dict[str, Peer] = {}
 
+    @classmethod
+    async def started(
+        cls, stack: AsyncExitStack, folder: Path, cold_functions: int = 0, up_arguments: Sequence[str] = ()
+    ) -> "EvenflowFleet":
+        """A fleet that is up, in a new folder, and is stopped with the stack; raises what `start` does."""
+        folder.mkdir()
+        fleet = cls(folder, cold_functions, up_arguments)
+        # Before the start: one that fails or is interrupted is ended, too.
+        stack.push_async_callback(fleet.stop)
+        await fleet.start()
+        return fleet
+
     @property
     def host(self) -> str:
         """Where the doors listen."""
@@ -69,7 +83,9 @@ class EvenflowFleet:
         command += ["--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)]
         command += self._up_arguments
         began = time.perf_counter()
-        self._child = await Child.start("evenflow up", command, self.folder / "up.log")
+        # Whatever becomes of us, the fleet ends with us.
+        ours = {PARENT_VARIABLE: str(os.getpid())}
+        self._child = await Child.start("evenflow up", command, self.folder / "up.log", ours)
         async with asyncio.timeout(START_SECONDS):
             while not any(line.startswith("ready ") for line in self._child.log.read_text().splitlines()):
                 self._child.check_alive()
@@ -86,12 +102,12 @@ class EvenflowFleet:
         fleet_functions.write(source, self.cold_functions)
         await self.deploy_folder(source)
 
-    async def deploy_folder(self, source: Path) -> None:
-        """Put the functions of a folder on it. RuntimeError: refused."""
+    async def deploy_folder(self, source: Path, within_seconds: float = DEPLOY_SECONDS) -> None:
+        """Put the functions of a folder on it. RuntimeError: refused; TimeoutError."""
         command = [EVENFLOW, "deploy", str(source), "--data", str(self.data)]
         child = await Child.start("evenflow deploy", command, self.folder / "deploy.log")
         try:
-            async with asyncio.timeout(DEPLOY_SECONDS):
+            async with asyncio.timeout(within_seconds):
                 code = await child.process.wait()
         finally:
             await child.stop()
