@@ -102,7 +102,8 @@ load: ## run Locust against both doors of a fleet of its own, open loop, 30 s (A
 	@$(PYTHON_IN_VENV) -m loadtest.locust_users.session $(ARGS)
 >>>>>>> main
 
-placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
+placement: ## compare where events land on real shards with what the simulator says of each policy (ARGS='--seeds 3 --save')
+	@tools/setup.sh load
 	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)
 
 fair-share: setup ## flood a fleet with one tenant and measure another one's dwell (ARGS='--save')

@@ -22,6 +22,7 @@ from cli.commands import (
     shard_moves,
     shard_tools,
     shards,
+    simulate,
     tenants,
     top,
     trace,
@@ -61,6 +62,7 @@ app.add_typer(dlq, name="dlq")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
+app.add_typer(simulate.group, name="simulate")
 app.command()(top.top)
 app.command()(load.load)
 app.command()(plan.plan)
