@@ -51,7 +51,8 @@ class Resource:
     @property
     def unit(self) -> str:
         """Of capacity and use."""
-        return "slots" if self.kind == "slots" else "cores"
+        plural = "slots" if self.kind == "slots" else "cores"
+        return plural if self.capacity != 1 else plural[:-1]
 
 
 @dataclass(frozen=True, slots=True)

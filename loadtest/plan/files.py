@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from loadtest.plan.findings import Findings
 from loadtest.plan.measured import FORMAT, Measured
+from loadtest.plan.report import page
 
 # A plan of a thousand runs has a tenth of it.
 MAX_JSON_BYTES = 200_000_000
@@ -59,6 +60,27 @@ def from_text(text: str) -> tuple[Measured, Findings]:
         where = ".".join(map(str, first["loc"]))
         raise PlanFileError(f"{where}: {first['msg']}: it is no plan of `evenflow plan`, or was changed") from e
     return plan.measured, plan.findings
+
+
+def save(measured: Measured, findings: Findings, path_html: Path) -> Path:
+    """Write the page and the JSON beside it, whose path it gives; each file is whole or as it was before.
+
+    ValueError: path_html does not end in .html, or a figure is not finite. OSError: cannot be written.
+    """
+    if path_html.suffix != ".html":
+        raise ValueError(f"{path_html}: the page's name ends in .html")
+    kept = publishable(measured)
+    path_json = path_html.with_suffix(".json")
+    for path, text in ((path_json, as_text(kept, findings)), (path_html, page.write(kept, findings))):
+        write_whole(path, text)
+    return path_json
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file is this text, or what it was before. OSError: cannot be written."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def load(path_json: Path) -> tuple[Measured, Findings]:

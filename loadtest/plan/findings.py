@@ -30,7 +30,7 @@ class PolicyOutcome(Protocol):
 
     @property
     def max_over_mean(self) -> float:
-        """Of the shards' depths, the mean over seeds; 1 is perfect."""
+        """Of the shards' depths, the median over seeds; 1 is perfect."""
 
     @property
     def max_minus_mean(self) -> float:

@@ -20,6 +20,7 @@ _LARGEST = (np.inf, 1.0, np.inf)
 _SEED = 20_082
 # A coefficient below it is none: it would show beyond a million callers.
 _NONE = 1e-9
+_BAND_PLACES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Usl:
 
     peak_callers: N* = sqrt((1 - sigma) / kappa), None: throughput never falls; peak_per_second: X there, or what it
     tends to (lambda / sigma), None when it grows without end. held_out: each number of callers, predicted from the
-    others.
-    points: (callers, events/s) of every run it was fitted to.
+    others. points: (callers, events/s) of every run it was fitted to. band: (callers, low, high) of the curve over the
+    resamples, for drawing.
     """
 
     lambda_per_second: float
@@ -43,6 +44,7 @@ class Usl:
     peak_interval: Interval | None
     held_out: HeldOut | None
     points: Sequence[tuple[int, float]]
+    band: Sequence[tuple[float, float, float]]
 
     def per_second(self, callers: float) -> float:
         """X of so many callers."""
@@ -89,6 +91,7 @@ def fit_points(points: Sequence[tuple[int, float]]) -> Usl | None:
         peak_interval=percentile(peaks) if peak is not None and len(peaks) > 0.975 * len(resampled) > 0 else None,
         held_out=_held_out(callers, per_second),
         points=tuple((int(one), float(x)) for one, x in points),
+        band=_band(float(callers.max()), resampled),
     )
 
 
@@ -125,6 +128,15 @@ def _resampled(
         _parameters(callers, np.maximum(fitted * (1 + draw.choice(residuals, len(callers))), 1e-9))
         for _ in range(RESAMPLES // 2)
     ]
+
+
+def _band(most_callers: float, resampled: list[tuple[float, float, float]]) -> tuple[tuple[float, float, float], ...]:
+    if not resampled:
+        return ()
+    places = np.geomspace(1.0, most_callers, _BAND_PLACES)
+    curves = np.stack([usl(places, *parameters) for parameters in resampled])
+    spread = [percentile(list(column)) for column in curves.T]
+    return tuple((float(at), one.low, one.high) for at, one in zip(places, spread, strict=True))
 
 
 def _held_out(callers: Numbers, per_second: Numbers) -> HeldOut | None:

@@ -32,6 +32,11 @@ def test_the_known_fleets_law_lies_within_the_intervals(known: KnownFleet, findi
     assert found.held_out is not None and found.held_out.largest < 0.1
 
 
+def test_the_law_by_hand() -> None:
+    """Ten callers of 100/s each, a tenth serial, a hundredth for agreeing: 1,000 / (1 + 0.9 + 0.9)."""
+    assert usl(np.array([1.0, 10.0]), 100.0, 0.1, 0.01) == pytest.approx([100.0, 1_000 / 2.8])
+
+
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(law, "RESAMPLES", 4)
