@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
+
 from cli.commands.load import MISSING_PACKAGES
-from cli.failures import EXIT_FAILED, EXIT_USAGE, CliError
+from cli.failures import EXIT_FAILED, EXIT_USAGE, CliError, describe_refusal, from_rpc
 from cli.output import print_line
 from cli.plan_options import Given
 from cli.plan_watcher import bar
@@ -45,6 +47,8 @@ def measure(given: Given, out: Path, *, as_json: bool) -> None:
             raise CliError(f"interrupted; {_keep(measuring, out)}", EXIT_INTERRUPTED) from None
         except PlanError as e:
             raise CliError(f"{e}; {_keep(measuring, out)}", EXIT_FAILED) from None
+        except grpc.RpcError as e:
+            raise CliError(f"{describe_refusal(from_rpc(e))}; {_keep(measuring, out)}", EXIT_FAILED) from None
         shown.done(f"looking at the fleet took {100 * measuring.looking_part:.1f} % of a core")
         shown.doing("policies", 1.0)
         policies = _policies(measured, QUICK_POLICY_SEEDS if given.is_quick else POLICY_SEEDS)

@@ -47,7 +47,6 @@ async def measure(runner: Runner, best_per_second: float, outage_seconds: float,
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
         await site.pause(tenants, spec.function, False)
-    await runner.drain()
     return Drain(backlog, rate, depths[-1][0] if depths else 0.0, tuple(depths))
 
 

@@ -139,11 +139,6 @@ class Runner:
             # What drivers leave is as large as the run; nobody reads it again.
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def drain(self) -> None:
-        """Until the queue is empty, or on another fleet. PlanError: this one is not ours to end."""
-        if not await self._is_drained(DRAIN_SECONDS):
-            await self._renew()
-
     # --- between runs
 
     async def _renew(self) -> None:

@@ -256,6 +256,6 @@ class Search:
 
     def _note_generator(self, rate: float) -> None:
         self.notes.append(
-            f"the search ended below {rate:.4g}/s, where the generator itself was the bottleneck: "
+            f"the search ended below {rate:.4g}/s, where runs were void, as the generator did not keep up: "
             "the fleet may carry more"
         )
