@@ -19,8 +19,9 @@ compared with theory here, and with a real fleet in [docs/placement](../placemen
 
 **Age of depths.** All depths are told anew every so many events a shard, or service times, and frontends choose by
 them until then; own sends are not counted (*board*). In column *exactly so old* each depth is what it was just that
-long before. Capacity.md does not say which it means. Its response times are those of the board (see below), so that is
-what the simulator does unless it is told otherwise.
+long before; it has fewer seeds ({late}), so compare it where luck plays no part.
+Capacity.md does not say which it means. Its response times are those of the board (see below), so that is what the
+simulator does unless it is told otherwise.
 """
 _WHY_TABLE = """Where it differs from capacity.md, and why:
 
@@ -38,6 +39,8 @@ max - mean is judged by the exact distribution of the maximum of n binomials. Fo
 leaves the constant open; the fluid limit has it. That max - mean does not grow with the events a shard is seen in the
 rows of 100 and 1,000. P(depth >= i) below 0.1 is shown, not judged: with 100 shards the far tail is heavier than with
 infinitely many. Capacity.md's response times with old depths are those of depths told anew at that age (the board).
+The least of all shards is shown, not judged: how ties are drawn decides how it herds (here: any of them, alike), and
+capacity.md does not tell that.
 """
 _WHY_STALE = """A frontend that counts its own sends herds less; of many, each knows a smaller part of all sends.
 """
@@ -47,15 +50,16 @@ part that met more than 50 is a matter of when one counts: {whole} for best of t
 shuffle shards do not depend on that much: theirs are the parts of tenants that share a shard (hash: 1 of 100), both
 shards (1 of 4,950), or draw two of the flooded eight (28 of 4,950).
 
-The order of dequeue changes no depth, only how long an event waits behind it: with the queue's fair order the others'
-p99 is a fraction of what it is in the order of arrival. Placement keeps a flood in few shards, fair order protects
-inside them.
+The order of dequeue changes no depth, only how long an event waits behind it: where the flood is spread, the others'
+p99 with the queue's fair order is a tenth of what it is in the order of arrival. Placement keeps a flood in few shards,
+fair order protects inside them.
 """
 
 
 def write(study: Study) -> str:
     """The page's text."""
-    parts = [_HEAD.format(python=study.python, numpy=study.numpy, minutes=study.seconds / 60)]
+    late = " and ".join(f"{part.delayed_seeds} for {part.shards:,} shards" for part in table.PARTS)
+    parts = [_HEAD.format(python=study.python, numpy=study.numpy, minutes=study.seconds / 60, late=late)]
     parts.append(f"## Where events land: capacity.md's table\n![max / mean by policy]({SPREAD})\n")
     for shards in dict.fromkeys(cell.shards for cell in study.cells):
         parts.append(_table([cell for cell in study.cells if cell.shards == shards]))
