@@ -4,11 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-<<<<<<< HEAD
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth placement plan fair-share fuzz-http many-functions proto-baseline lock clean
-=======
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth load placement fair-share fuzz-http many-functions proto-baseline lock clean
->>>>>>> main
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth load plan \
+  placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -92,15 +89,13 @@ crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only h
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
 
-<<<<<<< HEAD
 plan: ## measure what a fleet carries here: plan.html, plan.json (ARGS='--sleep-ms 0 --quick --out /tmp/plan.html')
 	@tools/setup.sh load
 	@.venv/bin/evenflow plan $(ARGS)
-=======
+
 load: ## run Locust against both doors of a fleet of its own, open loop, 30 s (ARGS='--processes 2' opens the web interface)
 	@tools/setup.sh load
 	@$(PYTHON_IN_VENV) -m loadtest.locust_users.session $(ARGS)
->>>>>>> main
 
 placement: ## compare where events land on real shards with what the simulator says of each policy (ARGS='--seeds 3 --save')
 	@tools/setup.sh load
