@@ -93,7 +93,7 @@ class KnownFleet:
             accept=latency(accept_ms[counted]),
             start=latency(((starts - arrivals) * 1_000 + shift_ms)[counted]),
             settled=latency(((ends - arrivals) * 1_000 + shift_ms)[counted]),
-            void=void_reasons(int(counted.sum()), 0, 0, generator_cpu),
+            void=void_reasons(int(counted.sum()), 0, generator_cpu),
         )
         run = Run(
             purpose=purpose,
