@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth placement fair-share fuzz-http many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth load placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -68,11 +68,11 @@ format: ## put the code in the one format, fix what can be fixed
 	$(PYTHON_IN_VENV) -m ruff check --fix .
 	$(PYTHON_IN_VENV) -m ruff format .
 
-bench: ## measure Evenflow on this machine beside Huey and taskiq
+bench: ## measure Evenflow on this machine beside Huey, taskiq, Celery and JetStream (QUICK=1; SAVE=1 keeps it)
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
 
-growth: ## fill a fleet's queue to 10 million events and measure it beside itself when shallow (SAVE=1 keeps the page)
+growth: ## measure 10 million queued events beside 10,000 (SAVE=1 keeps the page; ARGS=functions: 10,000 functions beside 10)
 	@tools/setup.sh
 	@$(PYTHON_IN_VENV) -m loadtest.growth $(ARGS)
 
@@ -87,6 +87,10 @@ concurrency: ## reserved concurrency over three hosts while hosts and control co
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
+
+load: ## run Locust against both doors of a fleet of its own, open loop, 30 s (ARGS='--processes 2' opens the web interface)
+	@tools/setup.sh load
+	@$(PYTHON_IN_VENV) -m loadtest.locust_users.session $(ARGS)
 
 placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
 	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)

@@ -8,6 +8,7 @@ import grpc
 import typer
 
 from cli.commands import (
+    certs,
     cost,
     delete,
     deploy,
@@ -15,6 +16,7 @@ from cli.commands import (
     events,
     functions,
     invoke,
+    load,
     logs,
     shard_moves,
     shard_tools,
@@ -59,8 +61,10 @@ app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
 app.command()(top.top)
+app.command()(load.load)
 app.command()(cost.cost)
 app.command()(up.settings)
+app.command()(certs.certs)
 app.command()(doctor.doctor)
 app.command()(version.version)
 

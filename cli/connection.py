@@ -11,7 +11,7 @@ from evenflow.frontend.v1 import frontend_pb2_grpc
 from evenflow.queue.v1 import queue_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2_grpc
 
-from cli import fleet_file
+from cli import fleet_file, remote_fleet
 from cli.failures import CliError
 from cli.fleet_folder import data_folder
 from services.shared import ids
@@ -21,18 +21,19 @@ TENANT = "default"
 CALL_SECONDS = 10.0
 CLI_NODE_ID = "cli"
 T = TypeVar("T")
-_OPTIONS = [
+_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 ]
 
 
 class FleetConnection:
-    """Channels to the services of the fleet on a data directory; a context manager."""
+    """Channels to the services of the fleet on a data directory, or of one on other machines; a context manager."""
 
     def __init__(self, data: Path | None) -> None:
-        """CliError: no fleet is running there."""
-        self.file = fleet_file.running(data_folder(data))
+        """No folder given and EVENFLOW_CONTROL_ADDRESS set: the fleet of that control. CliError: none runs there."""
+        self._remote = remote_fleet.find() if data is None and remote_fleet.is_meant() else None
+        self.file = self._remote.file if self._remote is not None else fleet_file.running(data_folder(data))
         self.data = Path(self.file.data_dir)
         try:
             token = self.token = read_token(self.file.token_file)
@@ -116,7 +117,11 @@ class FleetConnection:
     def _channel(self, target: str) -> grpc.Channel:
         channel = self._channels.get(target)
         if channel is None:
-            channel = self._channels[target] = grpc.insecure_channel(target, options=_OPTIONS)
+            channel = self._channels[target] = (
+                self._remote.channel(target, _OPTIONS)
+                if self._remote is not None
+                else grpc.insecure_channel(target, options=_OPTIONS)
+            )
         return channel
 
 

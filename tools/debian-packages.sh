@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what some tests and benchmarks want of Debian and Python's packages do not bring:
-#   redis-server  the peer that `make bench` measures beside Evenflow
+#   redis-server  a peer that `make bench` measures beside Evenflow
+#   nats-server   another
 #   iproute2      `ip`, for test hosts in network namespaces
 #   bubblewrap    whose cold starts `make bench` measures beside Evenflow's
 #   gcc           a C compiler and its headers, for the recorder of `make crash`
@@ -10,6 +11,7 @@ set -uo pipefail
 
 wanted=()
 command -v redis-server >/dev/null || wanted+=(redis-server)
+command -v nats-server >/dev/null || wanted+=(nats-server)
 command -v ip >/dev/null || wanted+=(iproute2)
 command -v bwrap >/dev/null || wanted+=(bubblewrap)
 command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || wanted+=(gcc libc6-dev)

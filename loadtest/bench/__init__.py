@@ -1,4 +1,4 @@
-"""`make bench`: Evenflow beside Huey on SQLite and taskiq on Redis streams, on this machine, in one run."""
+"""`make bench`: Evenflow beside Huey, taskiq, Celery and NATS JetStream, on this machine, in one run."""
 
 import os
 

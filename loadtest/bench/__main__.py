@@ -1,26 +1,19 @@
 """`python -m loadtest.bench`: runs the bench, prints the table, writes .bench/*.json."""
 
-import asyncio
-import contextlib
-import json
-import shutil
-import signal
 import sys
-import tempfile
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import grpc
 import uvloop
 
-from cli.failures import CliError
-from loadtest.bench import cold_starts, evenflow_load, faces, machine, report, starts
-from loadtest.bench.bystanders import Bystanders
+from loadtest.bench import cold_starts, evenflow_load, faces, fleet_run, history, machine, regression, report, starts
 from loadtest.bench.evenflow_fleet import UNTRACED, EvenflowFleet
+from loadtest.bench.fleet_run import ROOT, FleetRun, say
 from loadtest.bench.options import Options, Sizes, parse
-from loadtest.bench.peers import redis_server
+from loadtest.bench.peers import nats_server, redis_server
+from loadtest.bench.peers.celery_peer import CeleryPeer
 from loadtest.bench.peers.huey_peer import HueyPeer
+from loadtest.bench.peers.jetstream_peer import JetStreamPeer
 from loadtest.bench.peers.peer import Peer
 from loadtest.bench.peers.taskiq_peer import TaskiqPeer
 from loadtest.bench.results import Results
@@ -28,27 +21,29 @@ from loadtest.bench.rounds import Rounds
 from loadtest.bench.rows import EVENFLOW
 from loadtest.queue_node import measuring as queue_node
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS_FOLDER = ROOT / ".bench"
-PUBLISHED_FOLDER = ROOT / "docs" / "benchmarks"
-EXIT_INTERRUPTED = 130
+HISTORY = fleet_run.PUBLISHED_FOLDER / "history.jsonl"
 # Of the queue nodes by themselves, in all: as many as `evenflow up` has.
 NODE_SHARDS = 8
-
-
-def say(text: str) -> None:
-    """Progress, apart from the result."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def make_peers(folder: Path, results: Results) -> list[Peer]:
     """Those that can run here; a note for those that cannot."""
     peers: list[Peer] = [HueyPeer(folder / "huey")]
     if redis_server.find() is None:
-        results.notes.append("taskiq on Redis skipped: redis-server is not installed (apt-get install redis-server)")
-        say(results.notes[-1])
+        results.notes.append(
+            "taskiq and Celery on Redis skipped: redis-server is not installed (apt-get install redis-server)"
+        )
     else:
         peers += [TaskiqPeer(folder / f"redis-{mode}", mode) for mode in redis_server.FSYNC_MODES]
+        peers.append(CeleryPeer(folder / "celery"))
+    if nats_server.find() is None:
+        results.notes.append("NATS JetStream skipped: nats-server is not installed (apt-get install nats-server)")
+    else:
+        peers.append(JetStreamPeer(folder / "nats"))
+    for note in results.notes:
+        say(note)
+    results.notes.extend(f"{peer.name}: {peer.how}" for peer in peers)
     return peers
 
 
@@ -61,13 +56,7 @@ async def measure(options: Options, folder: Path, results: Results) -> None:
     async with AsyncExitStack() as stack:
 
         async def started(name: str, cold_functions: int, *more: str) -> EvenflowFleet:
-            place = folder / name
-            place.mkdir()
-            fleet = EvenflowFleet(place, cold_functions, (*options.up_arguments, *more))
-            # Before the start: one that fails or is interrupted is ended, too.
-            stack.push_async_callback(fleet.stop)
-            await fleet.start()
-            return fleet
+            return await EvenflowFleet.started(stack, folder / name, cold_functions, (*options.up_arguments, *more))
 
         say("starting the fleet")
         fleet = await started("fleet", sizes.cold_functions)
@@ -105,70 +94,53 @@ async def measure_starts(sizes: Sizes, results: Results) -> None:
     await cold_starts.measure(sizes, results)
 
 
-def publish(options: Options, folder: Path, results: Results, seconds: float) -> None:
+def publish(options: Options, run: FleetRun, results: Results) -> None:
     """Print, and write the files."""
-    about = machine.describe(folder, redis_server.find())
-    run = {
+    about = {**run.machine(), **machine.describe_peers(redis_server.find(), nats_server.find())}
+    asked = {
         "repeats": options.repeats,
         "quick": options.is_quick,
-        "seconds": round(seconds),
+        "seconds": round(run.seconds),
         "up": list(options.up_arguments),
     }
+    # First: it says how far to trust the rest.
+    results.notes.insert(0, run.bystanders_note())
     kind = "quick run" if options.is_quick else "run"
-    results.notes.append(f"{kind} of {options.repeats} repeats, {seconds:.0f} s")
+    results.notes.append(f"{kind} of {options.repeats} repeats, {run.seconds:.0f} s")
     if options.up_arguments:
         results.notes.append(f"not the fleet of a plain `evenflow up`: {' '.join(options.up_arguments)}")
-    results.notes.append("not measured here: NATS JetStream and Celery; growth to 10 million events is `make growth`")
-    told = json.dumps(report.as_json(results, dict(about), run), indent=1) + "\n"
+    results.notes.append("not measured here: 10 million queued events and 10,000 functions (`make growth`)")
+    facts = report.as_json(results, about, asked)
     RESULTS_FOLDER.mkdir(exist_ok=True)
     path = RESULTS_FOLDER / f"{str(about['time']).replace(':', '')}.json"
-    path.write_text(told)
-    lines, cpu = report.lines(results), report.cpu_lines(results)
-    faces.print_table(lines, cpu, results.notes, dict(about))
+    path.write_text(fleet_run.as_text(facts))
+    saved = history.of_report(facts)
+    then = history.last_like(history.read(HISTORY), saved)
+    changes = regression.compare(saved, then) if then else {}
+    results.notes.append(regression.note(then, changes))
+    lines, cpu = report.lines(results, changes), report.cpu_lines(results)
+    faces.print_table(lines, cpu, results.notes, about)
     say(f"\nwritten: {path.relative_to(ROOT)}")
     if options.saves:
-        PUBLISHED_FOLDER.mkdir(parents=True, exist_ok=True)
-        name = options.published_name
-        (PUBLISHED_FOLDER / f"{name}.json").write_text(told)
-        (PUBLISHED_FOLDER / f"{name}.md").write_text(faces.as_markdown(lines, cpu, results.notes, dict(about)))
-        say(f"written: {PUBLISHED_FOLDER.relative_to(ROOT)}/{name}.json and {name}.md")
+        fleet_run.publish(options.published_name, facts, faces.as_markdown(lines, cpu, results.notes, about))
+        if not options.starts_only:
+            history.append(HISTORY, saved)
+            say(f"added: a line of {HISTORY.relative_to(ROOT)}")
 
 
 async def run(options: Options) -> int:
-    """Measure and publish; Ctrl-C and SIGTERM end every child first."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-
-    def interrupt() -> None:
-        # Once: what ends the children must not be interrupted itself.
-        if not task.cancelling():
-            say("ending what was started")
-            task.cancel()
-
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, interrupt)
-    folder = Path(tempfile.mkdtemp(prefix="evenflow-bench-", dir="/tmp"))
-    results, began, keeps = Results(), time.monotonic(), options.keeps_data
-    bystanders = Bystanders()
-    try:
-        await measure(options, folder, results)
-        # First: it says how far to trust the rest.
-        results.notes.insert(0, bystanders.note())
-        publish(options, folder, results, time.monotonic() - began)
+    """Measure and publish; whatever happens, every child is ended first."""
+    if options.history_only:
+        faces.print_history(history.read(HISTORY))
         return 0
-    except asyncio.CancelledError:
-        say("interrupted; everything that was started has ended")
-        return EXIT_INTERRUPTED
-    except (RuntimeError, TimeoutError, OSError, CliError, grpc.aio.AioRpcError) as e:
-        keeps = True
-        say(f"error: {e or type(e).__name__}")
-        return 1
-    finally:
-        if keeps:
-            say(f"data and logs are in {folder}")
-        else:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(folder)
+
+    async def work(run: FleetRun) -> int:
+        results = Results()
+        await measure(options, run.folder, results)
+        publish(options, run, results)
+        return 0
+
+    return await fleet_run.run_to_end("bench", work, keeps_data=options.keeps_data)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from evenflow.poller.v1 import poller_pb2, poller_pb2_grpc
@@ -45,6 +45,18 @@ class EvenflowFleet:
         self._up_arguments = tuple(up_arguments)
         self._child: Child | None = None
         self._peers: dict[str, Peer] = {}
+
+    @classmethod
+    async def started(
+        cls, stack: AsyncExitStack, folder: Path, cold_functions: int = 0, up_arguments: Sequence[str] = ()
+    ) -> "EvenflowFleet":
+        """A fleet that is up, in a new folder, and is stopped with the stack; raises what `start` does."""
+        folder.mkdir()
+        fleet = cls(folder, cold_functions, up_arguments)
+        # Before the start: one that fails or is interrupted is ended, too.
+        stack.push_async_callback(fleet.stop)
+        await fleet.start()
+        return fleet
 
     @property
     def host(self) -> str:
@@ -86,12 +98,12 @@ class EvenflowFleet:
         fleet_functions.write(source, self.cold_functions)
         await self.deploy_folder(source)
 
-    async def deploy_folder(self, source: Path) -> None:
-        """Put the functions of a folder on it. RuntimeError: refused."""
+    async def deploy_folder(self, source: Path, within_seconds: float = DEPLOY_SECONDS) -> None:
+        """Put the functions of a folder on it. RuntimeError: refused; TimeoutError."""
         command = [EVENFLOW, "deploy", str(source), "--data", str(self.data)]
         child = await Child.start("evenflow deploy", command, self.folder / "deploy.log")
         try:
-            async with asyncio.timeout(DEPLOY_SECONDS):
+            async with asyncio.timeout(within_seconds):
                 code = await child.process.wait()
         finally:
             await child.stop()

@@ -28,7 +28,8 @@ class Goal:
         start = "stretch: " if self.is_stretch else ""
         if not self.against:
             return f"{start}{sign} {self.bound:g} {unit}"
-        return f"{start}{sign} {self.bound:g}x {' and '.join(names[key] for key in self.against)}"
+        *others, last = (names[key] for key in self.against)
+        return f"{start}{sign} {self.bound:g}x {', '.join(others)}{' and ' if others else ''}{last}"
 
 
 @dataclass(frozen=True, slots=True)

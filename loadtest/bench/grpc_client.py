@@ -1,6 +1,8 @@
 """Load on the gRPC door: a stream of batches, and single unary calls one after the other."""
 
 import asyncio
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -35,8 +37,21 @@ class GrpcLoad:
 
     async def publish(self, function_name: str, payload: bytes, batches: int) -> None:
         """Send batches of BATCH_EVENTS over one stream until all are durable. GrpcLoadError: an event was refused."""
-        event = frontend_pb2.EventSubmission(function_name=function_name, payload=payload)
-        request = frontend_pb2.PublishRequest(events=[event] * BATCH_EVENTS)
+        await self.publish_to((function_name,), payload, batches)
+
+    async def publish_to(self, function_names: Sequence[str], payload: bytes, batches: int) -> None:
+        """The same to many functions in turn, as publish does to one."""
+        names = itertools.cycle(function_names)
+        # As many different batches as hold every function; made before anything is sent.
+        requests = [
+            frontend_pb2.PublishRequest(
+                events=[
+                    frontend_pb2.EventSubmission(function_name=name, payload=payload)
+                    for name in itertools.islice(names, BATCH_EVENTS)
+                ]
+            )
+            for _ in range(-(-len(function_names) // BATCH_EVENTS))
+        ]
         call = self._stub.Publish(timeout=STREAM_SECONDS)
         room = asyncio.Semaphore(BATCHES_IN_FLIGHT)
 
@@ -53,6 +68,7 @@ class GrpcLoad:
         async def write() -> None:
             for number in range(1, batches + 1):
                 await room.acquire()
+                request = requests[number % len(requests)]
                 request.batch_id = number
                 await call.write(request)
             await call.done_writing()

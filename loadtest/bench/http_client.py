@@ -18,11 +18,11 @@ class HttpLoadError(RuntimeError):
     """The door answered something else than expected, or hung up."""
 
 
-def invoke_request(host: str, function_name: str, payload: bytes, kind: str = "Event") -> bytes:
-    """The bytes of one Invoke request of the AWS Lambda API."""
+def invoke_request(host: str, function_name: str, payload: bytes, kind: str = "Event", more_headers: str = "") -> bytes:
+    """The bytes of one Invoke request of the AWS Lambda API. more_headers: whole lines, each with its end."""
     head = (
         f"POST /2015-03-31/functions/{function_name}/invocations HTTP/1.1\r\n"
-        f"Host: {host}\r\nX-Amz-Invocation-Type: {kind}\r\nContent-Length: {len(payload)}\r\n\r\n"
+        f"Host: {host}\r\n{more_headers}X-Amz-Invocation-Type: {kind}\r\nContent-Length: {len(payload)}\r\n\r\n"
     )
     return head.encode() + payload
 

@@ -6,26 +6,31 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 _ASK_SECONDS = 10.0
 
 
-def describe(data_folder: Path, redis_server: str | None) -> dict[str, str | int]:
-    """What describe_host tells, and the peers' versions."""
+def describe_peers(redis_server: str | None, nats_server: str | None) -> dict[str, str | int]:
+    """The peers' versions. `redis_server`, `nats_server`: the programs, if they are installed."""
     return {
-        **describe_host(data_folder),
         "huey_sqlite": sqlite3.sqlite_version,
         "redis": _say([redis_server, "--version"]) if redis_server else "absent",
-        **_package_versions("huey", "taskiq", "taskiq-redis", "redis"),
+        "nats": _say([nats_server, "--version"]) if nats_server else "absent",
+        **_package_versions("huey", "taskiq", "taskiq-redis", "redis", "celery", "nats-py"),
     }
 
 
 def describe_host(data_folder: Path) -> dict[str, str | int]:
-    """CPU, cores, kernel, Python, SQLite, gRPC, file system, commit, time, and how busy the machine was before."""
+    """CPU, cores, kernel, Python, SQLite, gRPC, file system, commit, time, and how busy the machine was before.
+
+    `data_folder`: where the measured files were, whose file system is told.
+    """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit(),
@@ -39,6 +44,15 @@ def describe_host(data_folder: Path) -> dict[str, str | int]:
         "load_average": f"{os.getloadavg()[0]:.1f}",
         **_package_versions("grpcio"),
     }
+
+
+def in_words(about: Mapping[str, Any]) -> str:
+    """What describe_host told, for a page."""
+    return (
+        f"{about['time']}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
+        f"{about['memory_mib']} MiB, Linux {about['kernel']}, {about['file_system']}, Python {about['python']}, "
+        f"SQLite {about['evenflow_sqlite']}, grpcio {about['grpcio_version']}"
+    )
 
 
 def commit() -> str:

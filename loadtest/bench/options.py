@@ -76,6 +76,8 @@ class Options:
     with_peers: bool
     # Nothing but a runtime host by itself: its starts, its warm runs, the memory of its sandboxes.
     starts_only: bool
+    # Nothing at all: what the saved runs found.
+    history_only: bool
     keeps_data: bool
     # Further arguments of `evenflow up`, to compare settings; empty: what a user gets.
     up_arguments: tuple[str, ...]
@@ -93,23 +95,29 @@ class Options:
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
     """Options of a command line; QUICK=1 and SAVE=1 do what --quick and --save do. Exits 2 on what it does not know."""
-    parser = argparse.ArgumentParser(prog="make bench", description="Measures Evenflow beside Huey and taskiq.")
+    parser = argparse.ArgumentParser(
+        prog="make bench", description="Measures Evenflow beside Huey, taskiq, Celery and JetStream."
+    )
     parser.add_argument("--quick", action="store_true", help="about two minutes: one repeat, smaller sizes (QUICK=1)")
-    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/latest.json and .md (SAVE=1)")
+    parser.add_argument(
+        "--save", action="store_true", help="write docs/benchmarks/latest.* and a line of history.jsonl (SAVE=1)"
+    )
     parser.add_argument("--repeats", type=_repeats, help=f"{FULL_REPEATS}; {QUICK_REPEATS} when quick")
     parser.add_argument("--no-peers", action="store_true", help="measure Evenflow alone: no ratios")
     parser.add_argument("--starts-only", action="store_true", help="a runtime host by itself (starts.json, .md)")
+    parser.add_argument("--history", action="store_true", help="measure nothing: print the rows of the saved runs")
     parser.add_argument("--keep", action="store_true", help="keep the folder with data and logs, and say where it is")
     parser.add_argument("--shards", type=int, help="shards of the fleet, as `evenflow up --shards`")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `evenflow up --set`")
     given = parser.parse_args(arguments)
-    is_quick = given.quick or _is_set(environ, "QUICK")
+    is_quick = given.quick or is_set(environ, "QUICK")
     return Options(
         is_quick=is_quick,
-        saves=given.save or _is_set(environ, "SAVE"),
+        saves=given.save or is_set(environ, "SAVE"),
         repeats=given.repeats or (QUICK_REPEATS if is_quick else FULL_REPEATS),
         with_peers=not given.no_peers,
         starts_only=given.starts_only,
+        history_only=given.history,
         keeps_data=given.keep,
         up_arguments=(
             *(("--shards", str(given.shards)) if given.shards else ()),
@@ -118,7 +126,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
     )
 
 
-def _is_set(environ: Mapping[str, str], name: str) -> bool:
+def is_set(environ: Mapping[str, str], name: str) -> bool:
+    """Whether a variable says yes."""
     return environ.get(name, "").lower() in _TRUE
 
 

@@ -1,33 +1,37 @@
 """The figures as JSON, and as lines of a table that both faces (terminal, Markdown) print."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loadtest.bench import goals
+from loadtest.bench.regression import Change
 from loadtest.bench.results import Results, Series
 from loadtest.bench.rows import EVENFLOW, NAMES, PEERS, ROWS, Row
 from loadtest.bench.stats import shown
 
 FORMAT = 1
-HEADINGS = ("what", "unit", "Evenflow", *(NAMES[key] for key in PEERS), "ratio", "goal", "")
+HEADINGS = ("what", "unit", "Evenflow", *(NAMES[key] for key in PEERS), "ratio", "goal", "", "change")
 ABSENT = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table, as text. `words`: met, missed or not measured, one a goal."""
+    """One line of the table, as text. `words`: met, missed or not measured, one a goal; `change`: since a saved run."""
 
     cells: tuple[str, ...]
     words: tuple[str, ...]
+    change: str
 
 
-def lines(results: Results) -> list[Line]:
-    """Every row that was measured."""
+def lines(results: Results, changes: Mapping[str, Change]) -> list[Line]:
+    """Every row that was measured. `changes`: by measure."""
     found = []
     for row in ROWS:
         series = results.find(row.measure, EVENFLOW)
         if series is not None:
-            found.append(_line(row, series, results))
+            change = changes.get(row.measure)
+            found.append(_line(row, series, results, change.text() if change else ABSENT))
     return found
 
 
@@ -65,7 +69,7 @@ def as_json(results: Results, machine: dict[str, Any], run: dict[str, Any]) -> d
     }
 
 
-def _line(row: Row, series: Series, results: Results) -> Line:
+def _line(row: Row, series: Series, results: Results, change: str) -> Line:
     peers = results.medians(row.peer_measure, row.peers)
     verdicts = [goals.judge(goal, series.summary.median, peers) for goal in row.goals]
     ratios = "\n".join(f"{v.ratio:.2f}x" if v.ratio is not None else ABSENT for v in verdicts if row.goals)
@@ -77,8 +81,9 @@ def _line(row: Row, series: Series, results: Results) -> Line:
         ratios or ABSENT,
         "\n".join(goal.text(row.unit, NAMES) for goal in row.goals) or ABSENT,
         "\n".join(verdict.word for verdict in verdicts),
+        change,
     )
-    return Line(cells, tuple(verdict.word for verdict in verdicts))
+    return Line(cells, tuple(verdict.word for verdict in verdicts), change)
 
 
 def _cell(series: Series | None) -> str:

@@ -83,9 +83,12 @@ class Rounds:
 
     async def _visit_peer(self, peer: Peer) -> None:
         sizes = self._sizes
-        self.note("accept", peer.key, await peer.accept(sizes.accept_peer))
+        accepts, runs = sizes.accept_peer, sizes.end_to_end_peer
+        if peer.is_pipelined:
+            accepts, runs = sizes.accept_batches, sizes.end_to_end_batches
+        self.note("accept", peer.key, await peer.accept(accepts))
         async with peer.working():
-            self.note("end_to_end", peer.key, await peer.end_to_end(sizes.end_to_end_peer))
+            self.note("end_to_end", peer.key, await peer.end_to_end(runs))
             samples = await idle.measure(peer.submit_one, peer.ticks, sizes.idle_samples, self._randomness)
         self._note_idle("idle", peer.key, samples)
 

@@ -1,1 +1,1 @@
-"""A fleet with a deep backlog beside the same fleet with a shallow one."""
+"""A fleet beside the same fleet when more is on it: a deep backlog, many functions."""

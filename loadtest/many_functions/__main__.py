@@ -1,74 +1,38 @@
 """`python -m loadtest.many_functions`: 1,000 functions invoked in turn on a fleet with memory for 50 sandboxes."""
 
 import argparse
-import asyncio
-import contextlib
-import json
 import os
-import shutil
-import signal
 import sys
-import tempfile
-import time
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import uvloop
 
-from loadtest.bench import machine
-from loadtest.bench.bystanders import Bystanders
+from loadtest.bench import fleet_run, machine
 from loadtest.bench.evenflow_fleet import EvenflowFleet
+from loadtest.bench.fleet_run import FleetRun, say
+from loadtest.bench.options import is_set
 from loadtest.many_functions import report, scenario
 from loadtest.many_functions.scenario import Sizes
 
-ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED_FOLDER = ROOT / "docs" / "benchmarks"
 MAX_FUNCTIONS = 8_000
-EXIT_INTERRUPTED = 130
 
 
-def say(text: str) -> None:
-    """Progress, apart from the result."""
-    print(text, file=sys.stderr, flush=True)
-
-
-async def run(sizes: Sizes, saves: bool) -> int:
-    """Measure and publish; Ctrl-C ends what was started."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, task.cancel)
-    folder = Path(tempfile.mkdtemp(prefix="evenflow-many-", dir="/tmp"))
-    bystanders, began = Bystanders(), time.monotonic()
-    fleet = EvenflowFleet(folder, 0, ("--set", f"runtime.memory_mb={sizes.budget_mb}"))
-    try:
-        await fleet.start()
+async def measure(run: FleetRun, sizes: Sizes, saves: bool) -> int:
+    """Measure, print, and publish what is as it must be; 1: it is not."""
+    async with AsyncExitStack() as stack:
+        settings = ("--set", f"runtime.memory_mb={sizes.budget_mb}")
+        fleet = await EvenflowFleet.started(stack, run.folder / "fleet", 0, settings)
         found = await scenario.run(fleet, sizes, say)
-        notes = [bystanders.note(), f"run of {time.monotonic() - began:.0f} s"]
-        about = machine.describe(folder, None)
-    except asyncio.CancelledError:
-        say("interrupted; everything that was started has ended")
-        return EXIT_INTERRUPTED
-    finally:
-        await fleet.stop()
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
-    page = report.as_markdown(
-        sizes,
-        found,
-        f"{about['time']}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, {about['memory_mib']} MiB"
-        f", {about['file_system']}, Python {about['python']}",
-        notes,
-    )
+        notes = run.notes()
+    about = run.machine()
+    page = report.as_markdown(sizes, found, machine.in_words(about), notes)
     print(page)
     problems = report.failures(sizes, found)
     for problem in problems:
         say(f"error: {problem}")
     if saves and not problems:
-        told = json.dumps(report.as_json(sizes, found, dict(about), notes), indent=1) + "\n"
-        (PUBLISHED_FOLDER / "many_functions.json").write_text(told)
-        (PUBLISHED_FOLDER / "many_functions.md").write_text(page)
-        say(f"written: {PUBLISHED_FOLDER.relative_to(ROOT)}/many_functions.json and many_functions.md")
-    return 1 if problems else 0
+        fleet_run.publish("many_functions", report.as_json(sizes, found, about, notes), page)
+    return fleet_run.EXIT_FAILED if problems else 0
 
 
 def main() -> int:
@@ -83,7 +47,8 @@ def main() -> int:
     if not 1 <= given.functions <= MAX_FUNCTIONS or min(given.sandboxes, given.rounds, given.in_flight) < 1:
         parser.error(f"--functions must be within 1 to {MAX_FUNCTIONS:,}, the other numbers at least 1")
     sizes = Sizes(given.functions, given.sandboxes, given.rounds, given.in_flight)
-    return uvloop.run(run(sizes, given.save or os.environ.get("SAVE", "") in ("1", "true", "yes", "on")))
+    saves = given.save or is_set(os.environ, "SAVE")
+    return uvloop.run(fleet_run.run_to_end("many", lambda run: measure(run, sizes, saves)))
 
 
 if __name__ == "__main__":

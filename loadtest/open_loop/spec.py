@@ -11,6 +11,8 @@ from loadtest.workloads.work import Work
 DOORS = ("http", "grpc", "stream")
 # Requests under way at once: a send beyond it is dropped and counted, never queued without bound.
 MAX_IN_FLIGHT = 10_000
+MAX_DRIVERS = 64
+MAX_STREAMS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class LoadSpec:
             raise ValueError(f"{self.door!r} is no door: {', '.join(DOORS)}")
         if not 1 <= self.in_flight <= MAX_IN_FLIGHT:
             raise ValueError(f"in_flight must be within 1 to {MAX_IN_FLIGHT:,}, not {self.in_flight}")
+        if not 1 <= self.drivers <= MAX_DRIVERS:
+            raise ValueError(f"drivers must be within 1 to {MAX_DRIVERS}, not {self.drivers}")
+        if not 0 <= self.run < 2**32:
+            raise ValueError(f"run must be within 0 to 2**32 - 1, not {self.run}")
+        for name in ("answer_seconds", "drain_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.door == "stream" and len(self.keys) > MAX_STREAMS:
+            raise ValueError(f"each key has a stream of its own, of which there are at most {MAX_STREAMS:,}")
         if not 0 <= self.callers <= MAX_IN_FLIGHT:
             raise ValueError(f"callers must be within 0 to {MAX_IN_FLIGHT:,}, not {self.callers}")
         if self.callers and not (self.synchronous or self.records):

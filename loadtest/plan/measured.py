@@ -56,6 +56,7 @@ class Run:
     failed: the bounds of the objective that it did not hold, in words; empty: it held all of them.
     cpu_seconds: CPU time by service over the counted part and the drain; settled: events that ended in that time;
     busiest_core: the most CPU that one process of a service used, 0 to 1 of a core, by service.
+    replicas: processes by service, where they were others than the fleet's ("confirm" of a prediction).
     """
 
     purpose: str
@@ -67,6 +68,7 @@ class Run:
     settled: int
     failed: Sequence[str] = ()
     callers: int = 0
+    replicas: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,11 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Everything. machine: as loadtest.bench.machine.describe_host tells; spec: every run's, but for rate and seed."""
+    """Everything. machine: as loadtest.bench.machine.describe_host tells; spec: every run's, but for rate and seed.
+
+    memory_bytes: proportional set size by service after the repeats; empty: not measured. function_memory_mb: memory
+    size of the function that ran, as AWS would charge it.
+    """
 
     machine: Mapping[str, str | int]
     fleet: Fleet
@@ -107,3 +113,5 @@ class Measured:
     drain: Drain | None
     began: str
     seconds: float
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    function_memory_mb: int = 128

@@ -16,7 +16,8 @@ class Work:
 
     sleep_ms, burn_ms: added to the time that the schedule gives the event (`Arrivals.work_ms`, slept). allocate_mib:
     touched and given back. fail_rate: part of the events, 0 to 1, whose handler raises, on every attempt. pad_bytes
-    and pad_bytes_max: bytes added to the payload, each event's own drawn evenly between the two.
+    and pad_bytes_max: bytes added to the payload, each event's own drawn evenly between the two; without the
+    latter, always the former.
     """
 
     sleep_ms: float = 0.0
@@ -52,13 +53,13 @@ def payload(work: Work, run: int, number: int, work_ms: float = 0.0) -> bytes:
         told["burn_ms"] = work.burn_ms
     if work.allocate_mib:
         told["allocate_mib"] = work.allocate_mib
+    pad_bytes = work.pad_bytes
     if work.fail_rate or work.pad_bytes_max:
         draw = random.Random(f"work {run} {number}")
         if draw.random() < work.fail_rate:
             told["fails"] = True
-        pad_bytes = draw.randint(min(work.pad_bytes, work.pad_bytes_max), max(work.pad_bytes, work.pad_bytes_max))
-    else:
-        pad_bytes = work.pad_bytes
+        if work.pad_bytes_max:
+            pad_bytes = draw.randint(*sorted((work.pad_bytes, work.pad_bytes_max)))
     if pad_bytes:
         told["pad"] = "x" * pad_bytes
     return json.dumps(told, separators=(",", ":")).encode()

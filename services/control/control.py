@@ -37,7 +37,9 @@ from services.control.versions import Versions
 from services.shared.channels import GrpcServer, read_token
 from services.shared.clock import SystemClock
 from services.shared.errors import EvenflowError, Reason
+from services.shared.identity import CONTROL, CONTROL_NODE
 from services.shared.metrics import Metrics
+from services.shared.tls import Tls, check_listen, check_node
 from services.shared.tracing import Tracer
 
 SERVICE_NAME = "evenflow.control.v1.ControlService"
@@ -54,6 +56,11 @@ class Control:
         founding.check_settings(settings)
         self.settings = settings
         self._token = token = read_token(settings.token_file)
+        listen = settings.listen or settings.control_target
+        tls = Tls.of(settings)
+        check_listen(listen, tls)
+        check_node(tls, CONTROL, CONTROL_NODE)
+        self._listen_address = listen
         folder = Path(settings.data_dir) / "control"
         self._lock = lock_folder(folder)
         try:
@@ -100,7 +107,7 @@ class Control:
         self.metrics = Metrics("control", settings)
         self._telemetry = ControlTelemetry(self.metrics, self.state, self.feed, self.ledger)
         self._editor = FunctionEditor(self.state, clock, os.urandom)
-        self.server = GrpcServer(token, [SERVICE_NAME])
+        self.server = GrpcServer(token, [SERVICE_NAME], tls)
         control_pb2_grpc.add_ControlServiceServicer_to_server(ControlService(self._parts()), self.server.server)
 
     def _parts(self) -> Parts:
@@ -137,7 +144,7 @@ class Control:
         await self.changes.run(lambda change: founding.decide_account_concurrency(change, self.settings, self.state))
         await self.changes.run(lambda change: decide_completion(change, self._editor))
         self.metrics.serve(self._token)
-        self.server.bind(self.settings.listen or self.settings.control_target)
+        self.server.bind(self._listen_address)
         self.steward.start()
         await self.server.start()
         fleet = self.state.fleet

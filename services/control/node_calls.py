@@ -4,13 +4,14 @@ import asyncio
 from typing import Any
 
 import grpc
-from evenflow.control.v1 import control_pb2
+from evenflow.control.v1 import control_pb2, resources_pb2
 
 from services.control import shard_moves
 from services.control.calls import Calls
 from services.control.changes import Change
 from services.control.sessions import Session
 from services.shared.errors import EvenflowError, Reason, abort, invalid
+from services.shared.gate import current_caller
 from services.shared.streams import serve_stream
 
 # A stream that opens and does not say who it is.
@@ -82,6 +83,7 @@ class NodeCalls(Calls):
                 raise invalid(f"hello did not come within {HELLO_SECONDS:.0f} s") from None
             if first is grpc.aio.EOF or not first.HasField("hello"):
                 raise invalid("the first message of a Join stream must be hello")
+            _check_caller(first.hello)
             session = await self._parts.members.join(first.hello)
         except EvenflowError as e:
             await abort(context, e)
@@ -148,3 +150,12 @@ class NodeCalls(Calls):
         self, change: Change, request: control_pb2.CompleteMoveRequest
     ) -> control_pb2.CompleteMoveResponse:
         return shard_moves.decide_complete(change, self._parts.state, request)
+
+
+def _check_caller(hello: control_pb2.JoinHello) -> None:
+    """Pass when the caller's certificate, if calls have one, is for this node: others would be sent its events."""
+    caller = current_caller()
+    role = resources_pb2.NodeRole.Name(hello.role).removeprefix("NODE_ROLE_").lower()
+    if caller is not None and not caller.is_node(role, hello.node_id):
+        text = f"a certificate of {caller} cannot join as {hello.node_id[:80]} of role {role}"
+        raise EvenflowError(Reason.ERROR_REASON_ACCESS_DENIED, text)

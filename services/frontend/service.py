@@ -103,10 +103,11 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         self, request: frontend_pb2.InvokeAsyncRequest, context: Any
     ) -> frontend_pb2.InvokeAsyncResponse:
         """Accepts one event; answers after it is durable."""
-        results = await self._accept(await self._call(context), [request.event])
-        if results[0].HasField("error"):
-            await abort(context, EvenflowError.from_detail(results[0].error))
-        return frontend_pb2.InvokeAsyncResponse(request_id=results[0].request_id, duplicate=results[0].duplicate)
+        ticket = await self._accept(await self._call(context), [request.event])
+        error = ticket.error(0)
+        if error is not None:
+            await abort(context, error)
+        return frontend_pb2.InvokeAsyncResponse(request_id=ticket.request_ids[0], duplicate=ticket.is_duplicate(0))
 
     async def PublishBatch(
         self, request: frontend_pb2.PublishBatchRequest, context: Any
@@ -118,8 +119,10 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         except EvenflowError as e:
             self._telemetry.refused(e, "grpc")
             await abort(context, e)
-        results = await self._accept(call, request.events)
-        return frontend_pb2.PublishBatchResponse(results=results)
+        ticket = await self._accept(call, request.events)
+        response = frontend_pb2.PublishBatchResponse()
+        _tell(response.results, ticket)
+        return response
 
     async def Publish(  # type: ignore[override]  # the stubs know generators only, grpc.aio takes a coroutine, too
         self, _requests: Any, context: Any
@@ -141,9 +144,9 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
 
             def answer(ticket: Ticket) -> None:
                 unanswered.discard(batch_id)
-                answers.append(
-                    frontend_pb2.PublishResponse(batch_id=batch_id, results=self._results(ticket, submissions))
-                )
+                response = frontend_pb2.PublishResponse(batch_id=batch_id)
+                _tell(response.results, ticket)
+                answers.append(response)
                 wakeup.set()
                 gate.set()
 
@@ -181,9 +184,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
             setattr(response, name, getattr(status, name))
         return response
 
-    async def _accept(
-        self, call: Call, events: Iterable[frontend_pb2.EventSubmission]
-    ) -> list[frontend_pb2.SubmissionResult]:
+    async def _accept(self, call: Call, events: Iterable[frontend_pb2.EventSubmission]) -> Ticket:
         done: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
         submissions = [self._submission(call, e) for e in events]
 
@@ -192,7 +193,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
                 done.set_result(ticket)
 
         self._take(call, events, submissions, answer)
-        return self._results(await done, submissions)
+        return await done
 
     def _take(
         self,
@@ -241,23 +242,6 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
             True,
         )
 
-    @staticmethod
-    def _results(ticket: Ticket, submissions: list[Submission]) -> list[frontend_pb2.SubmissionResult]:
-        if ticket.errors is None and ticket.duplicates is None:
-            return [frontend_pb2.SubmissionResult(request_id=request_id) for request_id in ticket.request_ids]
-        results = []
-        for index in range(len(submissions)):
-            error = ticket.error(index)
-            if error is not None:
-                results.append(frontend_pb2.SubmissionResult(error=error.to_detail()))
-            else:
-                results.append(
-                    frontend_pb2.SubmissionResult(
-                        request_id=ticket.request_ids[index], duplicate=ticket.is_duplicate(index)
-                    )
-                )
-        return results
-
     async def _call(self, context: Any) -> Call:
         try:
             return self._read(context)
@@ -277,6 +261,18 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         from_fleet = self._token is not None and carries_token(metadata, self._token)
         caller = self._callers.of_tenant(DEFAULT_TENANT) if from_fleet else self._callers.of_metadata(metadata)
         return Call(caller, from_fleet, traceparent, tracestate)
+
+
+def _tell(results: Any, ticket: Ticket) -> None:
+    """Add a SubmissionResult for each submission to the repeated field of an answer."""
+    for index, request_id in enumerate(ticket.request_ids):
+        error = ticket.error(index)
+        if error is not None:
+            results.add(error=error.to_detail())
+        elif ticket.is_duplicate(index):
+            results.add(request_id=request_id, duplicate=True)
+        else:
+            results.add(request_id=request_id)
 
 
 def _check_batch(request: frontend_pb2.PublishBatchRequest | frontend_pb2.PublishRequest) -> None:

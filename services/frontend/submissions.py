@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from evenflow.common.v1 import event_pb2
+from opentelemetry.trace import Span
 
 from services.frontend.accept import Accepter
 from services.frontend.targets import Target, Targets
@@ -132,25 +133,29 @@ class Submissions:
 
     def finish(self, ticket: Ticket, submissions: list[Submission], door: str) -> None:
         """Count and end the spans of a ticket that is all answered."""
-        spans, errors, telemetry = ticket.spans, ticket.errors, self._telemetry
-        if errors is None and spans is None and len(submissions) == 1:
-            one = submissions[0]
-            telemetry.count_received(one.tenant_id, one.function_name)
-            return
+        errors = ticket.errors or {}
+        # A batch is mostly of one function: counted here, told once a function.
+        received: dict[tuple[str, str], int] = {}
         for index, submission in enumerate(submissions):
-            error = ticket.error(index)
+            if index not in errors:
+                key = (submission.tenant_id, submission.function_name)
+                received[key] = received.get(key, 0) + 1
+        for (tenant_id, function_name), events in received.items():
+            self._telemetry.count_received(tenant_id, function_name, events)
+        for index, error in errors.items():
             request_id = ticket.request_ids[index]
-            if error is None:
-                telemetry.count_received(submission.tenant_id, submission.function_name)
-            else:
-                text = ids.to_text(request_id) if request_id else ""
-                telemetry.refused(error, door, text, submission.tenant_id)
-            span = spans.get(index) if spans is not None else None
-            if span is not None:
-                if request_id:
-                    span.set_attribute("faas.invocation_id", ids.to_text(request_id))
-                    span.set_attribute("evenflow.shard_id", ids.shard_of(request_id))
-                self._tracer.end(span, None if error is None else error.message)
+            text = ids.to_text(request_id) if request_id else ""
+            self._telemetry.refused(error, door, text, submissions[index].tenant_id)
+        if ticket.spans is not None:
+            self._end_spans(ticket, ticket.spans)
+
+    def _end_spans(self, ticket: Ticket, spans: dict[int, Span]) -> None:
+        for index, span in spans.items():
+            request_id, error = ticket.request_ids[index], ticket.error(index)
+            if request_id:
+                span.set_attribute("faas.invocation_id", ids.to_text(request_id))
+                span.set_attribute("evenflow.shard_id", ids.shard_of(request_id))
+            self._tracer.end(span, None if error is None else error.message)
 
 
 def _check_extras(submission: Submission) -> None:

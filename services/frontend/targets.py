@@ -14,7 +14,7 @@ from services.shared.config_view import ConfigView
 from services.shared.errors import EvenflowError, Reason, invalid
 from services.shared.function_view import FunctionView
 
-MAX_REMEMBERED_TARGETS = 8_192
+MAX_REMEMBERED_TARGETS = 32_768
 # Open questions to control about unknown functions: a flood of wrong names must not become control's flood.
 MAX_OPEN_QUESTIONS = 256
 DEFAULT_REGION = "us-east-1"

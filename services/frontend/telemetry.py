@@ -33,9 +33,9 @@ class Telemetry:
         self._logged = 0
         self._passed_over = 0
 
-    def count_received(self, tenant_id: str, function_name: str) -> None:
-        """One event is durable."""
-        self.received.add(1, function=function_name, tenant=tenant_id)
+    def count_received(self, tenant_id: str, function_name: str, events: int = 1) -> None:
+        """So many events of a function are durable."""
+        self.received.add(events, function=function_name, tenant=tenant_id)
 
     def recursion_stopped(self, function_name: str, tenant_id: str) -> None:
         """One synchronous invocation did not run because of its chain."""

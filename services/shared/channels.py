@@ -1,5 +1,7 @@
-"""gRPC set-up on both sides: options, the fleet's token, health and reflection on every server."""
+"""gRPC set-up on both sides: options, TLS, the fleet's token, health and reflection on every server."""
 
+import asyncio
+import contextlib
 import hmac
 import logging
 import os
@@ -13,6 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.shared.errors import EvenflowError, Reason, abort
+from services.shared.gate import CertificateGate
+from services.shared.tls import Tls
 
 TOKEN_KEY = "evenflow-fleet-token"
 # A sync payload may hold 6 MiB; the rest is room for the envelope.
@@ -66,9 +70,16 @@ class Peer:
     metadata: tuple[tuple[str, str], ...]
 
     @classmethod
-    def dial(cls, target: str, token: str) -> "Peer":
-        """A channel that connects lazily and reconnects by itself."""
-        return cls(target, grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS), ((TOKEN_KEY, token),))
+    def dial(cls, target: str, token: str, tls: Tls | None = None, name: str = "") -> "Peer":
+        """A channel that connects lazily and reconnects by itself.
+
+        tls: this process's certificate; then the other one must prove to be `name` (services.shared.identity).
+        """
+        if tls is None or target.startswith("unix:"):
+            channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        else:
+            channel = tls.channel(target, name, _CHANNEL_OPTIONS)
+        return cls(target, channel, ((TOKEN_KEY, token),))
 
     async def close(self) -> None:
         """Close the channel and every call on it."""
@@ -121,10 +132,18 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 class GrpcServer:
-    """One gRPC server with health checking and reflection; `token` None makes it a public door."""
+    """One gRPC server with health checking and reflection; `token` None makes it a public door.
 
-    def __init__(self, token: str | None, service_names: Iterable[str]) -> None:
-        interceptors = [TokenInterceptor(token)] if token is not None else []
+    tls: callers prove by their certificates who they are, and call what their roles may (services.shared.call_rules).
+    """
+
+    def __init__(self, token: str | None, service_names: Iterable[str], tls: Tls | None = None) -> None:
+        self._tls = tls
+        self._gate = CertificateGate(tls.revoked) if tls is not None else None
+        self._sweeping: asyncio.Task[None] | None = None
+        interceptors: list[grpc.aio.ServerInterceptor] = [self._gate] if self._gate is not None else []
+        if token is not None:
+            interceptors.append(TokenInterceptor(token))
         self.server = grpc.aio.server(options=_SERVER_OPTIONS, interceptors=interceptors)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -138,7 +157,10 @@ class GrpcServer:
             # lock of the data directory.
             Path(address.removeprefix("unix:")).unlink(missing_ok=True)
         try:
-            port = self.server.add_insecure_port(address)
+            if self._tls is not None:
+                port = self.server.add_secure_port(address, self._tls.server_credentials())
+            else:
+                port = self.server.add_insecure_port(address)
         except RuntimeError as e:
             raise OSError(f"cannot listen on {address}: {e}") from e
         if address.startswith("unix:"):
@@ -148,6 +170,8 @@ class GrpcServer:
     async def start(self) -> None:
         """Serve, and say so to health checks."""
         await self.server.start()
+        if self._gate is not None:
+            self._sweeping = asyncio.create_task(self._gate.sweep_forever(), name="certificates")
         await self.set_serving(True)
 
     async def set_serving(self, serving: bool) -> None:
@@ -160,3 +184,7 @@ class GrpcServer:
         """Refuse new calls, let running ones end within the grace, then cancel them."""
         await self._health.enter_graceful_shutdown()
         await self.server.stop(grace_seconds)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping

@@ -10,9 +10,11 @@ from services.shared import ids
 from services.shared.channels import GrpcServer, Peer, read_token
 from services.shared.clock import SystemClock
 from services.shared.follower import ControlFollower
+from services.shared.identity import CONTROL, CONTROL_NODE, server_name
 from services.shared.membership import Membership
 from services.shared.metrics import Metrics
 from services.shared.settings import NodeSettings
+from services.shared.tls import Tls, check_listen, check_node
 from services.shared.tracing import Tracer
 
 # How long a node waits for its first view of the fleet before it gives up.
@@ -35,10 +37,13 @@ class Node:
         self.clock = SystemClock()
         self.incarnation = ids.new_incarnation()
         self.token = read_token(settings.token_file)
+        self.tls = Tls.of(settings)
+        check_listen(settings.listen_address, self.tls)
+        check_node(self.tls, service, settings.node_id)
         self.tracer = Tracer(service, settings, self.clock)
         self.metrics = Metrics(service, settings)
-        self.server = GrpcServer(self.token, service_names)
-        self._peers: dict[str, Peer] = {}
+        self.server = GrpcServer(self.token, service_names, self.tls)
+        self._peers: dict[tuple[str, str], Peer] = {}
         control = self.dial(settings.control_target)
         snapshot_path = Path(settings.data_dir) / "snapshots" / f"{settings.node_id}.bin"
         # Whoever runs functions or moves events has no business with the secrets that requests are signed with.
@@ -54,11 +59,24 @@ class Node:
         )
 
     def dial(self, target: str) -> Peer:
-        """The peer at this address; one channel an address."""
-        peer = self._peers.get(target)
+        """The peer at this address, a member's or control's; one channel an address.
+
+        Over TLS it must prove to be the member that has this address now. ValueError: no member has it.
+        """
+        name = self._name_of(target) if self.tls is not None else ""
+        peer = self._peers.get((target, name))
         if peer is None:
-            peer = self._peers[target] = Peer.dial(target, self.token)
+            peer = self._peers[target, name] = Peer.dial(target, self.token, self.tls, name)
         return peer
+
+    def _name_of(self, target: str) -> str:
+        if target == self.settings.control_target:
+            return server_name(CONTROL, CONTROL_NODE)
+        for member in self.follower.view.members.values():
+            if member.address == target:
+                role = resources_pb2.NodeRole.Name(member.role).removeprefix("NODE_ROLE_").lower()
+                return server_name(role, member.node_id)
+        raise ValueError(f"no member of the fleet has the address {target}")
 
     async def start_following(self) -> None:
         """Get the first view of the fleet. TimeoutError as ValueError: neither control nor a snapshot is there."""

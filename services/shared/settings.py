@@ -5,12 +5,14 @@ A setting has a dotted key (`retry.base_seconds`) and the environment variable m
 """
 
 import dataclasses
+import socket
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_ANY_ADDRESS = ("0.0.0.0", "[::]")
 
 
 class SettingsError(ValueError):
@@ -81,12 +83,26 @@ def load(settings_class: type[T], environ: Mapping[str, str]) -> T:
 class NodeSettings:
     """What every service process needs to know of itself and of the fleet."""
 
-    node_id: str = setting("node.id", help="Name of this process in the fleet, such as queue-0; stays over restarts.")
     data_dir: str = setting("data.dir", help="Folder for this fleet's durable state.")
     run_dir: str = setting("run.dir", help="Private folder (0700) for sockets; its path must be short.")
     token_file: str = setting("token.file", help="File with the fleet's token; not readable by sandboxes.")
+    node_id: str = setting(
+        "node.id", "", help="Name of this process in the fleet, such as queue-0, over restarts; empty: the host's name."
+    )
     listen: str = setting("listen", "", help="gRPC address to listen on; empty: a unix socket in the run folder.")
-    advertise: str = setting("advertise", "", help="gRPC address told to others; empty: the listen address.")
+    advertise: str = setting(
+        "advertise",
+        "",
+        help="gRPC address told to others; empty: the listen address, with the host's name for 0.0.0.0.",
+    )
+    tls_ca_file: str = setting("tls.ca_file", "", help="PEM: the authority of the fleet's certificates.")
+    tls_cert_file: str = setting(
+        "tls.cert_file", "", help="PEM: this process's certificate; inner calls over TCP need one."
+    )
+    tls_key_file: str = setting("tls.key_file", "", help="PEM: its key; readable by its owner alone.")
+    tls_revoked_file: str = setting(
+        "tls.revoked_file", "", help="Serial numbers of revoked certificates, one a line; followed as it changes."
+    )
     control_address: str = setting("control.address", "", help="Address of control; empty: its unix socket.")
     metrics_listen: str = setting(
         "metrics.listen", "", help="HOST:PORT for Prometheus; empty: a unix socket in the run folder."
@@ -107,6 +123,10 @@ class NodeSettings:
         "trace.store_bytes", 33_554_432, minimum=65_536, maximum=1 << 40, help="Bound of one process's span store."
     )
 
+    def __post_init__(self) -> None:
+        if not self.node_id:
+            object.__setattr__(self, "node_id", socket.gethostname())
+
     @property
     def listen_address(self) -> str:
         """Where this process serves gRPC."""
@@ -115,7 +135,10 @@ class NodeSettings:
     @property
     def advertised_address(self) -> str:
         """Where others reach this process."""
-        return self.advertise or self.listen_address
+        if self.advertise:
+            return self.advertise
+        host, _, port = self.listen_address.rpartition(":")
+        return f"{socket.gethostname()}:{port}" if host in _ANY_ADDRESS else self.listen_address
 
     @property
     def control_target(self) -> str:

@@ -37,6 +37,9 @@ EXPORT_BATCH_SPANS = 512
 EXPORT_DELAY_MS = 250
 MAX_TRACESTATE_BYTES = 512
 _TRACEPARENT_LENGTH = 55
+# A trace id and a span id, 16 and 8 bytes.
+_IDS_BYTES = 24
+_NO_SPAN = "0" * 16
 
 
 def is_sampled(trace: TraceContext) -> bool:
@@ -78,7 +81,8 @@ class RootSampler:
         self._per_second = per_second
         self._one_in = one_in
         self._clock = clock
-        self._tokens = max(1.0, per_second) if per_second > 0 else 0.0
+        self._most_tokens = max(1.0, per_second)
+        self._tokens = self._most_tokens if per_second > 0 else 0.0
         self._last_ms = clock.monotonic_ms()
         self._passed_over = 0
 
@@ -86,8 +90,9 @@ class RootSampler:
         """Whether this trace is kept."""
         if self._per_second > 0:
             now_ms = self._clock.monotonic_ms()
-            refill = (now_ms - self._last_ms) * self._per_second / 1_000
-            self._tokens = min(max(1.0, self._per_second), self._tokens + refill)
+            self._tokens += (now_ms - self._last_ms) * self._per_second / 1_000
+            if self._tokens > self._most_tokens:
+                self._tokens = self._most_tokens
             self._last_ms = now_ms
             if self._tokens >= 1:
                 self._tokens -= 1
@@ -140,10 +145,11 @@ class Tracer:
             return TraceContext(
                 traceparent=parent_traceparent[:53] + flag, tracestate=tracestate[:MAX_TRACESTATE_BYTES]
             )
-        trace_id = random.getrandbits(128) or 1
+        # One draw for both ids. W3C forbids 0, which does not come up: the shorter one has 64 bits.
+        digits = random.randbytes(_IDS_BYTES).hex()
         if self._sampler.keep():
-            return TraceContext(traceparent=f"00-{trace_id:032x}-{0:016x}-01")
-        return TraceContext(traceparent=f"00-{trace_id:032x}-{random.getrandbits(64) or 1:016x}-00")
+            return TraceContext(traceparent=f"00-{digits[:32]}-{_NO_SPAN}-01")
+        return TraceContext(traceparent=f"00-{digits[:32]}-{digits[32:]}-00")
 
     def start(
         self,

@@ -1,10 +1,7 @@
 """docs/isolation.md's table and docs/isolation.json, made of a run."""
 
 import json
-import os
-import platform
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,16 +27,9 @@ def facts(runs: Runs, command: str) -> dict[str, Any]:
     return {
         "command": command,
         "machine": {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": machine.commit(),
-            "cpu": machine.cpu_model(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_mib": machine.memory_mib(),
-            "kernel": platform.release(),
+            **machine.describe_host(Path("/tmp")),
             "landlock": landlock.version(),
             "cgroups": 2 if version_2 else 1,
-            "python": platform.python_version(),
-            "file_system": machine.file_system_of(Path("/tmp"), Path("/proc/mounts").read_text()),
         },
         "columns": {name: _slim(run) for name, run in runs.items()},
     }

@@ -26,7 +26,9 @@ class HueyPeer:
 
     key = "huey"
     name = "Huey on SQLite (fsync)"
+    how = "one caller; one worker thread, which looks every 10 ms; fsync before the answer"
     is_durable = True
+    is_pipelined = False
 
     def __init__(self, folder: Path) -> None:
         self.ticks = TickReader(folder / "ticks")

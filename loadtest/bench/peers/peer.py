@@ -19,8 +19,12 @@ class Peer(Protocol):
     # In results; and for people.
     key: str
     name: str
+    # How it is run and submitted to, in words.
+    how: str
     # Whether an event is on disk before its submit is answered.
     is_durable: bool
+    # Whether it submits ahead of the answers, as Evenflow's batches do: it is given as many events.
+    is_pipelined: bool
     ticks: TickReader
 
     async def start(self) -> None:

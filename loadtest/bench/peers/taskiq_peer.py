@@ -29,7 +29,13 @@ class TaskiqPeer:
     def __init__(self, folder: Path, fsync: str) -> None:
         self.key = f"taskiq-{fsync}"
         self.name = f"taskiq + Redis streams ({fsync})"
+        when = "before the answer" if fsync == "always" else "every second"
+        self.how = (
+            f"{IN_FLIGHT} callers in flight; {WORKERS} workers of {MAX_ASYNC_TASKS} at once, the handler in the "
+            f"worker's loop; fsync {when}"
+        )
         self.is_durable = fsync == "always"
+        self.is_pipelined = False
         self.ticks = TickReader(folder / "ticks")
         self._folder = folder
         self._redis = RedisServer(folder, fsync)

@@ -1,14 +1,8 @@
 """The table on the terminal and the report in docs/reliability."""
 
 import json
-import os
-import platform
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import apsw
 
 from loadtest.bench import machine
 from tests.faults.power_loss.replay import fast_folder
@@ -55,18 +49,7 @@ def facts(rows: list[Row], command: str) -> dict[str, Any]:
     """Everything, for the JSON."""
     return {
         "command": command,
-        "machine": {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": machine.commit(),
-            "cpu": machine.cpu_model(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_mib": machine.memory_mib(),
-            "kernel": platform.release(),
-            "file_system": machine.file_system_of(fast_folder(), Path("/proc/mounts").read_text()),
-            "python": platform.python_version(),
-            "sqlite": apsw.sqlite_lib_version(),
-            "grpcio": version("grpcio"),
-        },
+        "machine": machine.describe_host(fast_folder()),
         "steps": STEPS,
         "rows": [
             {
@@ -100,13 +83,9 @@ def save(rows: list[Row], command: str, folder: Path = FOLDER) -> None:
 
 
 def _markdown(rows: list[Row], found: dict[str, Any]) -> str:
-    about = found["machine"]
     lines = [
         _PROSE,
-        f"{about['time']}, commit {about['commit']}: {about['cpu']}, {about['cores']} cores, "
-        f"{about['memory_mib']} MiB, "
-        f"Linux {about['kernel']}, {about['file_system']}, Python {about['python']}, "
-        f"SQLite {about['sqlite']}, grpcio {about['grpcio']}. `{found['command']}`",
+        f"{machine.in_words(found['machine'])}. `{found['command']}`",
         "",
         "| " + " | ".join((*_HEADINGS, "seeds", "breaks")) + " |",
         "|---" * (len(_HEADINGS) + 2) + "|",

@@ -65,7 +65,9 @@ async def test_what_synchronous_normal_loses_is_seen_and_reported(folder: Path, 
     report.save([row], "make crash", folder / "docs")
     found = json.loads((folder / "docs" / "power_loss.json").read_text())
     assert (
-        found["rows"][0]["lost"] == row.tally.lost and found["machine"]["sqlite"] and found["command"] == "make crash"
+        found["rows"][0]["lost"] == row.tally.lost
+        and found["machine"]["evenflow_sqlite"]
+        and found["command"] == "make crash"
     )
     assert "| synchronous-normal | 100 |" in (folder / "docs" / "power_loss.md").read_text()
 

@@ -47,3 +47,14 @@ def test_a_change_of_another_function_costs_the_next_event_no_new_view() -> None
     configuration.put("f", description="new")
     changed = targets.find(OWNER, "f")
     assert changed is not None and changed.choose(0.0).description == "new"
+
+
+def test_ten_thousand_functions_in_turn_are_each_looked_up_once() -> None:
+    """A bound below that would forget each just before its turn comes again."""
+    configuration = Configuration()
+    targets = Targets(configuration)
+    names = [f"f-{number}" for number in range(10_000)]
+    for name in names:
+        configuration.put(name)
+    first = [targets.find(OWNER, name) for name in names]
+    assert all(targets.find(OWNER, name) is found for name, found in zip(names, first, strict=True))

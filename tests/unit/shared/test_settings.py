@@ -59,7 +59,7 @@ def test_a_bad_value_is_refused_with_the_settings_names(key: str, value: str, te
     assert key in str(refused.value) and variable_of(key) in str(refused.value)
 
 
-@pytest.mark.parametrize("missing", NODE)
+@pytest.mark.parametrize("missing", [name for name in NODE if name != "EVENFLOW_NODE_ID"])
 def test_what_has_no_default_must_be_set(missing: str) -> None:
     with pytest.raises(SettingsError, match=missing):
         load(NodeSettings, {k: v for k, v in NODE.items() if k != missing})
@@ -105,3 +105,13 @@ def test_addresses_follow_from_the_run_folder_unless_they_are_set() -> None:
     more = {"EVENFLOW_LISTEN": "0.0.0.0:1", "EVENFLOW_ADVERTISE": "h:1", "EVENFLOW_CONTROL_ADDRESS": "c:2"}
     node = load(NodeSettings, {**NODE, **more})
     assert (node.listen_address, node.advertised_address, node.control_target) == ("0.0.0.0:1", "h:1", "c:2")
+
+
+def test_a_container_is_named_by_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replicas of a service have one environment and names of their own: node id and address follow the host's."""
+    monkeypatch.setattr("socket.gethostname", lambda: "3f2a9c")
+    environ = {**NODE, "EVENFLOW_NODE_ID": "", "EVENFLOW_LISTEN": "0.0.0.0:7000"}
+    node = load(NodeSettings, environ)
+    assert (node.node_id, node.advertised_address) == ("3f2a9c", "3f2a9c:7000")
+    node = load(NodeSettings, {**environ, "EVENFLOW_NODE_ID": "queue-0", "EVENFLOW_LISTEN": "10.0.0.1:7000"})
+    assert (node.node_id, node.advertised_address) == ("queue-0", "10.0.0.1:7000")

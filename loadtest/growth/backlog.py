@@ -21,6 +21,7 @@ from loadtest.bench.evenflow_load import Ways
 from loadtest.bench.http_client import HttpLoad, invoke_request
 from loadtest.bench.meter import Meter, Rate
 from loadtest.bench.results import Results
+from loadtest.growth.report import Comparison, Row
 from loadtest.queue_node import wire
 from loadtest.queue_node.client import NodeClient
 
@@ -41,6 +42,28 @@ RESTART_SECONDS = 300.0
 _POLL_SECONDS = 0.02
 _SEED = 20_260_101
 Say = Callable[[str], None]
+
+COMPARISON = Comparison(
+    title="Growth: a deep backlog beside a shallow one",
+    prose=(
+        "Written by `make growth SAVE=1`. One fleet (`evenflow up`, 8 shards, one queue node); medians (lowest to",
+        "highest). The backlog belongs to paused functions; the other function and the client run beside it.",
+    ),
+    little=SHALLOW,
+    much=DEEP,
+    rows=(
+        Row("depth", "events in the queue node, delayed ones included", "events"),
+        Row("accept", "accept at the node, batches of 100", "events/s", least_ratio=0.8),
+        Row("drain", "lease + ack of the backlog at the node", "events/s", least_ratio=0.8),
+        Row("end_to_end", "another function end to end, batches of 100", "events/s", least_ratio=0.8),
+        Row("start_p50", "another function's event, submit to handler start, p50", "ms"),
+        Row("start_p99", "the same, p99", "ms", most=20.0),
+        Row("start_max", "the same, highest", "ms"),
+        Row("memory", "memory of the queue node (PSS)", "MiB", most_growth=300.0),
+        Row("expiry_late_ms", "events of a paused function ended after their age, the latest", "ms"),
+        Row("restart_seconds", "queue node killed until all shards serve", "s"),
+    ),
+)
 
 _BRIEF_DEPLOYMENT = f"""
 [[functions]]

@@ -1,0 +1,216 @@
+"""`evenflow load`: drives a fleet open loop and tells what became of it."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from cli import fleet_file
+from cli.commands.options import DataOption, JsonOption
+from cli.failures import EXIT_USAGE, CliError
+from cli.fleet_folder import data_folder
+from cli.output import console, print_json, span_of_ms, table
+from services.shared.channels import Peer, read_token
+
+if TYPE_CHECKING:
+    from loadtest.open_loop.result import LoadResult
+    from loadtest.open_loop.spec import LoadSpec
+    from loadtest.workloads.deploy import Functions
+
+EXIT_VOID = 3
+MISSING_PACKAGES = "this needs requirements/load.txt: run tools/setup.sh load"
+_HOST = "127.0.0.1"
+_RUN_BITS = 32
+
+
+def load(
+    rate: Annotated[float, typer.Option(metavar="N", help="Events a second, on average.")] = 100.0,
+    seconds: Annotated[float, typer.Option(help="Length of the schedule.")] = 10.0,
+    warm_up: Annotated[float, typer.Option(help="Of it, sent and not counted, in seconds.")] = 0.0,
+    door: Annotated[str, typer.Option(metavar="http|grpc|stream", help="Which door.")] = "http",
+    sync: Annotated[bool, typer.Option("--sync", help="Wait for each result.")] = False,
+    drivers: Annotated[int, typer.Option(help="Processes that send.")] = 1,
+    callers: Annotated[
+        int, typer.Option(help="A closed loop instead of the schedule's times: so many callers. 0: none.")
+    ] = 0,
+    in_flight: Annotated[int, typer.Option(help="Most requests under way; sends beyond are dropped.")] = 2_000,
+    arrivals: Annotated[
+        str, typer.Option(metavar="SHAPE", help="constant, poisson, bursts, diurnal, steps or herd.")
+    ] = "poisson",
+    seed: Annotated[str, typer.Option(help="The same seed, the same schedule.")] = "1",
+    tenants: Annotated[int, typer.Option(help="How many tenants send.")] = 1,
+    skew: Annotated[
+        str, typer.Option(metavar="SKEW", help="Of the traffic over tenants: uniform, zipf or lognormal.")
+    ] = "uniform",
+    noisy: Annotated[float, typer.Option(help="Part of all traffic that one more tenant has, 0 to below 1.")] = 0.0,
+    replay: Annotated[
+        str, typer.Option(metavar="FILE", help="An Azure Functions trace (2019, 2021) instead of --arrivals.")
+    ] = "",
+    sleep_ms: Annotated[float, typer.Option(help="Handlers sleep so long.")] = 0.0,
+    burn_ms: Annotated[float, typer.Option(help="Handlers use so much CPU time.")] = 0.0,
+    allocate_mib: Annotated[int, typer.Option(help="Handlers touch so much memory.")] = 0,
+    fail_rate: Annotated[float, typer.Option(help="Part of the events whose handler fails, 0 to 1.")] = 0.0,
+    pad_bytes: Annotated[int, typer.Option(help="Bytes added to each payload.")] = 0,
+    pad_bytes_max: Annotated[int, typer.Option(help="Payloads of --pad-bytes to this, drawn evenly.")] = 0,
+    retries: Annotated[int, typer.Option(help="Of events whose handler failed, 0 to 2.")] = 0,
+    destination_on: Annotated[
+        str, typer.Option(metavar="success|failure", help="These outcomes go to a function that sleeps.")
+    ] = "",
+    destination_sleep_ms: Annotated[float, typer.Option(help="For so long.")] = 1_000.0,
+    function: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A function that is there already. Default: `load`, deployed if missing."),
+    ] = "",
+    data: DataOption = None,
+    host: Annotated[
+        str, typer.Option(help="Doors of another fleet, whose function `load` (or --function) is there already.")
+    ] = "",
+    http_port: Annotated[int, typer.Option(help="With --host.")] = 9_000,
+    grpc_port: Annotated[int, typer.Option(help="With --host.")] = 9_001,
+    as_json: JsonOption = False,
+) -> None:
+    """Send events at their times, whatever becomes of them, and tell latencies from the intended send.
+
+    Exit code 3: the run is void, since the generator and not the fleet was the bottleneck.
+    """
+    try:
+        from loadtest.arrivals.shapes import Shape
+        from loadtest.open_loop import result
+        from loadtest.open_loop.spec import LoadSpec, Traffic
+        from loadtest.workloads.deploy import Functions
+        from loadtest.workloads.work import Work
+    except ImportError:
+        raise CliError(MISSING_PACKAGES) from None
+    try:
+        spec = LoadSpec(
+            host=host or _HOST,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            door=door,
+            synchronous=sync,
+            function=function or "load",
+            traffic=Traffic(Shape(arrivals, rate), seconds, seed, tenants, skew, noisy, replay),
+            work=Work(sleep_ms, burn_ms, allocate_mib, fail_rate, pad_bytes, pad_bytes_max),
+            run=int(time.time()) % 2**_RUN_BITS,
+            warm_up_seconds=warm_up,
+            in_flight=in_flight,
+            drivers=drivers,
+            # The records' folder, without which callers of asynchronous events are refused, is known below.
+            callers=0,
+        )
+        functions = Functions(retries=retries, destination_on=destination_on, destination_sleep_ms=destination_sleep_ms)
+        found = asyncio.run(_drive(spec, functions, data, callers, is_own=not host, deploys=not function))
+    except (ValueError, OSError) as e:
+        raise CliError(str(e), EXIT_USAGE) from None
+    if as_json:
+        print_json(result.as_json(found))
+    else:
+        _print(found)
+    if found.void:
+        raise typer.Exit(EXIT_VOID)
+
+
+async def _drive(
+    spec: "LoadSpec", functions: "Functions", data: Path | None, callers: int, *, is_own: bool, deploys: bool
+) -> "LoadResult":
+    from dataclasses import replace
+
+    from loadtest.arrivals.traffic import tenants_of
+    from loadtest.open_loop.drivers import DriverFailed
+    from loadtest.open_loop.run import run
+    from loadtest.workloads import deploy
+    from loadtest.workloads.handler import BUCKET
+
+    senders = tenants_of(spec.traffic)
+    if senders > 1 and not (is_own and deploys):
+        raise CliError(
+            "--tenants and --noisy make tenants with keys: they need the fleet's own data folder", EXIT_USAGE
+        )
+    if is_own:
+        fleet = fleet_file.running(data_folder(data))
+        (_, http_port), (_, grpc_port) = (_address(one) for one in (fleet.http, fleet.grpc))
+        host = _address(fleet.http)[0]
+        spec = replace(spec, host=host, http_port=http_port, grpc_port=grpc_port)
+        if deploys:
+            spec = replace(spec, records=str(Path(fleet.data_dir) / "buckets" / BUCKET))
+            control = next(iter(fleet.of_role("control").values()), None)
+            if control is None:
+                raise CliError("this fleet has no control here to put the function on")
+            peer = Peer.dial(control.target, read_token(fleet.token_file))
+            try:
+                spec = replace(spec, keys=await deploy.put(peer, senders, functions))
+            finally:
+                await peer.close()
+    spec = replace(spec, callers=callers)
+    try:
+        with tempfile.TemporaryDirectory(prefix="evenflow-load-") as folder, _progress(spec.traffic.seconds) as tell:
+            return await run(spec, Path(folder), tell)
+    except DriverFailed as e:
+        raise CliError(str(e)) from None
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.removeprefix("http://").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
+    """A bar on standard error, where that is a terminal."""
+    shown = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task("starting", total=seconds)
+
+        def tell(part: float) -> None:
+            what = "sending" if part < 1 else "waiting for the last events"
+            bar.update(task, completed=part * seconds, description=what)
+
+        yield tell
+
+
+def _print(found: "LoadResult") -> None:
+    out = console()
+    counts = table("what", "events", right=("events",))
+    rows: list[tuple[str, int]] = [
+        ("planned", found.planned),
+        ("sent", found.sent),
+        ("late", found.late),
+        ("dropped", found.dropped),
+        ("accepted", found.accepted),
+        *((f"refused: {reason}", count) for reason, count in found.refused.items()),
+        ("unanswered", found.unanswered),
+    ]
+    for what, count in rows:
+        counts.add_row(what, f"{count:,}")
+    out.print(counts)
+    out.print()
+    names = ("p50", "p90", "p99", "p99.9", "max")
+    latencies = table("from the intended send to", "events", *names, right=("events", *names))
+    for what, one in (("accept", found.accept), ("start", found.start), ("settled", found.settled)):
+        if one is not None:
+            values = (one.p50_ms, one.p90_ms, one.p99_ms, one.p999_ms, one.max_ms)
+            latencies.add_row(what, f"{one.count:,}", *map(span_of_ms, values))
+    out.print(latencies)
+    out.print()
+    figures: list[Any] = [
+        f"accepted {found.accepted_per_second:,.1f}/s",
+        f"drained {found.drained_seconds:.2f} s after the schedule's end",
+        f"generator {100 * found.generator_cpu:.0f} % of a core",
+    ]
+    out.print("; ".join(figures))
+    for reason in found.void:
+        out.print(f"[bold red]VOID[/] {reason}")

@@ -1,0 +1,184 @@
+"""What became of each event that one driver sends: written by the doors while they run, saved as arrays at the end."""
+
+import asyncio
+import json
+import time
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNSENT, UNDER_WAY, ACCEPTED, DROPPED, UNANSWERED, FIRST_REASON = range(6)
+# Reasons of refusals beyond these are counted as one.
+MAX_REASONS = 200
+OTHER = "other"
+# The reason of an event whose connection was not to be had or broke before its answer.
+CONNECTION = "connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one driver found, one entry an event that it planned; times in ns since the schedule's begin, 0: none.
+
+    codes: see above, from FIRST_REASON on places in `reasons`. ids: request ids of a sample of the accepted, by the
+    event's number. cpu: the process's CPU time over the counted part, 0 to 1 of a core (its threads may exceed 1).
+    """
+
+    numbers: NDArray[np.int64]
+    tenants: NDArray[np.int32]
+    due_ns: NDArray[np.int64]
+    sent_ns: NDArray[np.int64]
+    answered_ns: NDArray[np.int64]
+    codes: NDArray[np.int32]
+    reasons: Sequence[str]
+    ids: Mapping[int, str]
+    cpu: float
+
+
+class Outcomes:
+    """Of one driver. `place`: of an event among this driver's, 0-based.
+
+    sampled_per_second: how many of the accepted are remembered with their request id.
+    """
+
+    def __init__(self, sampled_per_second: float, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.begin_ns = 0
+        self.numbers: Sequence[int] = array("q")
+        self.tenants: Sequence[int] = array("i")
+        self.due_ns: Sequence[int] = array("q")
+        self.sent_ns = array("q")
+        self.answered_ns = array("q")
+        self.codes = array("i")
+        self.ids: dict[int, str] = {}
+        self.under_way = 0
+        # Told the place of each event that is answered, refused or given up, and whether it was accepted.
+        self.on_end: Callable[[int, bool], None] | None = None
+        self._reasons: dict[str, int] = {}
+        self._all_ended: asyncio.Event | None = None
+        self._clock = clock
+        self._sample_gap_ns = int(1e9 / sampled_per_second) if sampled_per_second > 0 else 0
+        self._next_sample_ns = 0
+
+    def plan(self, numbers: Sequence[int], tenants: Sequence[int], due_ns: Sequence[int]) -> None:
+        """All events at once."""
+        self.numbers, self.tenants, self.due_ns = numbers, tenants, due_ns
+        empty = bytes(8 * len(numbers))
+        self.sent_ns, self.answered_ns = array("q", empty), array("q", empty)
+        self.codes = array("i", empty[: 4 * len(numbers)])
+
+    def add(self, number: int, tenant: int) -> int:
+        """One more event, due now; its place. Only for outcomes that were not planned."""
+        assert isinstance(self.numbers, array)
+        assert isinstance(self.tenants, array)
+        assert isinstance(self.due_ns, array)
+        self.numbers.append(number)
+        self.tenants.append(tenant)
+        self.due_ns.append(self._clock() - self.begin_ns)
+        self.sent_ns.append(0)
+        self.answered_ns.append(0)
+        self.codes.append(UNSENT)
+        return len(self.numbers) - 1
+
+    def sample_from(self, first_ns: int) -> None:
+        """No event that ends before this time since the begin is in the sample."""
+        self._next_sample_ns = first_ns
+
+    def sent(self, place: int) -> None:
+        """It left."""
+        self.sent_ns[place] = self._clock() - self.begin_ns
+        self.codes[place] = UNDER_WAY
+        self.under_way += 1
+
+    def dropped(self, place: int) -> None:
+        """It did not leave: too many are under way."""
+        self.codes[place] = DROPPED
+        if self.on_end is not None:
+            self.on_end(place, False)
+
+    def accepted(self, place: int) -> bool:
+        """The door took it. True: `remember` its request id."""
+        now_ns = self._end(place, ACCEPTED)
+        if self.on_end is not None:
+            self.on_end(place, True)
+        if not self._sample_gap_ns or now_ns < self._next_sample_ns:
+            return False
+        self._next_sample_ns = now_ns + self._sample_gap_ns
+        return True
+
+    def remember(self, place: int, request_id: str) -> None:
+        """The request id, as text, of an event of the sample."""
+        self.ids[self.numbers[place]] = request_id
+
+    def refused(self, place: int, reason: str) -> None:
+        """The door did not take it, or was not to be reached (CONNECTION)."""
+        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
+            reason = OTHER
+        self._end(place, FIRST_REASON + self._reasons.setdefault(reason, len(self._reasons)))
+        if self.on_end is not None:
+            self.on_end(place, False)
+
+    def unanswered(self, place: int) -> None:
+        """Nobody waits for its answer any longer."""
+        self._end(place, UNANSWERED)
+        if self.on_end is not None:
+            self.on_end(place, False)
+
+    def _end(self, place: int, code: int) -> int:
+        now_ns = self._clock() - self.begin_ns
+        self.answered_ns[place] = now_ns
+        self.codes[place] = code
+        self.under_way -= 1
+        if not self.under_way and self._all_ended is not None:
+            self._all_ended.set()
+        return now_ns
+
+    async def wait_answered(self, within_seconds: float) -> None:
+        """Until nothing is under way, or the time is over."""
+        if not self.under_way:
+            return
+        self._all_ended = asyncio.Event()
+        try:
+            async with asyncio.timeout(within_seconds):
+                await self._all_ended.wait()
+        except TimeoutError:
+            pass
+
+    def part(self, cpu: float) -> Part:
+        """What is known now; whatever is still under way is unanswered."""
+        codes = np.array(self.codes, dtype=np.int32)
+        codes[codes == UNDER_WAY] = UNANSWERED
+        return Part(
+            np.array(self.numbers, dtype=np.int64),
+            np.array(self.tenants, dtype=np.int32),
+            np.array(self.due_ns, dtype=np.int64),
+            np.array(self.sent_ns, dtype=np.int64),
+            np.array(self.answered_ns, dtype=np.int64),
+            codes,
+            tuple(self._reasons),
+            self.ids,
+            cpu,
+        )
+
+
+_ARRAYS = ("numbers", "tenants", "due_ns", "sent_ns", "answered_ns", "codes")
+
+
+def save(part: Part, path: Path) -> None:
+    """Into one .npz archive; whole once it is there."""
+    about = json.dumps({"reasons": list(part.reasons), "ids": dict(part.ids), "cpu": part.cpu})
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        np.savez(file, about=np.array(about), **{name: getattr(part, name) for name in _ARRAYS})
+    fresh.replace(path)
+
+
+def load(path: Path) -> Part:
+    """What `save` wrote. OSError: not there."""
+    with np.load(path) as found:
+        about = json.loads(str(found["about"]))
+        ids = {int(number): request_id for number, request_id in about["ids"].items()}
+        arrays = {name: found[name] for name in _ARRAYS}
+        return Part(**arrays, reasons=tuple(about["reasons"]), ids=ids, cpu=about["cpu"])

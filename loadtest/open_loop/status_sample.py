@@ -1,0 +1,68 @@
+"""Asks the gRPC door what became of a sample of events, once the run is over: the run itself is not disturbed."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
+
+from loadtest.open_loop.doors.grpc_door import CHANNEL_OPTIONS, connect, metadata_of
+from loadtest.open_loop.spec import LoadSpec
+from services.shared import ids
+
+# However long a run is; what is beyond is thinned out evenly.
+MAX_SAMPLED = 2_000
+_AT_ONCE = 16
+_CALL_SECONDS = 5.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Milliseconds since the epoch by the fleet's clock; 0: not yet."""
+
+    first_started_at_ms: int
+    finished_at_ms: int
+
+
+async def ask(
+    spec: LoadSpec, sampled: Mapping[int, str], tenants: Mapping[int, int], within_seconds: float
+) -> dict[int, Status]:
+    """By the event's number, of those that the door tells: each is asked for until it ended or the time is over.
+
+    sampled: request ids; tenants: the sender of each.
+    """
+    every = -(-len(sampled) // MAX_SAMPLED) or 1
+    chosen = dict(list(sampled.items())[::every])
+    found: dict[int, Status] = {}
+    if not chosen:
+        return found
+    deadline = time.monotonic() + within_seconds
+    room = asyncio.Semaphore(_AT_ONCE)
+    async with grpc.aio.insecure_channel(f"{spec.host}:{spec.grpc_port}", options=CHANNEL_OPTIONS) as channel:
+        await connect(channel)
+        stub = frontend_pb2_grpc.FrontendServiceStub(channel)
+
+        async def follow(number: int, request_id: bytes) -> None:
+            tenant = tenants[number]
+            metadata = metadata_of(spec.keys[tenant]) if tenant < len(spec.keys) else ()
+            request = frontend_pb2.GetEventRequest(request_id=request_id)
+            while True:
+                try:
+                    async with room:
+                        told = await stub.GetEvent(request, metadata=metadata, timeout=_CALL_SECONDS)
+                    found[number] = Status(told.first_started_at_ms, told.finished_at_ms)
+                    if told.finished_at_ms:
+                        return
+                except grpc.aio.AioRpcError as e:
+                    # Ended events are kept for a while only.
+                    if e.code() == grpc.StatusCode.NOT_FOUND:
+                        return
+                if time.monotonic() > deadline:
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+
+        await asyncio.gather(*(follow(number, ids.from_text(text)) for number, text in chosen.items()))
+    return found

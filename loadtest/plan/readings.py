@@ -1,0 +1,91 @@
+"""What one run's samples and result say, as single figures. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from loadtest.open_loop.spec import LoadSpec
+from loadtest.plan.measured import Objective, Run, Sample
+
+# A bound of the objective by its short name, and how it is written for people.
+BOUND_WORDS = {
+    "accept": "time to accept, p99",
+    "start": "time to handler start, p99",
+    "errors": "errors",
+    "backlog": "backlog growth",
+}
+_SLOPE_SAMPLES = 3
+
+
+def is_open(run: Run) -> bool:
+    """Whether it counts for the latency curve: valid, and its schedule did not wait for answers."""
+    return not run.result.void and run.purpose != "closed" and run.callers == 0
+
+
+def counted(run: Run, spec: LoadSpec) -> Sequence[Sample]:
+    """The looks within the counted part of the schedule."""
+    return tuple(one for one in run.samples if spec.warm_up_seconds <= one.at_seconds <= spec.traffic.seconds)
+
+
+def depth_slope(run: Run, spec: LoadSpec) -> float | None:
+    """Growth of the depth over the counted part, events/s, by least squares; None: too few looks."""
+    looks = counted(run, spec)
+    if len(looks) < _SLOPE_SAMPLES:
+        return None
+    slope, _ = np.polyfit([one.at_seconds for one in looks], [one.depth for one in looks], 1)
+    return float(slope)
+
+
+def completed_per_second(run: Run, spec: LoadSpec) -> float:
+    """Events that ended, per second: what came in less what stayed; without looks, what ended until it was drained."""
+    slope = depth_slope(run, spec)
+    if slope is not None:
+        return max(0.0, run.result.accepted_per_second - slope)
+    return run.settled / max(run.result.seconds + run.result.drained_seconds, 1e-9)
+
+
+def settled_per_second(run: Run) -> float:
+    """Events that ended over the time that `cpu_seconds` belongs to."""
+    return run.settled / cpu_window_seconds(run)
+
+
+def cpu_window_seconds(run: Run) -> float:
+    """The time over which CPU and settled events were counted: the schedule's counted part and the drain."""
+    return max(run.result.seconds + run.result.drained_seconds, 1e-9)
+
+
+def cores(run: Run, service: str) -> float:
+    """Cores that this service used on average; 0 where it was not seen."""
+    return run.cpu_seconds.get(service, 0.0) / cpu_window_seconds(run)
+
+
+def mean_depth(run: Run, spec: LoadSpec) -> float | None:
+    """Events not settled, on average over the counted part; None: no looks."""
+    looks = counted(run, spec)
+    return float(np.mean([one.depth for one in looks])) if looks else None
+
+
+def mean_in_flight(run: Run, spec: LoadSpec) -> float | None:
+    """Invocations at runtime hosts, on average over the counted part; None: no looks."""
+    looks = counted(run, spec)
+    return float(np.mean([one.in_flight for one in looks])) if looks else None
+
+
+def told_handler_seconds(spec: LoadSpec) -> float | None:
+    """How long every handler was told to take; None: the schedule gives each event its own time (a replay)."""
+    return None if spec.traffic.replay else (spec.work.sleep_ms + spec.work.burn_ms) / 1_000
+
+
+def bound_use(run: Run, objective: Objective, spec: LoadSpec) -> dict[str, float]:
+    """How much of each measured bound the run used, by its name in BOUND_WORDS; above 1 it did not hold."""
+    result = run.result
+    # An objective of no errors at all: one is beyond it.
+    used = {"errors": result.error_part / (objective.error_part or 1e-9)}
+    if result.accept is not None:
+        used["accept"] = result.accept.p99_ms / objective.accept_p99_ms
+    if result.start is not None:
+        used["start"] = result.start.p99_ms / objective.start_p99_ms
+    slope = depth_slope(run, spec)
+    if slope is not None and result.accepted_per_second > 0:
+        used["backlog"] = max(0.0, slope / result.accepted_per_second) / objective.backlog_part
+    return used

@@ -1,0 +1,1 @@
+"""The capacity plan's conclusions, on data from known models."""

@@ -1,0 +1,75 @@
+"""Records are read as they grow: whole ones, of one run, none that were there before."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadtest.arrivals.arrivals import MAX_ARRIVALS
+from loadtest.workloads import record_reader
+from loadtest.workloads.handler import RECORD
+from loadtest.workloads.record_reader import RecordReader, TooManyFiles
+
+
+def note(folder: Path, name: str, *records: tuple[int, int, int, int]) -> None:
+    with (folder / f"{name}.runs").open("ab") as file:
+        file.write(b"".join(RECORD.pack(*one) for one in records))
+
+
+def starts(reader: RecordReader, *numbers: int) -> list[int]:
+    return [int(one) for one in reader.starts_ns(np.array(numbers, dtype=np.int64))]
+
+
+def test_what_is_new_is_told_once(tmp_path: Path) -> None:
+    with RecordReader(tmp_path / "made", 1) as reader:
+        folder = reader.folder
+        assert list(reader.read()) == []
+        note(folder, "a", (1, 0, 100, 110), (1, 5, 120, 190))
+        note(folder, "b", (1, 2, 105, 115))
+        assert sorted(reader.read()) == [0, 2, 5]
+        note(folder, "a", (1, 3, 200, 210))
+        assert list(reader.read()) == [3]
+        assert list(reader.read()) == []
+        assert starts(reader, 0, 1, 2, 3, 5, 10**6) == [100, 0, 105, 200, 120, 0]
+        assert reader.last_end_ns == 210 and reader.records == 4
+
+
+def test_the_first_start_counts_whatever_the_order(tmp_path: Path) -> None:
+    with RecordReader(tmp_path, 1) as reader:
+        note(tmp_path, "a", (1, 7, 500, 510), (1, 7, 300, 310))
+        note(tmp_path, "b", (1, 7, 400, 410))
+        assert list(reader.read()) == [7, 7, 7]
+        assert starts(reader, 7) == [300]
+
+
+def test_other_runs_and_older_records_are_passed_over(tmp_path: Path) -> None:
+    note(tmp_path, "old", (1, 1, 10, 20))
+    with RecordReader(tmp_path, 1) as reader:
+        note(tmp_path, "old", (2, 2, 30, 40), (1, 3, 50, 60), (1, MAX_ARRIVALS + 1, 50, 900))
+        assert list(reader.read()) == [3]
+        assert starts(reader, 1, 2, 3) == [0, 0, 50]
+        assert reader.last_end_ns == 60
+
+
+def test_half_a_record_waits_for_the_rest(tmp_path: Path) -> None:
+    whole = RECORD.pack(1, 4, 10, 20) + RECORD.pack(1, 6, 30, 40)
+    with RecordReader(tmp_path, 1) as reader, (tmp_path / "a.runs").open("wb", buffering=0) as file:
+        file.write(whole[: RECORD.size + 5])
+        assert list(reader.read()) == [4]
+        file.write(whole[RECORD.size + 5 :])
+        assert list(reader.read()) == [6]
+
+
+def test_numbers_may_be_far_apart(tmp_path: Path) -> None:
+    with RecordReader(tmp_path, 1) as reader:
+        note(tmp_path, "a", (1, 3_000_000, 10, 20), (1, 5, 11, 21))
+        reader.read()
+        assert starts(reader, 5, 3_000_000, 2_999_999) == [11, 10, 0]
+
+
+def test_files_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_reader, "MAX_FILES", 1)
+    note(tmp_path, "a", (1, 1, 1, 1))
+    note(tmp_path, "b", (1, 2, 1, 1))
+    with pytest.raises(TooManyFiles, match="delete the old ones"):
+        RecordReader(tmp_path, 1)
