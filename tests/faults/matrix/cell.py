@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tests.faults.matrix.history import History
     from tests.faults.matrix.rig import Rig
 
 # Called in the middle of the load; returns when the fault is over and healed. What it learns goes into `rig.notes`.
@@ -16,27 +17,33 @@ Inject = Callable[["Rig"], None]
 class Cell:
     """One fault. name: as `make faults CELL=name` takes it; expected: what faults.md promises, in words.
 
-    around: entered before the load begins and left after the drain; what it gives is `rig.around`.
+    before: entered before the fleet starts and left once it has ended. around: entered before the load begins and left
+    after the drain; what it gives is `rig.around`. judge: looks at the whole history for what the fault promises
+    besides, and puts it into `rig.notes` and `rig.broken`.
     shifts_clocks: the services' wall clocks follow a file, see wall_clock.
-    settings, arguments, environment: of the fleet. load: of the client, over what the run was asked for (fields of
-    client.Load). function: keys of the deploy file. may_repeat: the fault explains events that run twice. needs:
-    says what this machine lacks for it, "" when nothing. bound_seconds: how soon a node that died has to serve again.
+    has_faulty_disk: one queue node runs on faulty_disk.c. settings, arguments: of the fleet. load: of the client, over
+    what the run was asked for (fields of client.Load). function: keys of the deploy file. may_repeat: the fault
+    explains events that run twice. needs: says what this machine lacks for it, "" when nothing. bound_seconds: how
+    soon a node that died has to serve again. is_long: run by name only.
     """
 
     name: str
     expected: str
     inject: Inject
+    before: Callable[["Rig"], AbstractContextManager[Any]] | None = None
     around: Callable[["Rig"], AbstractContextManager[Any]] | None = None
+    judge: Callable[["Rig", "History"], None] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
     load: Mapping[str, Any] = field(default_factory=dict)
     function: Mapping[str, Any] = field(default_factory=dict)
     may_repeat: bool = True
     shifts_clocks: bool = False
+    has_faulty_disk: bool = False
     needs: Callable[[], str] = str
     bound_seconds: float = 0.0
     drain_seconds: float = 90.0
+    is_long: bool = False
 
 
 @dataclass(slots=True)
@@ -45,9 +52,12 @@ class Result:
 
     fault: str
     seed: int
+    # What was asked for, and what the client sent by the time the fault was over.
+    asked: int
     events: int
     acked: int
     lost: int
+    named_lost: int
     unexpected: int
     duplicated: int
     recovered: int
@@ -59,6 +69,8 @@ class Result:
     broken: list[str]
     notes: list[str]
     mutant: str = ""
+    # Why it was not run here; "" when it was.
+    skipped: str = ""
 
     @property
     def holds(self) -> bool:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+from services.shared import ids
 from tests.faults.matrix.history import Ended, History, Ran, Sent
 
 ENDS = frozenset({"succeeded", "failed", "dead"})
@@ -15,14 +16,16 @@ MAX_TOLD = 10
 class Verdict:
     """One cell: counts of events, and what broke the invariants, in words (at most MAX_TOLD of a kind).
 
-    lost: acknowledged, and no single terminal record (I1). unexpected: ran and was never sent, or with other bytes, or
-    after it was refused (I2). duplicated: succeeded more than once. recovered: ran though its acknowledgement never
-    came. stale_accepted: settlements with a stale receipt that were taken (I3). broken: everything that must not be.
+    lost: acknowledged, and no single terminal record (I1). named_lost: such, and a repair named them: said, not silent.
+    unexpected: ran and was never sent, or with other bytes, or after it was refused (I2). duplicated: succeeded more
+    than once. recovered: ran though its acknowledgement never came. stale_accepted: settlements with a stale receipt
+    that were taken (I3). broken: everything that must not be.
     """
 
     events: int
     acked: int
     lost: int
+    named_lost: int
     unexpected: int
     duplicated: int
     recovered: int
@@ -47,11 +50,12 @@ def check(history: History) -> Verdict:
     for end in history.ended:
         ended[end.request_id].append(end)
 
-    lost = [
-        words
+    losses = {
+        request_id: words
         for request_id, one in acked.items()
         if (words := _loss(history, one, ended[request_id], runs[request_id]))
-    ]
+    }
+    lost = [words for request_id, words in losses.items() if request_id not in history.named_lost]
     unexpected = [words for run in history.ran if (words := _unexpected(run, sent))]
     repeated_ids = _ids_a_number(history)
     successes = Counter(run.request_id for run in history.ran if run.succeeded)
@@ -77,6 +81,7 @@ def check(history: History) -> Verdict:
         events=len(history.sent),
         acked=len(acked),
         lost=len(lost),
+        named_lost=len(losses) - len(lost),
         unexpected=len(unexpected) + len(repeated_ids),
         duplicated=duplicated,
         recovered=recovered,
@@ -87,9 +92,9 @@ def check(history: History) -> Verdict:
 
 
 def _loss(history: History, one: Sent, ends: list[Ended], runs: list[Ran]) -> str:
-    if one.acked in history.named_lost:
-        return ""
     name = f"event {one.number} ({one.acked.hex()})"
+    if not ends and ids.shard_of(one.acked) in history.damaged_shards and _has_ended(history, one, runs):
+        return ""
     if len(ends) != 1:
         return f"{name} has {len(ends)} records: {[end.state for end in ends]}"
     end = ends[0]
@@ -100,6 +105,15 @@ def _loss(history: History, one: Sent, ends: list[Ended], runs: list[Ran]) -> st
     if end.state == "failed" and not history.destination.get(one.acked):
         return f"{name} counts as handed over and the destination was never told"
     return ""
+
+
+def _has_ended(history: History, one: Sent, runs: list[Ran]) -> bool:
+    """Whether the handlers or the destination saw the end of an event whose record went with its shard's file."""
+    return (
+        any(run.succeeded for run in runs)
+        or len(runs) >= history.max_function_errors
+        or bool(history.destination.get(one.acked))
+    )
 
 
 def _unexpected(run: Ran, sent: dict[int, Sent]) -> str:
@@ -114,14 +128,14 @@ def _unexpected(run: Ran, sent: dict[int, Sent]) -> str:
 
 
 def _ids_a_number(history: History) -> list[str]:
-    """A number whose runs carry more than one request id was stored more than once, which only separate sends explain."""
-    ids: dict[int, set[bytes]] = defaultdict(set)
+    """A number whose runs carry more than one request id was stored more than once."""
+    found: dict[int, set[bytes]] = defaultdict(set)
     for run in history.ran:
-        ids[run.number].add(run.request_id)
+        found[run.number].add(run.request_id)
     return [
-        f"event {one.number} was sent {one.sends} times and stored {len(ids[one.number])} times"
+        f"event {one.number} was sent {one.sends} times and stored {len(found[one.number])} times"
         for one in history.sent
-        if len(ids[one.number]) > 1
+        if len(found[one.number]) > 1
     ]
 
 

@@ -1,11 +1,12 @@
 """The client of a cell: seeded events through both doors at a steady pace, and what it was told of each.
 
-It lives outside the fleet, in a thread of the runner. Every fourth event goes over HTTP, every fourth alone over gRPC,
+It lives outside the fleet, in the runner's loop. Every fourth event goes over HTTP, every fourth alone over gRPC,
 and the rest in batches with client tokens, which are repeated until the door has answered for each: the same token is
 the same event. An event without one is sent once: if its answer is lost, it may or may not have been stored.
 """
 
 import asyncio
+import concurrent.futures
 import random
 import threading
 import time
@@ -19,7 +20,7 @@ from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
 from services.shared import ids
 from services.shared.errors import EvenflowError, has_detail
-from tests.faults.matrix import functions
+from tests.faults.matrix import functions, loop
 from tests.faults.matrix.history import Sent
 
 BATCH_EVENTS = 10
@@ -36,7 +37,8 @@ _UNKNOWN = (errors_pb2.ERROR_REASON_OUTCOME_UNKNOWN, errors_pb2.ERROR_REASON_DEA
 @dataclass(frozen=True, slots=True)
 class Load:
     """What is sent: `events` at `per_second`, and more at the same pace for as long as the fault lasts, at most
-    MAX_TIMES as many. fails, wavers, segfaults: parts of 1 that fail always, every other time, and that crash."""
+    MAX_TIMES as many (`Client.pace` changes it on the way). fails, wavers, segfaults: parts of 1 that fail always,
+    every other time, and that crash."""
 
     events: int
     per_second: float
@@ -56,6 +58,7 @@ class _Event:
     sends: int = 0
     acked: bytes = b""
     refused: str = ""
+    due_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -68,7 +71,7 @@ class Progress:
 
 
 class Client:
-    """Sends a load from a thread of its own; `start`, then `join`."""
+    """Sends a load from the runner's loop; `start`, then `join`."""
 
     def __init__(self, load: Load, host: str, http_port: int, grpc_port: int) -> None:
         self.load = load
@@ -77,43 +80,56 @@ class Client:
         self._events: list[_Event] = []
         self._draw = random.Random(f"fault load {load.seed}")
         self._is_fault_over = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="fault client", daemon=True)
+        self._per_second = load.per_second
+        self._work: concurrent.futures.Future[None] | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        self._work = loop.start(self._send_all())
 
     def fault_is_over(self) -> None:
         """What is left of the load is sent, and no more."""
         self._is_fault_over.set()
 
+    def pace(self, per_second: float) -> None:
+        """Send at this pace from now on."""
+        self._per_second = per_second
+
     @property
     def is_done(self) -> bool:
         """Whether everything was sent and answered, or given up."""
-        return not self._thread.is_alive()
+        return self._work is not None and self._work.done()
+
+    def cancel(self) -> None:
+        """Send no more, and wait for nothing."""
+        if self._work is not None:
+            self._work.cancel()
 
     def join(self) -> list[Sent]:
-        """Wait until it is done; what became of each event. What broke in the client itself is raised here."""
-        self._thread.join(MAX_TIMES * self.load.events / self.load.per_second + 3 * PATIENCE_SECONDS)
-        if self._error is not None:
-            raise self._error
-        if self._thread.is_alive():
-            raise TimeoutError("the client does not end")
+        """Wait until it is done; what became of each event. What broke in the client itself is raised here, and
+        TimeoutError: it does not end."""
+        assert self._work is not None
+        longest = MAX_TIMES * self.load.events / self._per_second + 3 * PATIENCE_SECONDS
+        try:
+            self._work.result(longest)
+        finally:
+            self.cancel()
         return [
-            Sent(one.number, functions.body_hash(one.payload), one.asks, one.sends, one.acked, one.refused)
+            Sent(
+                one.number,
+                functions.body_hash(one.payload),
+                one.asks,
+                one.sends,
+                one.acked,
+                one.refused,
+                one.due_ns,
+            )
             for one in self._events
         ]
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._send_all())
-        except BaseException as e:
-            self._error = e
-
     async def _send_all(self) -> None:
         host, _, grpc_port = self._address
-        began = time.monotonic()
+        due_seconds, wall_offset_ns = time.monotonic(), time.time_ns() - time.monotonic_ns()
         free = asyncio.Semaphore(MAX_UNDER_WAY)
         batch: list[_Event] = []
         options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)]
@@ -133,8 +149,10 @@ class Client:
                 if place >= self.load.events and self._is_fault_over.is_set():
                     break
                 event = _make(self.load, place, self._draw)
+                event.due_ns = int(due_seconds * 1e9) + wall_offset_ns
                 self._events.append(event)
-                await asyncio.sleep(max(0.0, began + place / self.load.per_second - time.monotonic()))
+                await asyncio.sleep(max(0.0, due_seconds - time.monotonic()))
+                due_seconds += 1 / self._per_second
                 kind = event.number % 4
                 self.progress.sent += 1
                 if kind == 0:

@@ -11,7 +11,7 @@ class Sent:
 
     sends: calls that carried it (a token's repeats are the same event). acked: its request id, once the door answered
     that it is durable; b"" while that is not known. refused: the door's last word was a refusal, nothing was stored.
-    A send that is neither may have been stored.
+    A send that is neither may have been stored. due_ns: when it was to be sent, wall clock.
     """
 
     number: int
@@ -20,6 +20,7 @@ class Sent:
     sends: int = 1
     acked: bytes = b""
     refused: str = ""
+    due_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class History:
     """Everything of one cell. destination: how often the destination's function was told of an event, by request id.
 
     named_lost: events that a tool named as lost when a shard's file was damaged on purpose: said, not silent.
+    damaged_shards: shards of such files: the record of an event's end may have gone with them after it had run.
     may_repeat: whether the fault explains repeats.
     stale_settles, stale_accepted: settlements with receipts of leases that were over, and those that were taken.
     """
@@ -67,6 +69,7 @@ class History:
     max_function_errors: int
     destination: Mapping[bytes, int] = field(default_factory=dict)
     named_lost: frozenset[bytes] = frozenset()
+    damaged_shards: frozenset[int] = frozenset()
     stale_settles: int = 0
     stale_accepted: int = 0
     may_repeat: bool = True

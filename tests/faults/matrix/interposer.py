@@ -28,6 +28,7 @@ class Interposer:
         self._delay_seconds = 0.0
         self._swallows = {"in": False, "out": False}
         self._lost_bytes = False
+        self._refuses = False
 
     def __enter__(self) -> "Interposer":
         self._thread.start()
@@ -53,8 +54,14 @@ class Interposer:
         """Lose what callers send, or what the node answers: both is a half-open connection, one a one-way cut."""
         self._swallows = {"in": requests, "out": answers}
 
+    def refuse(self) -> None:
+        """End every connection, and every new one at once."""
+        self._refuses = True
+        self.cut()
+
     def heal(self) -> None:
         """Pass everything on again. Connections that lost bytes are cut."""
+        self._refuses = False
         self._delay_seconds = 0.0
         self._swallows = {"in": False, "out": False}
         if self._lost_bytes:
@@ -87,6 +94,8 @@ class Interposer:
         assert task is not None
         self._connections.add(task)
         try:
+            if self._refuses:
+                return
             node_reader, node_writer = await asyncio.open_unix_connection(str(self._aside))
             try:
                 async with asyncio.TaskGroup() as group:

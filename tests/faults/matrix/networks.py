@@ -15,16 +15,16 @@ BETWEEN_EVENTS = 500
 DELAY_SECONDS = 0.3
 # Longer than a lease and than what keepalive allows a silent peer.
 SILENCE_SECONDS = 3 * LEASE_SECONDS
-_NODES = {"queue": ("queue-0", "queue-1"), "runtime": ("runtime-0", "runtime-1")}
+_NODES = {"queue": ("queue-0", "queue-1"), "runtime": ("runtime-0", "runtime-1"), "frontend": ("frontend-0",)}
 
 
 @contextlib.contextmanager
-def _proxy_of(role: str, rig: Rig) -> Iterator[Interposer]:
+def proxy_of(role: str, rig: Rig) -> Iterator[Interposer]:
     """A proxy in front of one node of the role, and every caller through it: those are started anew."""
     node_id = rig.draw.choice(_NODES[role])
     rig.notes.append(f"calls to {node_id}")
     with Interposer(Path(rig.fleet.file.nodes[node_id].target.removeprefix("unix:"))) as proxy:
-        for caller in ("frontend-0", "poller-0", "poller-1"):
+        for caller in sorted({"frontend-0", "poller-0", "poller-1"} - {node_id}):
             pid = rig.fleet.kill(caller)
             rig.wait_serving(caller, pid)
         yield proxy
@@ -60,6 +60,16 @@ def _silence(*, requests: bool, answers: bool) -> Callable[[Rig, Interposer], No
     return fault
 
 
+def _refuse(rig: Rig, proxy: Interposer) -> None:
+    """Records for functions go in through a door's own socket: nobody is there while events go on to fail."""
+    proxy.refuse()
+    rig.wait_acked(2 * BETWEEN_EVENTS)
+    waiting = [row["handovers"] for row in rig.shards()]
+    rig.notes.append(f"{sum(waiting)} handovers waited while their destination was down")
+    if not any(waiting):
+        rig.broken.append("nothing waited for the destination: the fault did not happen")
+
+
 _KINDS: dict[str, tuple[str, Callable[[Rig, Interposer], None]]] = {
     "dropped": ("unknown outcomes are sent again under the same id", _cut),
     "delayed": ("slower, and nothing else", _delay),
@@ -69,8 +79,17 @@ _KINDS: dict[str, tuple[str, Callable[[Rig, Interposer], None]]] = {
     ),
     "half-open": ("keepalive and deadlines end it", _silence(requests=True, answers=True)),
 }
-CELLS = tuple(
-    Cell(f"{kind}-{role}", expected, _during(fault), around=functools.partial(_proxy_of, role))
-    for role in ("queue", "runtime")
-    for kind, (expected, fault) in _KINDS.items()
+CELLS = (
+    *(
+        Cell(f"{kind}-{role}", expected, _during(fault), around=functools.partial(proxy_of, role))
+        for role in ("queue", "runtime")
+        for kind, (expected, fault) in _KINDS.items()
+    ),
+    Cell(
+        "destination-down",
+        "an event is kept until its record was taken",
+        _during(_refuse),
+        around=functools.partial(proxy_of, "frontend"),
+        load={"fails": 0.2},
+    ),
 )

@@ -7,6 +7,7 @@ receipts, and only then the new ones.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from services.shared import ids
 from services.shared.channels import Peer, read_token
 from tests.faults.matrix import functions
 from tests.kit.fleet import Fleet
+from tests.kit.waiting import until
 
 FUNCTION = "probe"
 EVENTS = 20
@@ -81,8 +83,7 @@ class Probe:
                 group.create_task(self._lease_from(node.target, name, found))
                 for node in self._fleet.file.of_role("queue").values()
             ]
-            while not wanted <= set(found):
-                await asyncio.sleep(0.05)
+            await until(partial(_has, found, wanted), LEASE_SECONDS, f"{len(wanted)} leases of the probe")
             for reader in readers:
                 reader.cancel()
         return {request_id: found[request_id] for request_id in wanted}
@@ -147,3 +148,7 @@ class Probe:
             finally:
                 await peer.close()
         return taken
+
+
+async def _has(found: dict[bytes, queue_pb2.Receipt], wanted: set[bytes]) -> bool:
+    return wanted <= found.keys()

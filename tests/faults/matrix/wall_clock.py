@@ -1,4 +1,4 @@
-"""The wall clock of a fleet, set forth and back by a test: every service adds what a file says. Monotonic time stays."""
+"""The wall clock of a fleet, set forth and back by a test: services add what a file says. Monotonic time stays."""
 
 import os
 from pathlib import Path

@@ -10,7 +10,7 @@ if os.environ.get("EVENFLOW_TEST_WALL_SHIFT"):
     from tests.faults.matrix import wall_clock
 
     wall_clock.install()
-if os.environ.get("EVENFLOW_TEST_MUTANT") and os.environ.get("EVENFLOW_NODE_ID", "").startswith("queue"):
+if os.environ.get("EVENFLOW_TEST_MUTANT"):
     from tests.faults.matrix import mutants
 
     mutants.install()
