@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash faults growth load placement fair-share fuzz-http many-functions proto-baseline lock clean
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash faults growth load plan \
+  placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -94,11 +95,16 @@ faults: ## break a fleet under load in every way of the fault matrix (CELL=name 
 	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(MUTANTS),--mutants) \
 	  $(if $(SAVE),--save) $(if $(AGAIN),--again) $(ARGS)
 
+plan: ## measure what a fleet carries here: plan.html, plan.json (ARGS='--sleep-ms 0 --quick --out /tmp/plan.html')
+	@tools/setup.sh load
+	@.venv/bin/evenflow plan $(ARGS)
+
 load: ## run Locust against both doors of a fleet of its own, open loop, 30 s (ARGS='--processes 2' opens the web interface)
 	@tools/setup.sh load
 	@$(PYTHON_IN_VENV) -m loadtest.locust_users.session $(ARGS)
 
-placement: setup ## compare where events land on real shards with what each policy should give (ARGS='--seeds 3 --save')
+placement: ## compare where events land on real shards with what the simulator says of each policy (ARGS='--seeds 3 --save')
+	@tools/setup.sh load
 	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)
 
 fair-share: setup ## flood a fleet with one tenant and measure another one's dwell (ARGS='--save')

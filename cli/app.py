@@ -18,9 +18,11 @@ from cli.commands import (
     invoke,
     load,
     logs,
+    plan,
     shard_moves,
     shard_tools,
     shards,
+    simulate,
     tenants,
     top,
     trace,
@@ -60,8 +62,10 @@ app.add_typer(dlq, name="dlq")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(webhooks.webhooks)
+app.add_typer(simulate.group, name="simulate")
 app.command()(top.top)
 app.command()(load.load)
+app.command()(plan.plan)
 app.command()(cost.cost)
 app.command()(up.settings)
 app.command()(certs.certs)

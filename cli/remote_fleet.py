@@ -17,6 +17,8 @@ from services.shared.settings import NodeSettings, load, variable_of
 from services.shared.tls import Tls
 
 CONTROL_VARIABLE = variable_of("control.address")
+# The HTTP door as others reach it; only `evenflow webhooks` has to know.
+HTTP_VARIABLE = "EVENFLOW_HTTP_URL"
 ASK_SECONDS = 10.0
 
 
@@ -50,7 +52,7 @@ def find(environ: Mapping[str, str] = os.environ) -> RemoteFleet:
     except ValueError as e:
         raise CliError(str(e)) from None
     control = settings.control_address
-    fleet = RemoteFleet(_file(settings, {}), tls, {control: server_name(CONTROL, CONTROL_NODE)})
+    fleet = RemoteFleet(_file(settings, {}, ""), tls, {control: server_name(CONTROL, CONTROL_NODE)})
     with fleet.channel(control, []) as channel:
         try:
             answer = control_pb2_grpc.ControlServiceStub(channel).ListMembers(
@@ -66,14 +68,14 @@ def find(environ: Mapping[str, str] = os.environ) -> RemoteFleet:
         role = resources_pb2.NodeRole.Name(member.role).removeprefix("NODE_ROLE_").lower()
         nodes[member.node_id] = NodeEntry(role, 0, member.address, "")
         names[member.address] = server_name(role, member.node_id)
-    return RemoteFleet(_file(settings, nodes), tls, names)
+    return RemoteFleet(_file(settings, nodes, environ.get(HTTP_VARIABLE, "")), tls, names)
 
 
-def _file(settings: NodeSettings, nodes: dict[str, NodeEntry]) -> FleetFile:
+def _file(settings: NodeSettings, nodes: dict[str, NodeEntry], http: str) -> FleetFile:
     return FleetFile(
         pid=0,
         started_ticks=0,
-        http="",
+        http=http,
         grpc="",
         data_dir=str(data_folder(None)),
         run_dir="",

@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 
+from services.shared.errors import EvenflowError, Reason, abort
+
 CHUNK_BYTES = 1_048_576
 TENANT = "default"
 
@@ -62,7 +64,9 @@ class StandInControl(_Servicer):  # type: ignore[misc]
 
     async def Join(self, request_iterator: Any, context: Any) -> None:
         """Welcomes, hands out the shares, notes what comes back."""
-        await context.read()
+        first = await context.read()
+        if first is grpc.aio.EOF or not first.HasField("hello"):
+            await abort(context, EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, "the first message is hello"))
         await context.write(
             control_pb2.JoinResponse(welcome=control_pb2.Welcome(fleet_id="0" * 32, heartbeat_interval_ms=1_000))
         )
@@ -83,14 +87,16 @@ class StandInControl(_Servicer):  # type: ignore[misc]
         """A deployed function."""
         function = self.functions.get(request.function_name)
         if function is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such function")
+            await abort(context, EvenflowError(Reason.ERROR_REASON_FUNCTION_NOT_FOUND, "no such function"))
         return control_pb2.GetFunctionResponse(function=function)
 
     async def DownloadPackage(
         self, request: control_pb2.DownloadPackageRequest, context: Any
     ) -> AsyncIterator[control_pb2.DownloadPackageResponse]:
         """A package by its hash."""
-        data = self.packages[request.code_sha256]
+        data = self.packages.get(request.code_sha256)
+        if data is None:
+            await abort(context, EvenflowError(Reason.ERROR_REASON_INVALID_PARAMETER, "no such package"))
         for at in range(0, len(data), CHUNK_BYTES):
             yield control_pb2.DownloadPackageResponse(chunk=data[at : at + CHUNK_BYTES])
 

@@ -107,8 +107,10 @@ def load(
         )
         functions = Functions(retries=retries, destination_on=destination_on, destination_sleep_ms=destination_sleep_ms)
         found = asyncio.run(_drive(spec, functions, data, callers, is_own=not host, deploys=not function))
-    except (ValueError, OSError) as e:
+    except ValueError as e:
         raise CliError(str(e), EXIT_USAGE) from None
+    except OSError as e:
+        raise CliError(f"{e.filename or ''}: {e.strerror or e}".removeprefix(": "), EXIT_USAGE) from None
     if as_json:
         print_json(result.as_json(found))
     else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import socket
 import sys
 import time
@@ -13,6 +14,7 @@ from evenflow.poller.v1 import poller_pb2, poller_pb2_grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from cli import fleet_file
+from cli.supervisor.plan import PARENT_VARIABLE
 from loadtest.bench import fleet_functions, processes
 from loadtest.bench.processes import Child
 from loadtest.bench.tick_reader import STALL_SECONDS, Stalled, TickReader
@@ -81,7 +83,9 @@ class EvenflowFleet:
         command += ["--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)]
         command += self._up_arguments
         began = time.perf_counter()
-        self._child = await Child.start("evenflow up", command, self.folder / "up.log")
+        # Whatever becomes of us, the fleet ends with us.
+        ours = {PARENT_VARIABLE: str(os.getpid())}
+        self._child = await Child.start("evenflow up", command, self.folder / "up.log", ours)
         async with asyncio.timeout(START_SECONDS):
             while not any(line.startswith("ready ") for line in self._child.log.read_text().splitlines()):
                 self._child.check_alive()

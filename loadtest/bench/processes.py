@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_STAT_BYTES = 4_096
 STOP_SECONDS = 15.0
 _KILL_SECONDS = 5.0
 
@@ -74,16 +76,30 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
 
 
-def descendants(pid: int) -> list[int]:
-    """Every process below this one, parents first."""
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """CPU seconds of one process: its own, and of the children that it has reaped."""
+
+    own: float
+    reaped: float
+
+
+def tree_times(pid: int) -> dict[int, CpuTimes]:
+    """Of this process and every one below it, parents first, from one look at each; empty: it is gone."""
+    stats = {int(entry): fields for entry in os.listdir("/proc") if entry.isdecimal() and (fields := _stat(int(entry)))}
+    found = [pid] if pid in stats else []
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal() and (fields := _stat(int(entry))):
-            children.setdefault(int(fields[1]), []).append(int(entry))
-    found = [pid]
+    for one, fields in stats.items():
+        children.setdefault(int(fields[1]), []).append(one)
     for one in found:
         found.extend(children.get(one, ()))
-    return found[1:]
+    ticks = {one: [int(text) / _TICKS_A_SECOND for text in stats[one][11:15]] for one in found}
+    return {one: CpuTimes(sum(times[:2]), sum(times[2:])) for one, times in ticks.items()}
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below this one, parents first."""
+    return list(tree_times(pid))[1:]
 
 
 def cpu_seconds(pid: int) -> float:
@@ -112,8 +128,16 @@ def pss_bytes(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str]:
-    # The name may hold spaces and parentheses: fields count from behind the last one.
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # Read as a file of pathlib's it costs three times as much, and looks at a fleet read hundreds.
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
         return []
+    try:
+        text = os.read(file, _STAT_BYTES).decode(errors="replace")
+    except OSError:
+        return []
+    finally:
+        os.close(file)
+    # The name may hold spaces and parentheses: fields count from behind the last one.
+    return text.rpartition(")")[2].split()

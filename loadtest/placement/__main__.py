@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import itertools
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,12 @@ import uvloop
 
 from loadtest.bench import machine
 from loadtest.placement import record, report
-from loadtest.placement.expected import expect
 from loadtest.placement.rig import make_tracer, queue_node
 from loadtest.placement.run import measure
-from loadtest.placement.traffic import make
+from loadtest.placement.simulated import other_draws, same_draws
 from loadtest.placement.variants import Variant, all_variants
 from loadtest.placement.verdict import MIN_SEEDS
+from loadtest.simulate.traffic import make
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "placement"
@@ -33,15 +34,14 @@ async def run_all(variants: Sequence[Variant], seeds: int, done: Callable[[recor
             for variant in group:
                 measured = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} commit {machine.commit()}"
                 runs = []
-                for seed in range(seeds):
-                    traffic = make(seed, variant.events, variant.batch)
+                for seed in range(variant.seeds(seeds)):
+                    traffic = make(seed, variant.events, batch=variant.batch)
                     depths = await measure(queue, variant, traffic, tracer)
                     # In a thread: the streams to the queue stay alive meanwhile.
-                    fresh = await asyncio.to_thread(expect, variant, traffic, stale_events=0)
-                    stale = fresh
-                    if variant.stale_events:
-                        stale = await asyncio.to_thread(expect, variant, traffic, stale_events=variant.stale_events)
-                    runs.append(record.Run(seed, traffic.largest_quota, tuple(depths), fresh, stale))
+                    simulated = await asyncio.to_thread(same_draws, variant, traffic)
+                    others = await asyncio.to_thread(other_draws, variant, traffic)
+                    independent = record.Independent(statistics.fmean(others), statistics.pvariance(others))
+                    runs.append(record.Run(seed, traffic.largest_part, tuple(depths), tuple(simulated), independent))
                 done(record.Row(variant, tuple(runs), measured))
             tracer.shutdown()
 
@@ -56,7 +56,12 @@ def _seeds(text: str) -> int:
 def main() -> int:
     """The exit code: 0, or 1 when a row is not what its policy should give."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.placement", description=__doc__)
-    parser.add_argument("--seeds", type=_seeds, default=MIN_SEEDS, help=f"runs of each row (default {MIN_SEEDS})")
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        default=MIN_SEEDS,
+        help=f"runs of each row (default {MIN_SEEDS})",
+    )
     parser.add_argument(
         "--only", default="", help="only rows whose name has this in it, such as best_of_two or '100 shards'"
     )
@@ -73,7 +78,7 @@ def main() -> int:
 
     def done(row: record.Row) -> None:
         verdict = row.verdict
-        told = f"off by {verdict.difference:.2f}, of {verdict.tolerance:.2f}"
+        told = f"{verdict.measured:.2f} events, simulated {verdict.simulated:.2f}, {verdict.difference:+.1%}"
         print(
             f"{row.variant.name}: {'agrees' if verdict.agrees else 'DISAGREES'} ({told})", file=sys.stderr, flush=True
         )

@@ -1,26 +1,34 @@
-"""The recorded file: every run with its depths and expectations, one run a line; and the way back."""
+"""The recorded file: every run with its depths, measured and simulated, one run a line; and the way back."""
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadtest.placement.expected import Expected
-from loadtest.placement.spread import max_minus_mean, max_over_mean, mean
 from loadtest.placement.variants import Variant
 from loadtest.placement.verdict import Verdict, judge
+from loadtest.simulate.spread import max_minus_mean, max_over_mean, mean
+
+
+@dataclass(frozen=True, slots=True)
+class Independent:
+    """max - mean by the simulator with draws that the fleet does not have: mean and variance over them."""
+
+    max_minus_mean: float
+    variance: float
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One seed. depths: as the queue told them, by shard; fresh, stale: what to expect (see verdict.judge)."""
+    """One seed. depths: as the queue told them, by shard; simulated: the same traffic and the same draws."""
 
     seed: int
-    largest_quota: float
+    largest_part: float
     depths: tuple[int, ...]
-    fresh: Expected
-    stale: Expected
+    simulated: tuple[int, ...]
+    independent: Independent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,14 @@ class Row:
     @property
     def verdict(self) -> Verdict:
         """Whether they are what the policy should give."""
-        return judge(self.variant, [r.depths for r in self.runs], [r.fresh for r in self.runs], self._stale())
+        return judge([run.depths for run in self.runs], [run.simulated for run in self.runs])
 
-    def _stale(self) -> list[Expected]:
-        return [r.stale for r in self.runs]
+    @property
+    def independent(self) -> tuple[float, float]:
+        """max - mean with other draws: the mean over the seeds, and its standard error over as many real runs."""
+        variance = statistics.fmean(run.independent.variance for run in self.runs)
+        middle = statistics.fmean(run.independent.max_minus_mean for run in self.runs)
+        return middle, (variance / len(self.runs)) ** 0.5
 
 
 def dump(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -51,8 +63,9 @@ def dump(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
             "measured": row.measured,
             "variant": dataclasses.asdict(row.variant),
             "agrees": verdict.agrees,
-            "outside_by": round(verdict.difference, 3),
-            "tolerance": round(verdict.tolerance, 3),
+            "max_minus_mean": round(verdict.measured, 3),
+            "simulated_max_minus_mean": round(verdict.simulated, 3),
+            "difference": round(verdict.difference, 4),
         }
         runs = ",\n".join("   " + json.dumps(_run(one)) for one in row.runs)
         parts.append("  " + json.dumps(head)[:-1] + ', "runs": [\n' + runs + "\n  ]}")
@@ -66,10 +79,10 @@ def load(text: str) -> list[Row]:
         runs = tuple(
             Run(
                 one["seed"],
-                one["largest_quota"],
+                one["largest_part"],
                 tuple(one["depths"]),
-                Expected(**one["expected"]),
-                Expected(**one["expected_when_stale"]),
+                tuple(one["simulated"]),
+                Independent(**one["independent"]),
             )
             for one in row["runs"]
         )
@@ -84,12 +97,8 @@ def _run(run: Run) -> dict[str, Any]:
         "mean": mean(run.depths),
         "max_minus_mean": round(max_minus_mean(run.depths), 3),
         "max_over_mean": round(max_over_mean(run.depths), 4),
-        "largest_quota": round(run.largest_quota, 6),
-        "expected": _expected(run.fresh),
-        "expected_when_stale": _expected(run.stale),
+        "largest_part": round(run.largest_part, 6),
+        "independent": {name: round(value, 4) for name, value in dataclasses.asdict(run.independent).items()},
         "depths": list(run.depths),
+        "simulated": list(run.simulated),
     }
-
-
-def _expected(expected: Expected) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in dataclasses.asdict(expected).items()}

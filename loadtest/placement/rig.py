@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import os
-import random
 import secrets
 import signal
 import sys
@@ -17,8 +16,8 @@ from typing import Any
 from evenflow.control.v1 import control_pb2_grpc, resources_pb2
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
-from loadtest.placement.traffic import WHOLE_MILLIONTHS, Traffic, tenant_name
-from loadtest.placement.variants import Variant
+from loadtest.placement.variants import Variant, draw_of
+from loadtest.simulate.traffic import Traffic, tenant_name
 from loadtest.stand_in_control import StandInControl
 from services.frontend.accept import Accepter
 from services.frontend.queue_fleet import QueueFleet
@@ -162,11 +161,10 @@ async def frontend(
     )
     quotas: dict[str, int] = {}
     if variant.tells_quotas:
-        quotas = {tenant_name(i): round(traffic.quotas[i] * WHOLE_MILLIONTHS) for i in set(traffic.arrivals)}
+        quotas = {tenant_name(i): traffic.quota_millionths(i) for i in set(traffic.arrivals)}
     configuration = _Configuration(queue, quotas)
-    draw = random.Random(f"frontend {number} {traffic.seed}").random
     clock = SystemClock()
-    accepter = Accepter(settings, clock, tracer, lambda: configuration.view, draw)
+    accepter = Accepter(settings, clock, tracer, lambda: configuration.view, draw_of(traffic.seed, number))
     peer = Peer.dial(queue.address, queue.token)
     fleet = QueueFleet(settings, clock, configuration, lambda _target: peer, accepter)
     fleet.start()

@@ -12,8 +12,8 @@ from evenflow.control.v1 import resources_pb2
 from evenflow.queue.v1 import queue_pb2
 
 from loadtest.placement.rig import NODE_ID, NotInTime, QueueProcess, frontend
-from loadtest.placement.traffic import Traffic, tenant_name
 from loadtest.placement.variants import Variant
+from loadtest.simulate.traffic import Traffic, tenant_name
 from services.frontend.accept import Accepter
 from services.frontend.targets import Target
 from services.frontend.tickets import Ticket
@@ -51,7 +51,7 @@ async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, trace
                 *(
                     _submit(
                         accepter,
-                        list(itertools.chain.from_iterable(batches[number :: variant.frontends])),
+                        batches[number :: variant.frontends],
                         variant.in_flight,
                         tracer,
                     )
@@ -65,8 +65,8 @@ async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, trace
     return depths
 
 
-async def _submit(accepter: Accepter, arrivals: Sequence[int], bound: int, tracer: Tracer) -> None:
-    """Everything, at most `bound` of it not durable yet; until all of it is."""
+async def _submit(accepter: Accepter, batches: Sequence[Sequence[int]], bound: int, tracer: Tracer) -> None:
+    """Everything, batch by batch, at most `bound` events not durable yet; until all are."""
     in_flight = 0
     room, failed = asyncio.Event(), list[str]()
 
@@ -81,18 +81,20 @@ async def _submit(accepter: Accepter, arrivals: Sequence[int], bound: int, trace
         name = tenant_name(tenant)
         return Target(name, FUNCTION, "$LATEST", "", MAX_AGE_MS, FunctionView(resources_pb2.Function()))
 
-    for tenant in arrivals:
-        while in_flight >= bound:
+    for batch in batches:
+        # The whole of it arrives at once: no turn of the loop may end a run of choices.
+        while in_flight + len(batch) > bound:
             room.clear()
             await room.wait()
-        in_flight += 1
-        ticket = Ticket(1, time.monotonic() * 1_000, on_done)
-        accepter.submit(ticket, 0, target(tenant), PAYLOAD, tracer.new_root("", ""), source="placement")
+        in_flight += len(batch)
+        for tenant in batch:
+            ticket = Ticket(1, time.monotonic() * 1_000, on_done)
+            accepter.submit(ticket, 0, target(tenant), PAYLOAD, tracer.new_root("", ""), source="placement")
     while in_flight:
         room.clear()
         await room.wait()
     if failed:
-        raise Refused(f"{len(failed)} of {len(arrivals)} events were refused: {failed[0]}")
+        raise Refused(f"{len(failed)} of {sum(map(len, batches))} events were refused: {failed[0]}")
 
 
 async def drain(queue: QueueProcess, events: int) -> list[int]:

@@ -1,21 +1,22 @@
 """What is compared: policies, and how they are driven."""
 
+import random
 from dataclasses import dataclass
 
-POLICY_OF = {
-    "hash": ("hash", 2, False),
-    "random": ("random", 2, False),
-    "best_of_two": ("best_of_two", 2, False),
-    "best_of_four": ("best_of_d", 4, False),
-    "shuffle_two": ("shuffle_shard", 2, False),
-    "shuffle_quota": ("shuffle_shard", 2, True),
-}
+from loadtest.simulate.choices import POLICIES
+from services.policy.shard_choice import Draw
+
+# One frontend knows its own sends at once, so that what is in flight does not matter; several do not know each
+# other's, so that they have few: how a batch is cut and when its answer comes decides then, which is not simulated.
 IN_FLIGHT_A_SHARD = 4
+IN_FLIGHT_A_SHARD_OF_SEVERAL = 1
+# Several frontends are not in step from run to run: more runs, or chance would be a part of the difference.
+SEEDS_FACTOR_OF_SEVERAL = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One row. `policy` is a key of POLICY_OF; `batch`: events of one tenant that arrive in a row.
+    """One row. `policy` is a key of choices.POLICIES; `batch`: events of one tenant that arrive in a row.
 
     `choice_run` is the frontend's setting; `frontends` place at the same time, each with depths of its own.
     """
@@ -34,13 +35,17 @@ class Variant:
 
     @property
     def in_flight(self) -> int:
-        """Events of one frontend that are not durable yet: so many callers a shard."""
-        return IN_FLIGHT_A_SHARD * self.shards
+        """Events of one frontend that are not durable yet, at most."""
+        return (IN_FLIGHT_A_SHARD if self.frontends == 1 else IN_FLIGHT_A_SHARD_OF_SEVERAL) * self.shards
 
     @property
     def stale_events(self) -> int:
-        """How old, in events, a depth may be that a frontend goes by."""
+        """How old, in events, the simulator takes a depth to be that another frontend's sends made: all in flight."""
         return self.in_flight * self.frontends if self.frontends > 1 else 0
+
+    def seeds(self, wanted: int) -> int:
+        """Seeds of this row when `wanted` are asked for."""
+        return wanted * (SEEDS_FACTOR_OF_SEVERAL if self.frontends > 1 else 1)
 
     @property
     def name(self) -> str:
@@ -55,20 +60,25 @@ class Variant:
     @property
     def settings(self) -> tuple[str, int]:
         """frontend.shard_choice and frontend.shard_choice_d."""
-        name, count, _ = POLICY_OF[self.policy]
-        return name, count
+        named = POLICIES[self.policy]
+        return named.setting, named.count
 
     @property
     def tells_quotas(self) -> bool:
         """Whether the configuration has the tenants' quotas; without them a shuffle shard is two wide."""
-        return POLICY_OF[self.policy][2]
+        return POLICIES[self.policy].tells_quotas
+
+
+def draw_of(seed: int, frontend: int) -> Draw:
+    """What this frontend draws with: the same numbers in the fleet and in the simulator."""
+    return random.Random(f"frontend {frontend} {seed}").random
 
 
 def all_variants() -> list[Variant]:
     """Every row of the report, those that share a queue node together."""
-    rows = [Variant(policy, 16, 100) for policy in POLICY_OF]
-    for run, batch, frontends in ((1, 32, 1), (4, 32, 1), (32, 32, 1), (32, 1, 1), (1, 1, 4), (32, 32, 4)):
+    rows = [Variant(policy, 16, 100) for policy in POLICIES]
+    for run, batch, frontends in ((1, 32, 1), (4, 32, 1), (32, 32, 1), (1, 1, 2), (1, 1, 4)):
         rows.append(Variant("best_of_two", 16, 100, choice_run=run, batch=batch, frontends=frontends))
-    rows += [Variant(policy, 16, 1_000) for policy in POLICY_OF]
-    rows += [Variant(policy, 100, 100) for policy in POLICY_OF]
+    rows += [Variant(policy, 16, 1_000) for policy in POLICIES]
+    rows += [Variant(policy, 100, 100) for policy in POLICIES]
     return rows

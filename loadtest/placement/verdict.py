@@ -1,50 +1,43 @@
-"""Whether what the queue reported is what its policy should give. Pure."""
+"""Whether what the queue reported is what the simulator says of its policy. Pure."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.placement.expected import Expected
-from loadtest.placement.spread import max_minus_mean
-from loadtest.placement.variants import IN_FLIGHT_A_SHARD, Variant
+from loadtest.simulate.spread import max_minus_mean
 
-# The comparison is of max - mean, over the same traffic, and so a mean difference over the seeds.
 MIN_SEEDS = 20
-STANDARD_ERRORS = 4.0
-# A choice more or less; on top, what is in flight to a shard, which counts twice when a report overtakes its answer.
-ALLOWED_CHOICES = 1.5
+# Of the simulated mean of max - mean: a ratio of depths near 1.0 would hide errors.
+ALLOWED_DIFFERENCE = 0.10
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`difference`: events by which the mean of max - mean lies outside the expected range; 0: inside."""
+    """measured, simulated: max - mean in events, means over the seeds; same: seeds in which every depth is the same."""
 
-    difference: float
-    tolerance: float
+    measured: float
+    simulated: float
+    same: int
+
+    @property
+    def difference(self) -> float:
+        """Measured against simulated: 0.1 is 10 % more."""
+        if self.simulated == 0:
+            return 0.0 if self.measured == 0 else float("inf")
+        return self.measured / self.simulated - 1
 
     @property
     def agrees(self) -> bool:
         """Whether the policy that was said is the one that was seen."""
-        return self.difference <= self.tolerance
+        return abs(self.difference) <= ALLOWED_DIFFERENCE
 
 
-def judge(
-    variant: Variant, depths: Sequence[Sequence[int]], fresh: Sequence[Expected], stale: Sequence[Expected]
-) -> Verdict:
-    """Compare the runs of a variant, one a seed, with its expectations for the same seeds.
-
-    The range goes from depths that are known at once to depths as old as everything that is in flight. Its width
-    comes from the simulation alone: wild measurements do not widen what they are compared with. ValueError: no runs.
-    """
-    if not depths or not len(depths) == len(fresh) == len(stale):
-        raise ValueError("as many expectations as runs are needed, and at least one")
-    measured = statistics.fmean(max_minus_mean(run) for run in depths)
-    bounds = [statistics.fmean(one.max_minus_mean for one in side) for side in (fresh, stale)]
-    outside = max(min(bounds) - measured, measured - max(bounds), 0.0)
-    variance = max(statistics.fmean(one.variance for one in side) for side in (fresh, stale))
-    # Without draws the depths are known exactly.
-    allowance = ALLOWED_CHOICES * min(variant.choice_run, variant.batch) + IN_FLIGHT_A_SHARD
-    if variant.policy == "hash":
-        allowance = 0.0
-    return Verdict(outside, STANDARD_ERRORS * math.sqrt(variance / len(depths)) + allowance)
+def judge(measured: Sequence[Sequence[int]], simulated: Sequence[Sequence[int]]) -> Verdict:
+    """Compare depths of the fleet with simulated ones of the same traffics. ValueError: not one each, or none."""
+    if not measured or len(measured) != len(simulated):
+        raise ValueError("one simulated run is needed for each measured one, and at least one")
+    return Verdict(
+        statistics.fmean(map(max_minus_mean, measured)),
+        statistics.fmean(map(max_minus_mean, simulated)),
+        sum(tuple(mine) == tuple(theirs) for mine, theirs in zip(measured, simulated, strict=True)),
+    )

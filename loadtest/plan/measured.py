@@ -18,8 +18,8 @@ SERVICES = ("frontend", "queue", "poller", "runtime", "control", "sandboxes")
 class Objective:
     """What a rate has to hold: every bound over the counted part of a run.
 
-    start_p99_ms: intended send to handler start. backlog: depth may not grow by more than this part of the accepted
-    events (noise of one look), so its slope is not above 0.
+    start_p99_ms: intended send to handler start. backlog_part: depth may not grow by more than this part of the
+    accepted events, nor by more than it varies by itself (readings.backlog_allowed), so its slope is not above 0.
     """
 
     accept_p99_ms: float = 100.0

@@ -1,5 +1,6 @@
 """What one run's samples and result say, as single figures. Pure."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ BOUND_WORDS = {
     "backlog": "backlog growth",
 }
 _SLOPE_SAMPLES = 3
+# Of a Poisson number of events, around its mean.
+_DEPTH_DEVIATIONS = 3.0
 
 
 def is_open(run: Run) -> bool:
@@ -86,6 +89,13 @@ def bound_use(run: Run, objective: Objective, spec: LoadSpec) -> dict[str, float
     if result.start is not None:
         used["start"] = result.start.p99_ms / objective.start_p99_ms
     slope = depth_slope(run, spec)
-    if slope is not None and result.accepted_per_second > 0:
-        used["backlog"] = max(0.0, slope / result.accepted_per_second) / objective.backlog_part
+    if slope is not None and result.accepted:
+        used["backlog"] = max(0.0, slope * result.seconds) / backlog_allowed(run, objective, spec)
     return used
+
+
+def backlog_allowed(run: Run, objective: Objective, spec: LoadSpec) -> float:
+    """Events by which the depth may grow over the counted part: what the objective says, and never less than a depth
+    that stays the same on average is seen to vary by. Of few events a part is less than one."""
+    varies = _DEPTH_DEVIATIONS * math.sqrt(1 + (mean_depth(run, spec) or 0.0))
+    return max(objective.backlog_part * run.result.accepted, varies)

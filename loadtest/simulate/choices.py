@@ -57,11 +57,11 @@ def tells_quotas(name: str) -> bool:
     return name in POLICIES and POLICIES[name].tells_quotas
 
 
-def make(name: str) -> ShardChoice:
-    """A choice of this name. ValueError: there is none."""
+def make(name: str, seed: int = 0) -> ShardChoice:
+    """A choice of this name; seed: of the tenants' hashes. ValueError: there is none."""
     if name in POLICIES:
         named = POLICIES[name]
-        return make_choice(named.setting, named.count)
+        return make_choice(named.setting, named.count, seed)
     if name in _MORE:
         return _MORE[name]()
     raise ValueError(f"{name!r} is no policy of the simulator: {', '.join(NAMES)}")

@@ -28,7 +28,7 @@ class Scenario:
     events_a_shard: int
     stale_events_a_shard: int
     seed: int
-    kind: str = "delayed"
+    kind: str = "board"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def compare(
     seeds: int = 20,
     *,
     policies: Sequence[str] = tuple(POLICIES),
-    kind: str = "delayed",
+    kind: str = "board",
     processes: int = 0,
     done: Callable[[], None] = lambda: None,
 ) -> list[PolicyOutcome]:

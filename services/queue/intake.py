@@ -156,7 +156,8 @@ class Intake:
         lanes, tenant_id = self._shard.lanes, entry.tenant_id
         planned = self._planned.get(tenant_id, 0)
         if lanes.tenant_events.get(tenant_id, 0) + planned >= self._shard.settings.tenant_max_events:
-            result.event_refusals.append((entry.index, self._tenant_full(tenant_id)))
+            if not self._is_there(entry, result):
+                result.event_refusals.append((entry.index, self._tenant_full(tenant_id)))
             return None
         key = (tenant_id, entry.function_name)
         lane = lanes.by_key.get(key) or lanes.get(*key)
@@ -172,6 +173,16 @@ class Intake:
         # One object for all: an entry in a window would keep its own copies.
         entry.tenant_id, entry.function_name = lane.key
         return lane
+
+    def _is_there(self, entry: Entry, result: EnqueueResult) -> bool:
+        """Whether a live row has this id already: a repeat needs no room."""
+        request_id = entry.request_id
+        if not ids.is_derived(request_id) and request_id > self._shard.highest_minted_id:
+            return False
+        for _, _, body_hash in _FIND_LIVE.query(self._shard.database.connection, [request_id]):
+            _judge(entry, body_hash, result)
+            return True
+        return False
 
     def _tenant_full(self, tenant_id: str) -> EvenflowError:
         message = (

@@ -95,6 +95,9 @@ class PollerSession:
             if events > 0 and payload_bytes > 0:
                 # It could have had more and has nothing for this poller: to wake it for that would never end.
                 self._hungry.pop(shard_id, None)
+            elif events > 0:
+                # The bytes ended before the events did: there may be more once there is room.
+                self._hungry[shard_id] = None
             return self._next_hungry()
 
     def _next_hungry(self) -> set[int]:

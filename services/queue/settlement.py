@@ -1,7 +1,7 @@
 """Settle: fencing, and the writes of many settlements in one transaction."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evenflow.common.v1 import event_pb2
 
@@ -22,7 +22,7 @@ from services.queue.lanes import Lane
 from services.queue.outcomes import outcome_row
 from services.queue.progress import handover_after, progress_after, progress_after_loss
 from services.queue.sessions import PollerSession
-from services.queue.states import Place
+from services.queue.states import Place, State
 from services.queue.transitions import COUNTS_DELIVERY, Input, Transition, settled, transition
 from services.shared.errors import EvenflowError, Reason
 
@@ -59,6 +59,15 @@ _BURY = Bulk(
 MAX_DEAD_RESPONSE_BYTES = 65_536
 
 
+class _Kept(NamedTuple):
+    """How a leased event is once this drain is durable."""
+
+    entry: Entry
+    state: State
+    progress: Progress | None
+    handover: bytes | None
+
+
 class Settlement:
     """Applies the settlements of one drain: the writes first, memory once they are durable."""
 
@@ -69,7 +78,11 @@ class Settlement:
         # (entry, progress after, handover after, the transition)
         self._moves: list[tuple[Entry, Progress | None, bytes | None, Transition]] = []
         self._deleted: list[int] = []
-        self._updates: list[Any] = []
+        # By sequence: one that is settled twice is written once.
+        self._updates: dict[int, tuple[Any, ...]] = {}
+        # What a settlement of this drain writes and leaves leased: another one of this drain goes on from there.
+        self._kept: dict[int, _Kept] = {}
+        self._again: list[Entry] = []
         self._delays: list[Any] = []
         self._deaths: list[Any] = []
         self._outcomes: list[Any] = []
@@ -85,17 +98,29 @@ class Settlement:
             self._results.append((batch, result))
             for settle in batch.settles:
                 sequence = settle.sequence
+                now: Entry | _Kept
                 entry = leases.get(sequence)
-                if entry is None or entry.fence != settle.fence:
-                    result.refusals.append((settle.position, _stale(settle)))
-                    continue
-                row = settled(entry.state, settle)
-                if row.after is entry.state and (settle.action != _CONFIRM or entry.handover is None):
-                    leases.renew(entry)
+                if entry is not None and entry.fence == settle.fence:
+                    now = entry
                 else:
-                    del leases[sequence]
-                    progress = progress_after(entry.progress, settle)
-                    handover = handover_after(entry.handover, settle)
+                    kept = self._kept.get(sequence)
+                    if kept is None or kept.entry.fence != settle.fence:
+                        result.refusals.append((settle.position, _stale(settle)))
+                        continue
+                    now, entry = kept, kept.entry
+                row = settled(now.state, settle)
+                if row.after is now.state and (settle.action != _CONFIRM or now.handover is None):
+                    if now is entry:
+                        leases.renew(entry)
+                else:
+                    if now is entry:
+                        del leases[sequence]
+                    else:
+                        del self._kept[sequence]
+                        self._updates.pop(sequence, None)
+                        self._again.append(entry)
+                    progress = progress_after(now.progress, settle)
+                    handover = handover_after(now.handover, settle)
                     if row.place is _OUTCOMES:
                         outcomes += outcome_row(
                             entry, progress, row.after.reported, settle.condition, now_ms, settle.destination_arn
@@ -104,6 +129,8 @@ class Settlement:
                         self._plan(entry, settle, row.place, progress, handover)
                     if row.moves_row:
                         deleted.append(sequence)
+                    elif row.after.is_leased:
+                        self._kept[sequence] = _Kept(entry, row.after, progress, handover)
                     moves.append((entry, progress, handover, row))
                 if entry.traceparent.endswith("01"):
                     self.settled.append((batch, entry, settle))
@@ -122,7 +149,7 @@ class Settlement:
                 self._bury(entry, progress or FRESH, _DELIVERIES_EXHAUSTED, b"")
                 self._deleted.append(entry.sequence)
             elif progress is not None and progress is not entry.progress:
-                self._updates += (entry.sequence, *progress, entry.handover)
+                self._updates[entry.sequence] = (*progress, entry.handover)
             self._moves.append((entry, progress, entry.handover, row))
 
     @property
@@ -134,7 +161,7 @@ class Settlement:
         """Do the writes, inside the running transaction. apsw.Error."""
         connection = self._shard.database.connection
         if self._updates:
-            _UPDATE.run(connection, self._updates)
+            _UPDATE.run(connection, [value for key, row in self._updates.items() for value in (key, *row)])
         if self._delays:
             self._avoid_taken_ids()
             _DELAY.run(connection, self._delays)
@@ -173,6 +200,10 @@ class Settlement:
             gone[lane] += 1
             if row.live:
                 over[lane] += 1
+        for entry in self._again:
+            if not entry.state.is_leased:
+                # The first of its settlements kept it.
+                shard.leases.pop(entry.sequence, None)
         for row, count in made.items():
             counts.moved(shard, row, count)
         for lane, count in gone.items():
@@ -210,7 +241,7 @@ class Settlement:
             self._delays += (entry.sequence, delayed_id, entry.lane.lane_id, *(progress or FRESH), handover)
             self._next_due_ms = min(self._next_due_ms, due_ms)
         elif progress is not entry.progress or handover is not entry.handover:
-            self._updates += (entry.sequence, *(progress or FRESH), handover)
+            self._updates[entry.sequence] = (*(progress or FRESH), handover)
 
     def _avoid_taken_ids(self) -> None:
         """The counter in a delayed id starts anew with each opening: step past rows of earlier ones."""

@@ -12,7 +12,7 @@ CONTROL, FRONTEND, QUEUE, POLLER, RUNTIME = "control", "frontend", "queue", "pol
 # Whoever looks after the fleet: the `evenflow` command.
 OPERATOR = "operator"
 ROLES = (CONTROL, FRONTEND, QUEUE, POLLER, RUNTIME, OPERATOR)
-# Control's and the operator's only node.
+# Control is one process, by this name.
 CONTROL_NODE = "control"
 _SCHEME = f"spiffe://{TRUST_DOMAIN}/"
 _NODE_ID = re.compile(r"[a-z0-9-]{1,63}")

@@ -37,7 +37,9 @@ def adapt(text: str, fleet: Fleet) -> str:
     here = Path(sys.executable).parent
     text = text.replace("127.0.0.1:9000", f"127.0.0.1:{fleet.http_port}")
     text = text.replace("127.0.0.1:9001", f"127.0.0.1:{fleet.grpc_port}")
-    text = text.replace(".venv/bin/evenflow", str(here / "evenflow"))
+    for script in ("evenflow", "locust"):
+        text = text.replace(f".venv/bin/{script}", str(here / script))
+    text = text.replace("loadtest/locustfile.py", str(README.parent / "loadtest" / "locustfile.py"))
     # The reader's own AWS CLI.
     return re.sub(r"^aws ", f"{here / 'aws'} ", text, flags=re.MULTILINE)
 
@@ -58,6 +60,7 @@ def run_block(language: str, text: str, fleet: Fleet, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(150)
 def test_every_block_runs_in_order_and_every_command_of_the_table_too(fleet: Fleet, tmp_path: Path) -> None:
     """Deploy and invoke, boto3, gRPC; then each `evenflow ...` that the page names."""
     found = blocks()

@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
+from google.protobuf import any_pb2
+from google.rpc import status_pb2
+from grpc_status import rpc_status
 
 from cli.fleet_file import FleetFile, NodeEntry, started_ticks
 from services.shared.channels import TOKEN_KEY
+from services.shared.errors import EvenflowError, Reason
 
 TOKEN = "t" * 40
 
@@ -26,6 +30,7 @@ class ScriptedControl(_Servicer):  # type: ignore[misc]
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[Any] = []
+        self.target = ""
 
     def Watch(self, _request: control_pb2.WatchRequest, _context: Any) -> Iterator[control_pb2.WatchResponse]:
         """The fleet's identity is all that commands look for."""
@@ -35,19 +40,30 @@ class ScriptedControl(_Servicer):  # type: ignore[misc]
         )
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("Watch", "answers", "asked") or not name[:1].isupper():
+        if name in ("Watch", "answers", "asked", "target") or not name[:1].isupper():
             return super().__getattribute__(name)
         return self._answering(name)
 
     def _answering(self, name: str) -> Callable[[Any, Any], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             if (TOKEN_KEY, TOKEN) not in context.invocation_metadata():
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+                _refuse(context, EvenflowError(Reason.ERROR_REASON_UNAUTHENTICATED, "no token"))
             self.asked.append(request)
-            scripted = self.answers[name]
+            scripted = self.answers.get(name)
+            if scripted is None:
+                _refuse(context, EvenflowError(Reason.ERROR_REASON_NOT_IMPLEMENTED, f"the test scripts no {name}"))
             return scripted(request) if callable(scripted) else scripted
 
         return answer
+
+
+def _refuse(context: grpc.ServicerContext, error: EvenflowError) -> NoReturn:
+    """As services.shared.errors.abort does, for a server of threads."""
+    detail = any_pb2.Any()
+    detail.Pack(error.to_detail())
+    status = status_pb2.Status(code=error.kind.grpc_code.value[0], message=error.message, details=[detail])
+    context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status returned")
 
 
 @contextmanager
@@ -56,7 +72,7 @@ def scripted_control(data: Path) -> Iterator[ScriptedControl]:
     control = ScriptedControl()
     server = grpc.server(ThreadPoolExecutor(2))
     control_pb2_grpc.add_ControlServiceServicer_to_server(control, server)
-    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    control.target = target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     token_file = data / "token"
     token_file.write_text(TOKEN)

@@ -1,5 +1,6 @@
 """A whole frontend in this process, between a fake queue node and a fake runtime host on real sockets."""
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -162,6 +163,13 @@ def overrides() -> dict[str, Any]:
 
 @pytest.fixture
 async def rig(run_dir: Path, metrics: Metrics, overrides: dict[str, Any]) -> AsyncIterator[Rig]:
+    """As `serving_frontend`, for one test."""
+    async with serving_frontend(run_dir, metrics, overrides) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def serving_frontend(run_dir: Path, metrics: Metrics, overrides: dict[str, Any]) -> AsyncIterator[Rig]:
     """A serving frontend with 4 shards on one queue node and one runtime host."""
     values: dict[str, Any] = {
         "node_id": "frontend-0",

@@ -14,7 +14,7 @@ from evenflow.queue.v1 import queue_pb2
 from services.queue import identity, shard, shards, writer
 from services.queue.paths import shard_path
 from services.queue.shard import Shard
-from tests.integration.queue.test_queue_service import Fleet
+from tests.kit.queue_node_here import QueueNodeHere
 from tests.kit.waiting import eventually, until
 from tests.unit.queue.test_damage_at_start import overwrite
 
@@ -26,17 +26,17 @@ QUARANTINED = queue_pb2.SHARD_STATE_QUARANTINED
 
 
 @pytest.fixture
-async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[QueueNodeHere]:
     monkeypatch.setattr(shards, "FILE_CHECK_SECONDS", 0.05)
     monkeypatch.setattr(shard, "HOUSEKEEPING_MS", 50)
-    made = Fleet(run_dir)
+    made = QueueNodeHere(run_dir)
     await made.start()
     await made.shards.apply(1, ["queue-0", "queue-0", "queue-1"])
     yield made
     await made.stop()
 
 
-async def fill(fleet: Fleet, count: int) -> None:
+async def fill(fleet: QueueNodeHere, count: int) -> None:
     """Events in shard 0, copied from the WAL into its file, and out of the page cache."""
     for _ in range(0, count, 500):
         await fleet.enqueue(*(fleet.event() for _ in range(min(500, count))))
@@ -48,7 +48,7 @@ async def fill(fleet: Fleet, count: int) -> None:
     await fleet.shards.get(0).call(settle_down)
 
 
-async def quarantined(fleet: Fleet) -> str:
+async def quarantined(fleet: QueueNodeHere) -> str:
     """Until shard 0 is set aside; the reason as users see it. The other shard serves all the while."""
     await eventually(lambda: next(iter(fleet.shards)).state == QUARANTINED, PATIENCE_SECONDS)
     refused = await fleet.enqueue(fleet.event())
@@ -75,7 +75,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
-async def test_files_that_change_under_an_open_shard(fleet: Fleet, fault: str) -> None:
+async def test_files_that_change_under_an_open_shard(fleet: QueueNodeHere, fault: str) -> None:
     """Seen without anybody touching the shard; the reason says how much was in it."""
     await fill(fleet, 5)
     act, words = FAULTS[fault]
@@ -86,7 +86,7 @@ async def test_files_that_change_under_an_open_shard(fleet: Fleet, fault: str) -
 
 
 @pytest.mark.parametrize("fault", ["removed", "replaced", "wal removed"])
-async def test_a_shard_whose_file_lost_its_name_is_saved_and_served_again(fleet: Fleet, fault: str) -> None:
+async def test_a_shard_whose_file_lost_its_name_is_saved_and_served_again(fleet: QueueNodeHere, fault: str) -> None:
     """Also what stands in the WAL alone: nothing that was accepted is lost by somebody's rm."""
     await fill(fleet, 5)
     last = fleet.event()
@@ -104,7 +104,7 @@ async def test_a_shard_whose_file_lost_its_name_is_saved_and_served_again(fleet:
     assert (again.depth, list(again.duplicate_indexes)) == (6, [0])
 
 
-async def test_a_wal_that_is_cut_under_an_open_shard(fleet: Fleet) -> None:
+async def test_a_wal_that_is_cut_under_an_open_shard(fleet: QueueNodeHere) -> None:
     await fill(fleet, 5)
     log = Path(f"{shard_path(fleet.folder / 'queue' / 'queue-0', 0)}-wal")
     await fleet.enqueue(fleet.event())
@@ -112,7 +112,7 @@ async def test_a_wal_that_is_cut_under_an_open_shard(fleet: Fleet) -> None:
     assert "shard-0000.db-wal was cut from" in await quarantined(fleet)
 
 
-async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_of_garbage_that_is_read(fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch) -> None:
     """The failed read closes the file; the look at every page that follows says what is wrong, once, for good."""
     checked: list[int] = []
     check_pages = identity.check_pages
@@ -140,7 +140,7 @@ async def test_a_page_of_garbage_that_is_read(fleet: Fleet, monkeypatch: pytest.
     assert checked == [0] and 0 < leases < EVENTS
 
 
-async def test_damage_that_no_check_finds_does_not_spin(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damage_that_no_check_finds_does_not_spin(fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row whose page is well-formed and whose event is not: opened anew a bounded number of times, then set aside."""
     opened: list[int] = []
     open_verified = identity.open_verified
@@ -165,7 +165,7 @@ async def test_damage_that_no_check_finds_does_not_spin(fleet: Fleet, monkeypatc
 
 
 async def test_the_numbers_in_the_manifest_follow_a_running_shard(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a loss can be named; nothing is written for a shard in which nothing changed."""
     monkeypatch.setattr(shards, "NOTE_SECONDS", 0.1)

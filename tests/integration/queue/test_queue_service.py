@@ -1,7 +1,6 @@
 """The queue over real gRPC: streams, depths, refusals, a file that goes missing, a process that is killed."""
 
 import asyncio
-import dataclasses
 import multiprocessing
 import os
 import signal
@@ -12,100 +11,27 @@ from typing import Any
 import grpc
 import pytest
 from evenflow.common.v1 import errors_pb2, event_pb2
-from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
+from evenflow.queue.v1 import queue_pb2
 
 from services.queue.identity import shard_path
-from services.queue.service import QueueService, register
-from services.queue.settings import QueueSettings
-from services.queue.shards import Shards
-from services.shared import ids
-from services.shared.channels import GrpcServer, Peer
-from services.shared.clock import SystemClock
 from services.shared.errors import EvenflowError
+from tests.kit.queue_node_here import QueueNodeHere
 from tests.kit.waiting import eventually
 
 TOKEN = "t" * 32
 BIG = 1 << 20
 
 
-class Fleet:
-    """A queue node in this process, with a shard map that the test sets."""
-
-    def __init__(self, folder: Path) -> None:
-        base = QueueSettings(node_id="queue-0", data_dir=str(folder), run_dir=str(folder), token_file="")
-        settings = dataclasses.replace(base, reserve_bytes=65_536, depth_interval_ms=10)
-        self.folder = folder
-        self.clock = SystemClock()
-        self.shards = Shards(settings, self.clock)
-        service = QueueService(
-            self.shards, self.clock, node_id="queue-0", depth_interval_ms=10, pending_max_bytes=1 << 24
-        )
-        self.shards.on_drained = service.note_drained
-        self.server = GrpcServer(TOKEN, ["evenflow.queue.v1.QueueService"])
-        register(service, self.server.server)
-        self.peer = Peer.dial(f"unix:{folder}/q.sock", TOKEN)
-        self.stub: Any = queue_pb2_grpc.QueueServiceStub(self.peer.channel)
-
-    async def start(self) -> None:
-        """Serve."""
-        self.server.bind(f"unix:{self.folder}/q.sock")
-        await self.server.start()
-
-    async def stop(self) -> None:
-        """End."""
-        await self.peer.close()
-        await self.server.stop(0)
-        await self.shards.stop()
-
-    def event(self, shard_id: int = 0, function: str = "f") -> event_pb2.Event:
-        """A fresh event."""
-        now_ms = self.clock.wall_ms()
-        return event_pb2.Event(
-            tenant_id="t",
-            function_name=function,
-            qualifier="$LATEST",
-            request_id=ids.mint(now_ms, shard_id),
-            payload=b"{}",
-            accepted_at_ms=now_ms,
-            expires_at_ms=now_ms + 60_000,
-        )
-
-    async def enqueue(self, *events: event_pb2.Event, shard_id: int = 0, epoch: int = 1) -> queue_pb2.EnqueueResponse:
-        """One batch over a stream of its own."""
-        call = self.stub.Enqueue(metadata=self.peer.metadata)
-        await call.write(queue_pb2.EnqueueRequest(batch_id=7, shard_map_epoch=epoch, shard_id=shard_id, events=events))
-        await call.done_writing()
-        response: queue_pb2.EnqueueResponse = await call.read()
-        assert response.batch_id == 7 and await call.read() is grpc.aio.EOF
-        return response
-
-    async def poller(self, events: int, incarnation: str = "a") -> Any:
-        """A lease stream with credit."""
-        call = self.stub.Lease(metadata=self.peer.metadata)
-        hello = queue_pb2.LeaseHello(poller_id="poller-0", incarnation=incarnation, shard_map_epoch=1)
-        await call.write(queue_pb2.LeaseRequest(hello=hello))
-        await call.write(queue_pb2.LeaseRequest(credit=queue_pb2.LeaseCredit(events=events, bytes=BIG)))
-        return call
-
-    async def settle(self, *settlements: queue_pb2.Settlement) -> queue_pb2.SettleResponse:
-        """One batch over a stream of its own."""
-        call = self.stub.Settle(metadata=self.peer.metadata)
-        await call.write(queue_pb2.SettleRequest(batch_id=9, shard_map_epoch=1, settlements=settlements))
-        await call.done_writing()
-        response: queue_pb2.SettleResponse = await call.read()
-        return response
-
-
 @pytest.fixture
-async def fleet(run_dir: Path) -> AsyncIterator[Fleet]:
-    made = Fleet(run_dir)
+async def fleet(run_dir: Path) -> AsyncIterator[QueueNodeHere]:
+    made = QueueNodeHere(run_dir)
     await made.start()
     await made.shards.apply(1, ["queue-0", "queue-0", "queue-1"])
     yield made
     await made.stop()
 
 
-async def test_an_idle_poller_gets_events_of_every_shard_as_they_commit(fleet: Fleet) -> None:
+async def test_an_idle_poller_gets_events_of_every_shard_as_they_commit(fleet: QueueNodeHere) -> None:
     poller = await fleet.poller(10)
     for shard_id in (0, 1, 0):
         event = fleet.event(shard_id)
@@ -123,7 +49,7 @@ async def test_an_idle_poller_gets_events_of_every_shard_as_they_commit(fleet: F
         assert found.status.state == queue_pb2.EVENT_STATE_SUCCEEDED
 
 
-async def test_credit_bounds_what_is_leased_and_shards_share_it(fleet: Fleet) -> None:
+async def test_credit_bounds_what_is_leased_and_shards_share_it(fleet: QueueNodeHere) -> None:
     for shard_id in (0, 1):
         await fleet.enqueue(*(fleet.event(shard_id) for _ in range(50)), shard_id=shard_id)
     poller = await fleet.poller(20)
@@ -137,7 +63,7 @@ async def test_credit_bounds_what_is_leased_and_shards_share_it(fleet: Fleet) ->
     assert min(sum(lease.receipt.shard_id == s for lease in leases) for s in (0, 1)) >= 10
 
 
-async def test_one_settle_batch_may_span_shards_and_has_one_answer(fleet: Fleet) -> None:
+async def test_one_settle_batch_may_span_shards_and_has_one_answer(fleet: QueueNodeHere) -> None:
     for shard_id in (0, 1):
         await fleet.enqueue(fleet.event(shard_id), shard_id=shard_id)
     poller = await fleet.poller(2)
@@ -156,7 +82,7 @@ async def test_one_settle_batch_may_span_shards_and_has_one_answer(fleet: Fleet)
     ]
 
 
-async def test_a_stale_map_and_a_foreign_shard_are_refused(fleet: Fleet) -> None:
+async def test_a_stale_map_and_a_foreign_shard_are_refused(fleet: QueueNodeHere) -> None:
     await fleet.shards.apply(2, ["queue-0", "queue-1", "queue-1"])
     stale = await fleet.enqueue(fleet.event(), epoch=1)
     assert stale.refusal.reason == errors_pb2.ERROR_REASON_SHARD_MAP_STALE
@@ -175,7 +101,7 @@ async def _error_of(call: Any) -> grpc.aio.AioRpcError:
     )
 
 
-async def test_depths_are_told_at_once_and_on_change(fleet: Fleet) -> None:
+async def test_depths_are_told_at_once_and_on_change(fleet: QueueNodeHere) -> None:
     watch = fleet.stub.WatchDepths(queue_pb2.WatchDepthsRequest(), metadata=fleet.peer.metadata)
     first = await watch.read()
     assert [depth.shard_id for depth in first.depths] == [0, 1]
@@ -187,7 +113,7 @@ async def test_depths_are_told_at_once_and_on_change(fleet: Fleet) -> None:
     watch.cancel()
 
 
-async def test_a_missing_file_is_quarantined_and_the_rest_served(fleet: Fleet) -> None:
+async def test_a_missing_file_is_quarantined_and_the_rest_served(fleet: QueueNodeHere) -> None:
     path = shard_path(fleet.folder / "queue" / "queue-0", 0)
     path.unlink()
     writers = list(fleet.shards)
@@ -199,7 +125,7 @@ async def test_a_missing_file_is_quarantined_and_the_rest_served(fleet: Fleet) -
     assert "removed" in described.shards[0].state_reason and not path.exists()
 
 
-async def test_a_failed_commit_is_answered_as_unknown_and_the_shard_opened_anew(fleet: Fleet) -> None:
+async def test_a_failed_commit_is_answered_as_unknown_and_the_shard_opened_anew(fleet: QueueNodeHere) -> None:
     import apsw
 
     writer = next(iter(fleet.shards))
@@ -219,7 +145,7 @@ async def test_a_failed_commit_is_answered_as_unknown_and_the_shard_opened_anew(
     assert (await fleet.enqueue(event)).duplicate_indexes == [0]
 
 
-async def test_a_draining_node_settles_and_closes_clean(fleet: Fleet) -> None:
+async def test_a_draining_node_settles_and_closes_clean(fleet: QueueNodeHere) -> None:
     await fleet.enqueue(fleet.event())
     poller = await fleet.poller(1)
     (lease,) = (await asyncio.wait_for(poller.read(), 5)).leases
@@ -234,7 +160,7 @@ async def test_a_draining_node_settles_and_closes_clean(fleet: Fleet) -> None:
 
 def _serve_forever(folder: str) -> None:
     async def serve() -> None:
-        fleet = Fleet(Path(folder))
+        fleet = QueueNodeHere(Path(folder))
         await fleet.shards.apply(1, ["queue-0"])
         await fleet.start()
         await asyncio.Event().wait()
@@ -248,13 +174,13 @@ async def test_what_was_accepted_survives_kill_9(run_dir: Path) -> None:
     for _ in range(3):
         process = multiprocessing.get_context("spawn").Process(target=_serve_forever, args=(str(run_dir),), daemon=True)
         process.start()
-        client = Fleet(run_dir)
+        client = QueueNodeHere(run_dir)
         await asyncio.wait_for(client.peer.channel.channel_ready(), 20)
         call = client.stub.Enqueue(metadata=client.peer.metadata)
         sent: dict[int, list[bytes]] = {}
         goal = len(accepted) + 2_000
 
-        async def feed(call: Any = call, sent: dict[int, list[bytes]] = sent, client: Fleet = client) -> None:
+        async def feed(call: Any = call, sent: dict[int, list[bytes]] = sent, client: QueueNodeHere = client) -> None:
             for number in range(1, 100_000):
                 events = [client.event() for _ in range(20)]
                 sent[number] = [event.request_id for event in events]
@@ -278,7 +204,7 @@ async def test_what_was_accepted_survives_kill_9(run_dir: Path) -> None:
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
         await client.peer.close()
-    survivor = Fleet(run_dir)
+    survivor = QueueNodeHere(run_dir)
     await survivor.shards.apply(1, ["queue-0"])
     writer = next(iter(survivor.shards))
     rows = await writer.call(lambda shard: shard.database.rows("SELECT request_id FROM events"))

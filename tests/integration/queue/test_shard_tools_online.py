@@ -15,7 +15,7 @@ from services.queue import backup, offline, shards
 from services.queue.paths import shard_path
 from services.queue.shard import Shard
 from services.shared.errors import EvenflowError
-from tests.integration.queue.test_queue_service import Fleet
+from tests.kit.queue_node_here import QueueNodeHere
 from tests.kit.waiting import eventually
 
 # Of a machine that has much else to do.
@@ -23,21 +23,21 @@ PATIENCE_SECONDS = 30.0
 
 
 @pytest.fixture
-async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+async def fleet(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[QueueNodeHere]:
     monkeypatch.setattr(shards, "FILE_CHECK_SECONDS", 0.05)
-    made = Fleet(run_dir)
+    made = QueueNodeHere(run_dir)
     await made.start()
     await made.shards.apply(1, ["queue-0", "queue-0"])
     yield made
     await made.stop()
 
 
-def files_of(fleet: Fleet) -> Path:
+def files_of(fleet: QueueNodeHere) -> Path:
     """The node's folder."""
     return fleet.folder / "queue" / "queue-0"
 
 
-async def back_up(fleet: Fleet, path: Path, shard_id: int = 0) -> queue_pb2.BackupFacts:
+async def back_up(fleet: QueueNodeHere, path: Path, shard_id: int = 0) -> queue_pb2.BackupFacts:
     """One backup; what it is."""
     request = queue_pb2.BackupShardRequest(shard_id=shard_id, path=str(path))
     facts = None
@@ -48,7 +48,7 @@ async def back_up(fleet: Fleet, path: Path, shard_id: int = 0) -> queue_pb2.Back
     return found
 
 
-async def check(fleet: Fleet, *, full: bool = True) -> queue_pb2.CheckShardResponse:
+async def check(fleet: QueueNodeHere, *, full: bool = True) -> queue_pb2.CheckShardResponse:
     """Check shard 0."""
     request = queue_pb2.CheckShardRequest(shard_id=0, full=full)
     found: queue_pb2.CheckShardResponse = await fleet.stub.CheckShard(request, metadata=fleet.peer.metadata)
@@ -70,7 +70,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_backup_is_one_moment_of_a_shard_that_is_written_to(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events come, are leased and settled all the while; the copy is whole: the shard as it was at the last step."""
     small_steps(monkeypatch)
@@ -109,7 +109,7 @@ async def test_a_backup_is_one_moment_of_a_shard_that_is_written_to(
 
 
 async def test_a_backup_is_restored_by_consent_and_served_again(
-    fleet: Fleet, capfd: pytest.CaptureFixture[str]
+    fleet: QueueNodeHere, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The shard's own file is lost while it serves; the backup takes its place without a restart of the node."""
     kept, late = fleet.event(), fleet.event()
@@ -140,7 +140,7 @@ async def test_a_backup_is_restored_by_consent_and_served_again(
     assert await reason_of(refused) == errors_pb2.ERROR_REASON_SHARD_UNAVAILABLE
 
 
-async def test_a_changed_backup_is_not_restored(fleet: Fleet, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_changed_backup_is_not_restored(fleet: QueueNodeHere, capfd: pytest.CaptureFixture[str]) -> None:
     await fleet.enqueue(fleet.event())
     copy = fleet.folder / "copy.db"
     await back_up(fleet, copy)
@@ -153,7 +153,7 @@ async def test_a_changed_backup_is_not_restored(fleet: Fleet, capfd: pytest.Capt
     assert "it was changed" in capfd.readouterr().err
 
 
-async def test_refusals_of_a_backup(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_of_a_backup(fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in the way stays as it is; no room is known before anything is written."""
     taken = fleet.folder / "taken.db"
     taken.write_text("mine")
@@ -173,7 +173,9 @@ async def test_refusals_of_a_backup(fleet: Fleet, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("end", ["cancelled", "shard fails"])
-async def test_a_backup_that_is_cut_off_leaves_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+async def test_a_backup_that_is_cut_off_leaves_nothing(
+    fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
     """No file; and the shard serves on."""
     small_steps(monkeypatch)
     monkeypatch.setattr(backup, "STEP_TARGET_MS", 0.0)
@@ -202,7 +204,7 @@ async def test_a_backup_that_is_cut_off_leaves_nothing(fleet: Fleet, monkeypatch
     assert (await back_up(fleet, copy)).depth == 2_001
 
 
-async def test_a_check_of_a_served_shard(fleet: Fleet) -> None:
+async def test_a_check_of_a_served_shard(fleet: QueueNodeHere) -> None:
     """Whole; then with an index that lacks a row, with a wrong count, and with a row that no zone covers."""
     await fleet.enqueue(*(fleet.event() for _ in range(100)))
     found = await check(fleet)

@@ -129,3 +129,14 @@ def test_credit_of_a_drain_that_fails_goes_back(tmp_path: Path) -> None:
     with pytest.raises(apsw.IOError):
         bench.drain(Wake(None))
     assert session.take_credit(1, 10) == (10, 1_000)
+
+
+def test_who_ran_out_of_bytes_is_woken_for_more() -> None:
+    """Its events may be there still: a credit of bytes must not wait for the next look around."""
+    session = PollerSession("poller-0", "one")
+    session.add_credit(10, 1)
+    events, payload_bytes = session.take_credit(3, 2)
+    assert (events, payload_bytes) == (2, 1)
+    # One lease of 1,000 bytes overdrew it.
+    assert session.return_credit(3, 1, payload_bytes - 1_000) == set()
+    assert session.add_credit(1, MIB) == {3}

@@ -19,6 +19,7 @@ from loadtest.workloads.work import Work
 
 ACCEPT_MS = 2.0
 SAMPLE_SECONDS = 0.25
+MAX_SAMPLES = 80
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class KnownFleet:
     def _samples(
         self, arrivals: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
     ) -> tuple[Sample, ...]:
-        at = np.arange(SAMPLE_SECONDS, self.seconds, SAMPLE_SECONDS)
+        at = np.arange(1, MAX_SAMPLES) * max(SAMPLE_SECONDS, self.seconds / MAX_SAMPLES)
         shard_of = np.arange(len(arrivals)) % self.shards
         depths = np.stack(
             [

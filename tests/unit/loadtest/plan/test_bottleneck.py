@@ -86,3 +86,6 @@ def test_a_confirmation_compares_cores_and_verdict(known: KnownFleet, open_runs:
         (420.0, False, False, True),
     ]
     assert all(abs(one.gap) < 0.1 for one in found)
+    failed = replace(within, failed=("start p99",))
+    wrong = conclude(replace(open_runs, runs=(*open_runs.runs, failed))).confirmations
+    assert [(one.enough, one.held, one.right) for one in wrong] == [(True, False, False)]

@@ -3,6 +3,7 @@
 import pytest
 
 from loadtest.simulate import choices, placement, policies, traffic, views
+from loadtest.simulate.parallel import run_all
 from loadtest.simulate.policies import PolicyOutcome, compare
 
 
@@ -14,8 +15,8 @@ def test_the_same_seeds_are_the_same_figures_also_in_other_processes() -> None:
     """In this process and in two others."""
     names = ("hash", "best_of_two", "shuffle_quota")
     one = [policies.Scenario(name, 20, 200, 3.55, 50, 2, seed) for name in names for seed in (0, 1)]
-    here = policies.run_all(policies.simulate, one, processes=1)
-    there = policies.run_all(policies.simulate, one, processes=2)
+    here = run_all(policies.simulate, one, processes=1)
+    there = run_all(policies.simulate, one, processes=2)
     assert here == there
     assert len(set(here)) > len(names)
 

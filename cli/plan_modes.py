@@ -1,0 +1,170 @@
+"""What `evenflow plan` does in each of its modes: measure, confirm, compare. `loadtest` is loaded only here."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from cli.commands.load import MISSING_PACKAGES
+from cli.failures import EXIT_FAILED, EXIT_USAGE, CliError, describe_refusal, from_rpc
+from cli.output import print_line
+from cli.plan_options import Given
+from cli.plan_watcher import bar
+
+if TYPE_CHECKING:
+    from loadtest.plan.cost import Prices
+    from loadtest.plan.findings import Findings, PolicyOutcome
+    from loadtest.plan.measure import Measuring
+    from loadtest.plan.measured import Measured
+
+EXIT_INTERRUPTED = 130
+POLICY_SEEDS = 20
+QUICK_POLICY_SEEDS = 5
+POLICY_TENANTS = 1_000
+POLICY_AGES = (0, 1, 10)
+
+
+def measure(given: Given, out: Path, *, as_json: bool) -> None:
+    """Make a plan. CliError: bad options, a fleet or driver that fails, Ctrl-C (what was measured is kept)."""
+    with _needs_load():
+        from cli.plan_options import asked_of, fleet_of
+        from loadtest.plan import interruptible
+        from loadtest.plan.cost import Prices
+        from loadtest.plan.findings import TARGETS_PER_SECOND
+        from loadtest.plan.measure import Measuring
+        from loadtest.plan.rig import PlanError, Rig
+    _check_out(out)
+    asked, fleet = asked_of(given), fleet_of(given)
+    prices, targets = Prices(**given.prices), given.targets_per_second or TARGETS_PER_SECOND
+    with tempfile.TemporaryDirectory(prefix="evenflow-plan-", dir="/tmp") as folder, bar() as shown:
+        measuring = Measuring(asked, Rig(fleet, given.fleet), Path(folder), shown)
+        try:
+            measured = interruptible.run(measuring.run())
+        except interruptible.Interrupted:
+            raise CliError(f"interrupted; {_keep(measuring, out)}", EXIT_INTERRUPTED) from None
+        except PlanError as e:
+            raise CliError(f"{e}; {_keep(measuring, out)}", EXIT_FAILED) from None
+        except grpc.RpcError as e:
+            raise CliError(f"{describe_refusal(from_rpc(e))}; {_keep(measuring, out)}", EXIT_FAILED) from None
+        shown.done(f"looking at the fleet took {100 * measuring.looking_part:.1f} % of a core")
+        shown.doing("policies", 1.0)
+        policies = _policies(measured, QUICK_POLICY_SEEDS if given.is_quick else POLICY_SEEDS)
+        found = _conclude(measured, prices, targets, policies)
+    for note in measuring.search.notes:
+        print_line(f"note: {note}")
+    _save(measured, found, out, as_json=as_json)
+
+
+def confirm(path_json: Path, per_second: float, *, as_json: bool) -> None:
+    """Put a prediction to the test and add what came out to the plan. CliError: as measure."""
+    with _needs_load():
+        from loadtest.plan import files, interruptible
+        from loadtest.plan.confirm import Confirming, summary
+        from loadtest.plan.rig import PlanError
+    try:
+        measured, found = files.load(path_json)
+    except files.PlanFileError as e:
+        raise CliError(str(e), EXIT_USAGE) from None
+    with tempfile.TemporaryDirectory(prefix="evenflow-plan-", dir="/tmp") as folder, bar() as shown:
+        try:
+            confirming = Confirming(measured, found, per_second, Path(folder), shown)
+            measured = interruptible.run(confirming.run())
+        except interruptible.Interrupted:
+            raise CliError("interrupted; the plan is as it was", EXIT_INTERRUPTED) from None
+        except PlanError as e:
+            raise CliError(str(e)) from None
+    targets = tuple(one.per_second for one in found.needed)
+    prices = found.cost.prices if found.cost else None
+    _save(
+        measured,
+        _conclude(measured, prices, targets, found.policies),
+        path_json.with_suffix(".html"),
+        as_json=as_json,
+    )
+    for line in summary(confirming.trials, confirming.runs):
+        print_line(line)
+
+
+def compare(first: Path, second: Path, out: Path) -> None:
+    """Two saved plans beside each other. CliError: one is none."""
+    with _needs_load():
+        from loadtest.plan import compare as comparing
+        from loadtest.plan.files import PlanFileError
+    _check_out(out)
+    try:
+        print_line(comparing.run(first, second, out))
+    except PlanFileError as e:
+        raise CliError(str(e), EXIT_USAGE) from None
+
+
+@contextmanager
+def _needs_load() -> Iterator[None]:
+    """CliError: what loadtest needs is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        if e.name is not None and e.name.partition(".")[0] in ("cli", "loadtest", "services", "evenflow"):
+            raise
+        raise CliError(MISSING_PACKAGES) from None
+
+
+def _check_out(out: Path) -> None:
+    # Before half an hour of measuring, not after it.
+    if not out.absolute().parent.is_dir():
+        raise CliError(f"--out {out}: there is no folder {out.parent}", EXIT_USAGE)
+    if out.suffix != ".html":
+        raise CliError(f"--out {out}: a name that ends with .html is expected", EXIT_USAGE)
+
+
+def _policies(measured: "Measured", seeds: int) -> "Sequence[PolicyOutcome]":
+    from loadtest.simulate.policies import compare as compare_policies
+
+    tenants = max(POLICY_TENANTS, measured.spec.traffic.tenants)
+    return compare_policies(measured.fleet.shards, tenants, stale_depths=POLICY_AGES, seeds=seeds, processes=1)
+
+
+def _conclude(
+    measured: "Measured",
+    prices: "Prices | None",
+    targets: Sequence[float],
+    policies: "Sequence[PolicyOutcome]",
+) -> "Findings":
+    from loadtest.plan.findings import conclude
+
+    try:
+        return conclude(measured, prices=prices, targets_per_second=targets, policies=policies)
+    except ValueError as e:
+        raise CliError(str(e), EXIT_USAGE) from None
+
+
+def _save(measured: "Measured", found: "Findings", out: Path, *, as_json: bool) -> None:
+    from loadtest.plan import files
+
+    files.save(measured, found, out)
+    if as_json:
+        print_line(files.as_text(measured, found).rstrip())
+    best = found.best
+    if best.per_second:
+        print_line(
+            f"holds {best.per_second:,.4g} events/s ({best.held} of {best.repeats} runs); "
+            f"first to be full: {found.bottleneck.service or 'unknown'}"
+        )
+    else:
+        print_line("no rate held the objective")
+    print_line(f"written: {out} and {out.with_suffix('.json')}")
+
+
+def _keep(measuring: "Measuring", out: Path) -> str:
+    """Write down what was measured so far; where it is, in words."""
+    from loadtest.plan import files
+    from loadtest.plan.findings import conclude
+
+    measured = measuring.measured()
+    if measured is None:
+        return "nothing had been measured yet"
+    path = out.with_suffix(".partial.json")
+    path.write_text(files.as_text(measured, conclude(measured)))
+    return f"the {len(measured.runs)} runs so far are in {path}"

@@ -1,0 +1,141 @@
+"""A saved plan's prediction put to the test: the fleet that it asks for at a rate, and one replica fewer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loadtest.plan.findings import Findings, needed
+from loadtest.plan.measure import GUESSED_OVERHEAD_SECONDS, START_SECONDS, Watcher, outcome_words
+from loadtest.plan.measured import Measured, Run
+from loadtest.plan.rig import FleetAsked, PlanError, Rig
+from loadtest.plan.runner import Runner
+from loadtest.plan.search import MAX_DRIVERS, Request
+
+RUNS = 3
+# Instead of void ones, each.
+MAX_FURTHER_RUNS = 3
+# What `evenflow up` runs one of.
+ONE_OF_EACH = ("frontend", "control")
+MAX_PROCESSES = 16
+PREDICTED = "predicted"
+SLOTS_KEY = "runtime.max_sandboxes"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A fleet to try. name: "predicted" or "one NAME fewer"."""
+
+    name: str
+    replicas: Mapping[str, int]
+
+
+def trials(measured: Measured, findings: Findings, per_second: float) -> list[Trial]:
+    """The fleet that the plan asks for at this rate, and the same with one fewer of what is full first; only the former
+    where nothing can be fewer. PlanError: nothing is predicted, or this machine cannot run it. Pure."""
+    try:
+        asked = needed(findings, per_second)
+    except ValueError as e:
+        raise PlanError(str(e)) from e
+    if asked is None:
+        raise PlanError("this plan predicts nothing: it has too few runs that count; make it again")
+    if any(run.per_second == per_second and not run.replicas for run in measured.runs):
+        raise PlanError(f"{per_second:g}/s is a rate that the plan was made from: confirm it at another one")
+    replicas = {**measured.fleet.replicas, **asked.replicas}
+    for name in ONE_OF_EACH:
+        if replicas.get(name, 1) > 1:
+            raise PlanError(
+                f"at {per_second:g}/s the plan asks for {replicas[name]} of {name}, and `evenflow up` runs one: "
+                "confirm it at a lower rate"
+            )
+    if (processes := sum(replicas.values())) > MAX_PROCESSES:
+        raise PlanError(
+            f"at {per_second:g}/s the plan asks for {processes} processes; up to {MAX_PROCESSES} are tried on one "
+            "machine: confirm it at a lower rate"
+        )
+    found = [Trial(PREDICTED, replicas)]
+    if fewer := _to_lessen(replicas, findings.bottleneck.service):
+        found.append(Trial(f"one {fewer} fewer", {**replicas, fewer: replicas[fewer] - 1}))
+    return found
+
+
+def _to_lessen(replicas: Mapping[str, int], bottleneck: str) -> str:
+    """The service to try one fewer of; empty: there is one of each."""
+    if replicas.get(bottleneck, 0) > 1:
+        return bottleneck
+    several = {name: count for name, count in replicas.items() if count > 1}
+    return max(several, key=lambda name: several[name], default="")
+
+
+class Confirming:
+    """`run` once; `runs` at any time."""
+
+    def __init__(
+        self, measured: Measured, findings: Findings, per_second: float, folder: Path, watcher: Watcher
+    ) -> None:
+        """PlanError: see trials."""
+        self.trials = trials(measured, findings, per_second)
+        self.runs: list[Run] = []
+        self._measured = measured
+        self._per_second = per_second
+        self._folder = folder
+        self._watcher = watcher
+
+    async def run(self) -> Measured:
+        """Every trial; what it found is added to the plan's runs. PlanError: a fleet or a driver failed."""
+        for index, trial in enumerate(self.trials):
+            await self._try(trial, len(self.trials) - index)
+        return self.measured()
+
+    def measured(self) -> Measured:
+        """The plan with what was found so far."""
+        return replace(self._measured, runs=(*self._measured.runs, *self.runs))
+
+    async def _try(self, trial: Trial, trials_left: int) -> None:
+        told = self._measured
+        replicas = trial.replicas
+        asked = FleetAsked(
+            replicas.get("queue", 1),
+            replicas.get("poller", 1),
+            replicas.get("runtime", 1),
+            told.fleet.shards,
+            # Those of a fleet that ran already are not known: at least its slots are the same.
+            {SLOTS_KEY: str(told.fleet.slots), **told.fleet.settings},
+        )
+        a_run = told.spec.traffic.seconds + GUESSED_OVERHEAD_SECONDS
+        rig = Rig(asked)
+        runner = Runner(rig, told.spec, told.objective, self._folder)
+        try:
+            self._watcher.doing(f"{trial.name}: starting", trials_left * (START_SECONDS + RUNS * a_run))
+            await rig.start()
+            await runner.prepare()
+            drivers, counting = told.spec.drivers, 0
+            for number in range(RUNS + MAX_FURTHER_RUNS):
+                if counting == RUNS:
+                    return
+                left = (RUNS - counting) * a_run + (trials_left - 1) * (START_SECONDS + RUNS * a_run)
+                self._watcher.doing(f"{trial.name}, {self._per_second:g}/s", left)
+                request = Request("confirm", self._per_second, f"confirm {trial.name} {number}", drivers)
+                run = await runner.run(request, rig.site.replicas)
+                self.runs.append(run)
+                counting += not run.result.void
+                drivers = min(2 * drivers, MAX_DRIVERS) if run.result.void else drivers
+                self._watcher.done(f"{trial.name}, {self._per_second:g}/s: {outcome_words(run)}")
+        finally:
+            await rig.stop()
+
+
+def summary(trials_made: Sequence[Trial], runs: Sequence[Run]) -> list[str]:
+    """Whether the prediction held, a line for each trial and one of all. Pure."""
+    lines, right, is_known = [], True, True
+    for trial in trials_made:
+        mine = [run for run in runs if dict(run.replicas) == dict(trial.replicas) and not run.result.void]
+        held = sum(not run.failed for run in mine)
+        shown = ", ".join(f"{name} {count}" for name, count in trial.replicas.items())
+        lines.append(f"{trial.name} ({shown}): {held} of {len(mine)} runs that count held the objective")
+        is_known &= bool(mine)
+        right &= (2 * held > len(mine)) == (trial.name == PREDICTED)
+    if len(trials_made) == 1:
+        lines.append("one replica fewer was not tried: there is one of each")
+    if not is_known:
+        return [*lines, "nothing is shown: every run of a fleet was void, the generator did not keep up"]
+    return [*lines, "the prediction held" if right else "the prediction did not hold"]

@@ -1,0 +1,86 @@
+"""Which fleets put a prediction to the test, and what their runs say of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from loadtest.plan.confirm import PREDICTED, Trial, summary, trials
+from loadtest.plan.findings import conclude
+from loadtest.plan.rig import FleetAsked, PlanError
+from tests.unit.loadtest.plan.known_fleet import KnownFleet
+
+FLEET = KnownFleet()
+MEASURED = FLEET.measured([50, 100, 200, 300, 380, 400, 450], repeats_at=380)
+FOUND = conclude(MEASURED)
+
+
+def test_the_predicted_fleet_and_one_fewer_of_what_is_full_first() -> None:
+    """8 slots of 20 ms at 70 % carry 280/s a host: 500/s need two, and one is not enough."""
+    predicted, fewer = trials(MEASURED, FOUND, 500.0)
+    assert (predicted.name, predicted.replicas["runtime"]) == (PREDICTED, 2)
+    assert fewer.name == "one runtime fewer"
+    assert dict(fewer.replicas) == {**predicted.replicas, "runtime": 1}
+
+
+def test_where_there_is_one_of_each_nothing_can_be_fewer() -> None:
+    """The predicted fleet alone is tried, and the summary says so."""
+    (only,) = trials(MEASURED, FOUND, 60.0)
+    assert set(only.replicas.values()) == {1}
+    run = replace(FLEET.run("confirm", 60, 3), replicas=only.replicas)
+    assert summary([only], [run])[-2:] == [
+        "one replica fewer was not tried: there is one of each",
+        "the prediction held",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("per_second", "words"),
+    [(380.0, "was made from"), (0.0, "above 0"), (3_000.0, "at a lower rate"), (1e12, "at most")],
+)
+def test_rates_that_confirm_nothing_are_refused(per_second: float, words: str) -> None:
+    """One of the fit, none at all, one for more processes than are tried, one beyond any bound."""
+    with pytest.raises(PlanError, match=words):
+        trials(MEASURED, FOUND, per_second)
+
+
+def test_a_plan_that_predicts_nothing_is_refused() -> None:
+    """Too few runs: there is no demand to predict from."""
+    poor = replace(MEASURED, runs=MEASURED.runs[:1])
+    with pytest.raises(PlanError, match="predicts nothing"):
+        trials(poor, conclude(poor), 500.0)
+
+
+@pytest.mark.parametrize(
+    ("predicted_rate", "fewer_rate", "words"),
+    [
+        (200, 800, "the prediction held"),
+        (800, 800, "the prediction did not hold"),
+        (200, 200, "the prediction did not hold"),
+    ],
+)
+def test_a_prediction_held_when_it_was_enough_and_one_fewer_was_not(
+    predicted_rate: float, fewer_rate: float, words: str
+) -> None:
+    """Two of three runs decide; rates stand for fleets that hold and that do not."""
+    enough, fewer = Trial(PREDICTED, {"runtime": 2}), Trial("one runtime fewer", {"runtime": 1})
+    runs = [replace(FLEET.run("confirm", predicted_rate, n), replicas={"runtime": 2}) for n in range(3)]
+    runs += [replace(FLEET.run("confirm", fewer_rate, n), replicas={"runtime": 1}) for n in range(3)]
+    lines = summary([enough, fewer], runs)
+    assert lines[-1] == words
+    assert len(lines) == 3
+
+
+def test_void_runs_confirm_nothing() -> None:
+    """Neither for nor against."""
+    trial = Trial(PREDICTED, {"runtime": 2})
+    run = FLEET.run("confirm", 200, 1)
+    void = replace(run, replicas={"runtime": 2}, result=replace(run.result, void=("late",)))
+    assert "nothing is shown" in summary([trial], [void])[-1]
+
+
+def test_a_fleet_is_asked_for_as_evenflow_up_takes_it() -> None:
+    """Every option and setting."""
+    asked = FleetAsked(1, 2, 3, 4, {"a.b": "1"})
+    assert asked.arguments() == [
+        *("--queues", "1", "--pollers", "2", "--runtimes", "3", "--shards", "4", "--set", "a.b=1")
+    ]
