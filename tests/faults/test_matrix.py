@@ -56,7 +56,7 @@ def ended(number: int, **more: Any) -> Ended:
             "state": "succeeded",
             "condition": "Success",
             "function_errors": 0,
-            "deliveries": 1,
+            "deliveries": 0,
             "finished_ms": 10,
             "expires_ms": 1_000,
             **more,
@@ -115,6 +115,10 @@ def test_the_checker_finds(what: str) -> None:
 GOOD: dict[str, tuple[History, dict[str, int]]] = {
     "all well": (history(), {"events": 2, "acked": 2}),
     "a repeat that the fault explains": (history(ran=[ran(1), ran(2), ran(2)]), {"duplicated": 1}),
+    "a repeat after a lease that ran out": (
+        history(ran=[ran(1), ran(2), ran(2)], ended=[ended(1), ended(2, deliveries=1)], may_repeat=False),
+        {"duplicated": 1},
+    ),
     "an acknowledgement that never came": (history(sent=[sent(1), sent(2, acked=b"")]), {"acked": 1, "recovered": 1}),
     "refused": (
         history(sent=[sent(1), sent(2, acked=b"", refused="no")], ran=[ran(1)], ended=[ended(1)]),

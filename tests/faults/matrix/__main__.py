@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     try:
         for name, seed, events, mutant in jobs:
             results.append(result := run(CELLS[name], seed, events, mutant, logs))
-            print(report.line(result), flush=True)
+            print(report.line(result), *(f"  {words}" for words in report.told(result)), sep="\n", flush=True)
             if given.save:
                 saved.add(result, piece)
                 report.save(saved)
@@ -60,9 +60,6 @@ def main(arguments: list[str]) -> int:
         if not any(logs.iterdir()):
             logs.rmdir()
     wrong = [one for one in results if report.is_wrong(one)]
-    for one in wrong:
-        print(f"\n{one.fault}, seed {one.seed}{one.mutant and f', mutant {one.mutant}'}:")
-        print(*(f"  {words}" for words in one.broken or ["the mutant was not caught"]), sep="\n")
     (found := logs.parent / f"{logs.name}.json").write_text(report.as_json(results, piece))
     print(f"\n{len(results)} cells, {len(wrong)} wrong; {found}")
     if wrong:

@@ -3,10 +3,12 @@
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.shared import ids
 from tests.faults.matrix import faulty_disk
 from tests.faults.matrix.cell import Cell, Inject
 from tests.faults.matrix.faulty_disk import NODE, READ, SYNC, WRITE, FaultyDisk
@@ -90,16 +92,30 @@ def _accepted(rig: Rig) -> int:
 
 def _slow(rig: Rig) -> None:
     disk = _disk_of(rig)
+    rig.slow_shards = {int(row["shard_id"]) for row in rig.shards(NODE)}
     for _ in range(3):
         seconds = rig.draw.uniform(*SLOW_SECONDS)
-        before, all_before = _accepted(rig), sum(row["accepted_total"] for row in rig.shards())
+        began_ns = time.time_ns()
         disk.slow_down(seconds)
         rig.wait_acked(SLOW_EVENTS)
-        part = (_accepted(rig) - before) / (sum(row["accepted_total"] for row in rig.shards()) - all_before)
-        rig.notes.append(f"syncs of {NODE} {seconds:.2f} s slower: it took {part:.0%} of the events")
-        if part > 0.5:
-            rig.broken.append(f"{NODE} took {part:.0%} of the events while its disk was slow: more than its half")
+        rig.slow_spans.append((began_ns, time.time_ns()))
+        rig.notes.append(f"syncs of {NODE} {seconds:.2f} s slower")
     disk.slow_down(0.0)
+
+
+def _judge_placement(rig: Rig, history: History) -> None:
+    """Of the events whose shard the door was free to choose, the slow half of the shards gets less than half."""
+    chosen = [
+        ids.shard_of(one.acked) in rig.slow_shards
+        for one in history.sent
+        if one.acked
+        and not ids.is_derived(one.acked)
+        and any(began_ns <= one.due_ns < ended_ns for began_ns, ended_ns in rig.slow_spans)
+    ]
+    part = sum(chosen) / max(1, len(chosen))
+    rig.notes.append(f"{NODE} got {part:.0%} of {len(chosen)} events that could go anywhere while its disk was slow")
+    if part >= 0.5:
+        rig.broken.append(f"placement did not avoid the slow disk: {NODE} got {part:.0%} of the events")
 
 
 def _break(kind: int) -> Inject:
@@ -167,6 +183,7 @@ CELLS = (
         "slow-disk",
         "other shards are not affected, and placement avoids it",
         _slow,
+        judge=_judge_placement,
         has_faulty_disk=True,
         needs=faulty_disk.lacking,
     ),

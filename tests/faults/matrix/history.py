@@ -41,7 +41,7 @@ class Ended:
     """What the fleet says of one event after the drain: its terminal records, of which there has to be one.
 
     state: succeeded, failed (its destination has the record) or dead (the shard's dead letters have it), or one that is
-    no end: available, delayed, leased, handover.
+    no end: available, delayed, leased, handover. deliveries: leases of it that ended without a settlement.
     """
 
     request_id: bytes

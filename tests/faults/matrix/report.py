@@ -15,7 +15,7 @@ from tests.faults.matrix.cells import CELLS, ELSEWHERE
 FOLDER = Path(__file__).parents[3] / "docs" / "reliability"
 NAME = "matrix"
 _COLUMNS = ("events", "acked", "lost", "unexpected", "duplicated", "recovered", "stale_accepted")
-_WIDTH = max(map(len, CELLS)) + 2
+_WIDTH = 40
 HEADING = f"{'fault':<{_WIDTH}}{'seed':>5}" + "".join(f"{name:>15}" for name in (*_COLUMNS, "recovery s", "verdict"))
 _PROSE = """# The fault matrix
 
@@ -108,6 +108,13 @@ def verdict(result: Result) -> str:
     if result.mutant:
         return "missed" if result.holds else "caught"
     return "holds" if result.holds else "BROKEN"
+
+
+def told(result: Result) -> list[str]:
+    """What is to be said below the row of a result that somebody has to look at."""
+    if not is_wrong(result):
+        return []
+    return [*(result.broken or ["the mutant was not caught"]), *(f"({note})" for note in result.notes)]
 
 
 def is_wrong(result: Result) -> bool:

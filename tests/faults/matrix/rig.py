@@ -79,6 +79,9 @@ class Rig:
         # Monotonic seconds: when each fault began; how long its service was away.
         self.faults_at: list[float] = []
         self.recoveries: list[float] = []
+        # Of the slow disk: its shards, and from when to when it was slow, wall clock.
+        self.slow_shards: set[int] = set()
+        self.slow_spans: list[tuple[int, int]] = []
         # Of crowds: event numbers where the baseline, the flood and the calm begin; what a backlog's drain was.
         self.flood: tuple[int, int, int] | None = None
         self.overload_ended_ns = self.backlog = 0
