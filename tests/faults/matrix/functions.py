@@ -12,6 +12,7 @@ from tests.kit.fleet import Fleet
 
 # Its dead letters stay in the shard; and the other one's failures go to a destination.
 PLAIN, TOLD, DESTINATION = "plain", "told", "destination"
+ALL = (PLAIN, TOLD, DESTINATION)
 BUCKET = "fault-records"
 # What an event asks for: how its runs end.
 SUCCEED, FAIL, WAVER, SEGFAULT = "succeed", "fail", "waver", "segfault"

@@ -6,7 +6,7 @@ receipts, and only then the new ones.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -53,12 +53,12 @@ class Probe:
             await door.close()
         self._old = await self._lease(wanted, "before")
 
-    async def finish(self) -> tuple[int, int]:
-        """Stale settlements that were sent, and those that were taken."""
+    async def finish(self, left: Callable[[], set[bytes]]) -> tuple[int, int]:
+        """Stale settlements that were sent, and those that were taken. left: says which of its events have no end."""
         # A poller that was started anew knows nothing of the pause.
         await self._pause()
-        new = await self._lease(set(self._old), "after")
-        stale = [self._old[request_id] for request_id in new]
+        new = await self._lease(await asyncio.to_thread(left), "after")
+        stale = list(self._old.values())
         taken = await self._ack(stale)
         refused = len(new) - await self._ack(list(new.values()))
         # An event that an old receipt ended has no lease to settle any more: it counts by itself.

@@ -202,6 +202,10 @@ class Rig:
         ]
         return "; ".join([f"{len(left)} have no end", *told])
 
+    def left_of(self, *names: str) -> set[bytes]:
+        """Request ids of these functions' events that have no end yet."""
+        return {one.request_id for one in self._events(names) if _ended(one).state not in ENDS}
+
     def _events(self, names: Sequence[str]) -> Iterator[queue_pb2.EventStatus]:
         with self.fleet.connect() as connection:
             for node in connection.queue_nodes().values():
