@@ -22,6 +22,7 @@ from loadtest.open_loop.spec import LoadSpec, Traffic
 from loadtest.workloads import deploy
 from loadtest.workloads.handler import BUCKET, RECORD, SUFFIX
 from services.policy.accounts import DEFAULT_TENANT
+from services.shared.channels import Peer, read_token
 from tests.kit.fleet import Fleet, run_cli
 from tests.kit.waiting import eventually, wait_until
 
@@ -34,14 +35,12 @@ PER_SECOND = 50.0
 FEW_IN_FLIGHT = 5
 CLOSED_PORT = 1
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def load_function(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("load")
-    deploy.write_folder(folder)
-    fleet.cli("deploy", str(folder))
+def load_function(fleet: Fleet) -> Iterator[None]:
+    asyncio.run(_put(fleet))
     yield
     with fleet.connect() as connection:
         control = connection.control
@@ -54,6 +53,15 @@ def load_function(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Ite
             connection.ask(control.DeleteFunction, function)
         for tenant in made:
             connection.ask(control.DeleteTenant, control_pb2.DeleteTenantRequest(tenant_id=tenant))
+
+
+async def _put(fleet: Fleet) -> None:
+    (control,) = fleet.file.of_role("control").values()
+    peer = Peer.dial(control.target, read_token(fleet.file.token_file))
+    try:
+        await deploy.put(peer)
+    finally:
+        await peer.close()
 
 
 def spec_of(
@@ -188,11 +196,6 @@ def test_the_command_drives_many_tenants(fleet: Fleet) -> None:
     assert sum(one["start"].count for one in found.by_tenant.values()) == found.planned
     with fleet.connect() as connection:
         assert {"load-0", "load-1", "load-2"} <= {one.tenant_id for one in list_all(connection)}
-
-
-def test_the_command_says_what_is_wrong(fleet: Fleet) -> None:
-    done = run_cli("load", "--warm-up", "99", data=fleet.data)
-    assert done.returncode == 2 and "shorter" in done.stderr
 
 
 def drivers_of(folder: Path) -> list[psutil.Process]:

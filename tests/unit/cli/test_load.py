@@ -38,6 +38,7 @@ def test_no_two_runs_have_the_same_number(monkeypatch: pytest.MonkeyPatch) -> No
     ("told", "says"),
     [
         ({"arrivals": "herd", "seconds": 5.0}, "herd with a period of 10 s does not fit"),
+        ({"warm_up": 99.0}, "shorter than it"),
         ({"replay": "trace.csv", "noisy": 0.5}, "noisy tenant's part 0.5 out"),
     ],
 )

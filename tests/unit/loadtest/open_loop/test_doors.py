@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -121,7 +122,7 @@ async def test_grpc_outcomes_are_told_apart_as_well() -> None:
         return bytes(frontend_pb2.InvokeResponse(outcome=next(answers)).SerializeToString())
 
     server = grpc.aio.server()
-    handlers = {"Invoke": grpc.unary_unary_rpc_method_handler(invoke)}
+    handlers: dict[str, Any] = {"Invoke": grpc.unary_unary_rpc_method_handler(invoke)}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("evenflow.frontend.v1.FrontendService", handlers),)
     )

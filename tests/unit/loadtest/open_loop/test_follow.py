@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -38,7 +39,7 @@ async def server_of(begin_ms: int) -> AsyncIterator[LoadSpec]:
         return bytes(told.SerializeToString())
 
     server = grpc.aio.server()
-    handlers = {"GetEvent": grpc.unary_unary_rpc_method_handler(get_event)}
+    handlers: dict[str, Any] = {"GetEvent": grpc.unary_unary_rpc_method_handler(get_event)}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("evenflow.frontend.v1.FrontendService", handlers),)
     )
