@@ -129,7 +129,7 @@ def note(before: Sequence[SavedRun], changes: Mapping[str, Change]) -> str:
     middle = f", and against the middle of the last {len(before)}" if len(before) >= LEAST_RUNS else ""
     return (
         f"change: against the saved run of {then.time}, commit {then.commit}, on a machine like this one{middle}: "
-        f"{verdict}. (ratio): of the ratio to the peers that the goal names. A regression is worse, the middle halves of "
-        f"both runs' rounds apart, by more than {100 * LEAST_SHARE:.0f} % ({100 * LEAST_SHARE_UNSPREAD:.0f} % of a "
+        f"{verdict}. (ratio): of the ratio to the peers that the goal names. A regression is worse, the middle halves "
+        f"of both runs' rounds apart, by more than {100 * LEAST_SHARE:.0f} % ({100 * LEAST_SHARE_UNSPREAD:.0f} % of a "
         "single value)"
     )
