@@ -6,7 +6,7 @@ import pytest
 
 from loadtest.simulate import policies, theory
 
-SHARDS, MEAN = 100, 100
+SHARDS, MEAN = 100, 25
 
 
 def differences(policy: str, events_a_shard: int, seeds: int) -> float:
@@ -25,10 +25,10 @@ def test_published_response_times() -> None:
 
 
 def test_the_maximum_of_random_is_within_5_percent() -> None:
-    """The whole maximum of the asymptotic formula, and max - mean of the exact one."""
-    found = differences("random", MEAN, 40)
-    assert MEAN + found == pytest.approx(theory.random_max_asymptotic(SHARDS, MEAN), rel=0.05)
+    """max - mean by the exact distribution, as the mean hides errors of the whole maximum; the asymptote is above it."""
+    found = differences("random", MEAN, 60)
     assert found == pytest.approx(theory.random_max(SHARDS, MEAN) - MEAN, rel=0.05)
+    assert theory.random_max_asymptotic(SHARDS, MEAN) - MEAN > 1.05 * found
 
 
 def test_the_exact_maximum_on_a_case_that_can_be_counted() -> None:
