@@ -44,7 +44,8 @@ _READING = """## How to read it
   overtakes an answer: the frontend counts those sends twice for a moment, and the simulator does not. It is more with
   more in flight and on a busy machine: with 4 events a shard in flight at a load average of 50, best of two had 8% more
   max - mean than with the same draws in the simulator (1.36 instead of 1.24 events over 80 seeds, 16 of them the same),
-  shuffle quota 16% (2.68 instead of 2.30 over 40), random, which looks at no depth, none.
+  shuffle quota 16% (2.68 instead of 2.30 over 40), best of two in batches of 32 10% (1.36 instead of 1.24 over 80),
+  random, which looks at no depth, none.
 - Batch, run: so many events of a tenant arrive at once, and so many of them share a choice (`frontend.choice_run`):
   depths are uneven by a run or two, as ADR 7 says.
 - Not known: events that a frontend did not know of when it chose, sent so far less what it estimates in all shards,

@@ -6,13 +6,13 @@ from loadtest.simulate import flood, table
 from loadtest.simulate.checks import ALLOWED, LOAD, Check
 from loadtest.simulate.flood import Isolation
 from loadtest.simulate.staleness import Curve
-from loadtest.simulate.study import CURVE_SHARDS, FLOOD_WINDOWS, Study
+from loadtest.simulate.study import CURVE_SHARDS, FLOOD_WINDOWS, PARTS, Study
 from loadtest.simulate.table import Cell, Luck
 
 SPREAD, RESPONSES, ISOLATION = "spread.svg", "responses.svg", "isolation.svg"
 _HEAD = """# What the simulator says
 Written by `evenflow simulate table --save`; the figures are in `table.json`. The same seeds give the same figures
-(Python {python}, numpy {numpy}; {minutes:.0f} minutes of CPU time in all).
+(Python {python}, numpy {numpy}; CPU time by part: {spent}).
 
 The simulator runs the fleet's own shard choice and fair order (`services/policy`, imported) on a virtual clock. It is
 compared with theory here, and with a real fleet in [docs/placement](../placement/README.md).
@@ -68,9 +68,7 @@ Placement keeps a flood in few shards, fair order protects inside them.
 def write(study: Study) -> str:
     """The page's text."""
     late = " and ".join(f"{part.delayed_seeds} for {part.shards:,} shards" for part in table.PARTS)
-    parts = [
-        _HEAD.format(python=study.python, numpy=study.numpy, minutes=sum(study.cpu_seconds.values()) / 60, late=late)
-    ]
+    parts = [_HEAD.format(python=study.python, numpy=study.numpy, spent=_spent(study), late=late)]
     parts.append(f"## Where events land: capacity.md's table\n![max / mean by policy]({SPREAD})\n")
     for shards in dict.fromkeys(cell.shards for cell in study.cells):
         parts.append(_table([cell for cell in study.cells if cell.shards == shards]))
@@ -85,6 +83,10 @@ def write(study: Study) -> str:
     parts.append(_WHY_STALE)
     parts.append(_flood(study.floods))
     return "\n".join(parts)
+
+
+def _spent(study: Study) -> str:
+    return ", ".join(f"{part} {study.cpu_seconds[part]:,.0f} s" for part in PARTS if part in study.cpu_seconds)
 
 
 def _table(cells: Sequence[Cell]) -> str:

@@ -25,7 +25,7 @@ def test_published_response_times() -> None:
 
 
 def test_the_maximum_of_random_is_within_5_percent() -> None:
-    """max - mean by the exact distribution, as the mean hides errors of the whole maximum; the asymptote is above it."""
+    """max - mean by the exact distribution, as the mean hides errors of the maximum; the asymptote is above it."""
     found = differences("random", MEAN, 60)
     assert found == pytest.approx(theory.random_max(SHARDS, MEAN) - MEAN, rel=0.05)
     assert theory.random_max_asymptotic(SHARDS, MEAN) - MEAN > 1.05 * found
