@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash growth load plan \
+.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash faults growth load plan \
   placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -88,6 +88,12 @@ concurrency: ## reserved concurrency over three hosts while hosts and control co
 crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only healthy'; SAVE=1 publishes)
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
+
+faults: ## break a fleet under load in every way of the fault matrix (CELL=name SEED=3 SEEDS=5 EVENTS=10000; MUTANTS=1; SAVE=1 publishes)
+	@tools/setup.sh load test
+	@$(PYTHON_IN_VENV) -m tests.faults.matrix $(if $(CELL),--cell $(CELL)) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(MUTANTS),--mutants) \
+	  $(if $(SAVE),--save) $(if $(AGAIN),--again) $(ARGS)
 
 plan: ## measure what a fleet carries here: plan.html, plan.json (ARGS='--sleep-ms 0 --quick --out /tmp/plan.html')
 	@tools/setup.sh load

@@ -59,7 +59,11 @@ class Window:
         byte_bound = self._max_lease_bytes // nodes
         size = min(byte_bound - account.granted_bytes - account.held_bytes, MAX_CREDIT_BYTES)
         if size <= 0:
-            return 0, 0
+            if account.granted > 0 or account.held_bytes >= byte_bound:
+                return 0, 0
+            # The node has bytes and no events for them: of a time when fewer nodes shared the bounds. Nothing would
+            # ever use them up.
+            size = 1
         if events > 0 and (events >= target // GRAIN or account.granted <= 0):
             return events, size
         is_starved = account.granted > 0 and account.granted_bytes <= 0

@@ -53,7 +53,7 @@ def deliver(shard: "Shard") -> tuple[list[tuple[PollerSession, list[Entry]]], bo
             again = again or unused == 0 or len(sessions) > 1
     # A lane that no poller may have leaves the order until a limit or a lease changes.
     for lane, blocked_for in shard.blocked.items():
-        if blocked_for >= len(sessions):
+        if len(blocked_for) >= len(sessions):
             shard.lanes.park(lane)
     shard.blocked.clear()
     return leased, again
@@ -95,9 +95,11 @@ class _Taker:
             self._lease(entry)
             count += 1
         if count < granted:
-            session.release(lane.key, granted - count)
-        if granted < wanted:
-            shard.blocked[lane] = shard.blocked.get(lane, 0) + 1
+            # Its bytes are used up, not its limit: whoever that held up may have what was too much.
+            shard.wake_others(session.release(lane.key, granted - count), lane.key)
+        elif granted < wanted:
+            # A lane comes round more than once while others give: it counts each poller once.
+            shard.blocked.setdefault(lane, set()).add(session)
         elif not ready and not lane.has_more:
             shard.lanes.order.discard(lane.tenant_id, lane)
         return count

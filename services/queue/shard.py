@@ -78,7 +78,7 @@ class Shard:
         self.leases = Leases(clock, visibility_timeout_ms=settings.visibility_timeout_ms, boot_number=boot_number)
         self.expired: deque[Entry] = deque()
         self.claimed: set[int] = set()
-        self.blocked: dict[Lane, int] = {}
+        self.blocked: dict[Lane, set[PollerSession]] = {}
         self.turn = 0
         self._delay_counter = 0
         self.is_draining = False

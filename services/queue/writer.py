@@ -274,7 +274,8 @@ class ShardWriter:
 
     def _close(self, shard: Shard, *, is_whole: bool) -> None:
         for entry in shard.leases.values():
-            entry.session.release(entry.lane.key, 1)
+            key = entry.lane.key
+            shard.wake_others(entry.session.release(key, 1), key)
         try:
             self._close_shard(shard, is_whole)
         except (apsw.Error, OSError) as e:

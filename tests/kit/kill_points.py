@@ -25,6 +25,11 @@ WRAPPED = {
     "services.queue.marks": ("Marks.note", "Marks.note_fetched", "Marks.claim", "Marks.drop"),
     "services.queue.transfer": ("OfferedFile.read", "IncomingFile.write", "put_in_place", "remove_file"),
     "services.queue.courier": ("GrpcCourier.complete",),
+    "services.queue.database": ("Database.commit",),
+    "services.frontend.accept": ("Accepter.submit", "Accepter.answered"),
+    "services.poller.processing": ("Processing.leased", "Processing.ended", "Processing.settled"),
+    "services.poller.deliveries": ("Deliveries.start",),
+    "services.runtime.sandbox_runs": ("SandboxRuns.begin", "SandboxRuns.ended"),
     "services.control.shard_moves": ("decide_complete",),
     "services.control.node_calls": ("NodeCalls.CompleteMove",),
 }

@@ -53,6 +53,18 @@ def test_small_openings_wait_until_they_are_worth_a_message() -> None:
     assert window.credit(Account(held=190, active=190))[0] == 2
 
 
+def test_bytes_of_a_time_with_fewer_nodes_do_not_stop_the_leases() -> None:
+    """A node that joins halves the bound of the first: it has bytes beyond that, and no events to use them for."""
+    window = Window(2_000, 64 * MIB, 128)
+    first = Account(*window.credit(Account()))
+    window.nodes = 2
+    first.granted = 0
+    assert first.granted_bytes > 32 * MIB
+    assert window.credit(first) == (128, 1)
+    # But what is held is a bound.
+    assert window.credit(Account(granted_bytes=MIB, held=1, held_bytes=32 * MIB)) == (0, 0)
+
+
 def test_large_events_use_up_the_bytes_and_one_lease_still_comes() -> None:
     """Granted leases without bytes are delivered by no node."""
     window = Window(2_000, 64 * MIB, 128)

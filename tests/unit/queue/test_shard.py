@@ -10,7 +10,7 @@ from evenflow.queue.v1 import queue_pb2
 from services.queue import dead_letters
 from services.queue.ageing import EXPIRY_BATCH
 from services.queue.database import DiskFull
-from services.queue.domain import Call, Cause, EnqueueResult
+from services.queue.domain import Call, Cause, EnqueueResult, Wake
 from services.queue.identity import Manifest, ShardDamaged, open_verified, shard_path
 from services.shared import ids
 from services.shared.errors import Reason
@@ -258,6 +258,20 @@ def test_a_limit_holds_over_polls_and_a_paused_function_stays(bench: Bench) -> N
     session.set_limit(("t", "slow"), None)
     bench.credit(session, 1)
     assert len(bench.take()) == 6
+
+
+def test_one_pollers_pause_keeps_nothing_from_another(bench: Bench) -> None:
+    """A lane comes round often while others give: that must not count as so many pollers that may not have it."""
+    bench.enqueue(*(bench.event(function="paused") for _ in range(8)), *(bench.event(function="f") for _ in range(40)))
+    paused = bench.poller("poller-0")
+    paused.set_limit(("t", "paused"), 0)
+    other = bench.poller("poller-1")
+    bench.credit(paused, 100)
+    assert {lease.event.function_name for lease in bench.take("poller-0")} == {"f"}
+    # As a credit wakes a shard, which looks again at nothing that was set aside.
+    other.add_credit(100, 1 << 26)
+    bench.drain(Wake())
+    assert Counter(lease.event.function_name for lease in bench.take("poller-1"))["paused"] == 8
 
 
 def test_events_past_their_age_are_handed_out_though_paused(bench: Bench) -> None:
