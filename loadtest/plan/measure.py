@@ -10,6 +10,7 @@ from loadtest.open_loop.spec import LoadSpec
 from loadtest.plan import outage
 from loadtest.plan.judge import verdict
 from loadtest.plan.measured import Drain, Fleet, Measured, Objective, Run
+from loadtest.plan.readings import completed_per_second
 from loadtest.plan.rig import Rig
 from loadtest.plan.runner import FUNCTIONS, Runner
 from loadtest.plan.search import Request, Scope, Search
@@ -142,5 +143,5 @@ def outcome_words(run: Run) -> str:
     if result.void:
         return f"void: {result.void[0]}"
     accept, start = (f"{one.p99_ms:.0f}" if one else "-" for one in (result.accept, result.start))
-    figures = f"{result.accepted_per_second:.5g}/s, p99 accept {accept} ms, start {start} ms"
+    figures = f"{completed_per_second(run):.5g}/s ended, p99 accept {accept} ms, start {start} ms"
     return f"{figures}; failed: {', '.join(run.failed)}" if run.failed else figures
