@@ -102,14 +102,15 @@ def test_throughput_is_what_ended_in_the_window_not_what_was_accepted_of_it(know
     assert completed_per_second(replace(run, ended=None)) < 400
 
 
-def test_runs_of_another_fleet_are_in_no_finding_of_this_one(measured: Measured, findings: Findings) -> None:
+def test_runs_of_another_fleet_are_in_no_finding_of_this_one(open_runs: Measured) -> None:
     """Confirmed on two hosts: a higher rate holds, one fails, one is void; only the confirmations tell of them."""
     other = KnownFleet(slots=16)
     runs = [replace(other.run("confirm", rate, 9), replicas={"runtime": 2}) for rate in (345.0, 600.0, 900.0)]
     runs.append(replace(runs[0], result=replace(runs[0].result, void=("late",))))
-    both = conclude(replace(measured, runs=(*measured.runs, *runs)))
-    assert len(both.confirmations) == 3
-    assert replace(both, confirmations=()) == findings
+    runs.append(replace(other.closed(4, 1), purpose="confirm", replicas={"runtime": 2}))
+    both = conclude(replace(open_runs, runs=(*open_runs.runs, *runs)))
+    assert len(both.confirmations) == 4
+    assert replace(both, confirmations=()) == conclude(open_runs)
 
 
 def test_without_any_run_nothing_is_claimed(measured: Measured) -> None:

@@ -10,7 +10,7 @@ from loadtest.plan.rig import FleetAsked, PlanError
 from tests.unit.loadtest.plan.known_fleet import KnownFleet
 
 FLEET = KnownFleet()
-MEASURED = FLEET.measured([50, 100, 200, 300, 380, 400, 450], repeats_at=380)
+MEASURED = FLEET.measured([50, 100, 200, 300, 380, 400, 450], repeats_at=380, callers=())
 FOUND = conclude(MEASURED)
 
 
