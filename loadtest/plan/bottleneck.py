@@ -166,6 +166,8 @@ def _verdict(resources: Sequence[Resource], growth: Growth | None) -> tuple[str,
     where = ""
     if growth is not None and growth.depth_slope_per_second > 0.01 * growth.per_second:
         where = f"; the queue grew by {growth.depth_slope_per_second:,.0f} events/s there"
+    if not busy and not any(one.use_at_failure is not None for one in resources):
+        return "", f"nothing was {100 * MIN_BUSY:.0f} % used at the best rate, and no rate above it failed"
     if not busy:
         return "", (
             f"no process, slot or core was {100 * MIN_BUSY:.0f} % used at the first failing rate: "
