@@ -19,8 +19,8 @@ def unjudged(run: Run, spec: LoadSpec) -> tuple[str, ...]:
         return ()
     looks = len(counted(run, spec))
     return (
-        f"too few looks at the fleet in the counted part to see a growing backlog ({looks}, at least {SLOPE_SAMPLES} are "
-        "needed): make runs longer",
+        f"too few looks at the fleet in the counted part to see a growing backlog ({looks}, at least {SLOPE_SAMPLES} "
+        "are needed): make runs longer",
     )
 
 
