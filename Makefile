@@ -69,7 +69,7 @@ format: ## put the code in the one format, fix what can be fixed
 	$(PYTHON_IN_VENV) -m ruff check --fix .
 	$(PYTHON_IN_VENV) -m ruff format .
 
-bench: ## measure Evenflow on this machine beside Huey, taskiq, Celery and JetStream (QUICK=1; SAVE=1 keeps it)
+bench: ## measure Evenflow on this machine beside Huey, taskiq, Celery and JetStream (QUICK=1; SAVE=1 keeps it; fails on a regression)
 	@tools/setup.sh bench
 	@$(PYTHON_IN_VENV) -m loadtest.bench $(ARGS)
 
@@ -103,7 +103,7 @@ load: ## run Locust against both doors of a fleet of its own, open loop, 30 s (A
 	@tools/setup.sh load
 	@$(PYTHON_IN_VENV) -m loadtest.locust_users.session $(ARGS)
 
-placement: ## compare where events land on real shards with what the simulator says of each policy (ARGS='--seeds 3 --save')
+placement: ## compare where events land on real shards with what the simulator says of each policy (ARGS='--seeds 40 --save')
 	@tools/setup.sh load
 	@$(PYTHON_IN_VENV) -m loadtest.placement $(ARGS)
 

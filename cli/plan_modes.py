@@ -1,15 +1,15 @@
 """What `evenflow plan` does in each of its modes: measure, confirm, compare. `loadtest` is loaded only here."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
-from cli.commands.load import MISSING_PACKAGES
 from cli.failures import EXIT_FAILED, EXIT_USAGE, CliError, describe_refusal, from_rpc
+from cli.load_packages import needs_load
 from cli.output import print_line
 from cli.plan_options import Given
 from cli.plan_watcher import bar
@@ -17,7 +17,6 @@ from cli.plan_watcher import bar
 if TYPE_CHECKING:
     from loadtest.plan.cost import Prices
     from loadtest.plan.findings import Findings, PolicyOutcome
-    from loadtest.plan.measure import Measuring
     from loadtest.plan.measured import Measured
 
 EXIT_INTERRUPTED = 130
@@ -29,68 +28,89 @@ POLICY_AGES = (0, 1, 10)
 
 def measure(given: Given, out: Path, *, as_json: bool) -> None:
     """Make a plan. CliError: bad options, a fleet or driver that fails, Ctrl-C (what was measured is kept)."""
-    with _needs_load():
-        from cli.plan_options import asked_of, fleet_of
+    with needs_load():
+        from cli.plan_options import asked_of, fleet_of, prices_of, targets_of
         from loadtest.plan import interruptible
-        from loadtest.plan.cost import Prices
-        from loadtest.plan.findings import TARGETS_PER_SECOND
         from loadtest.plan.measure import Measuring
-        from loadtest.plan.rig import PlanError, Rig
+        from loadtest.plan.rig import Rig
     _check_out(out)
     asked, fleet = asked_of(given), fleet_of(given)
-    prices, targets = Prices(**given.prices), given.targets_per_second or TARGETS_PER_SECOND
+    prices, targets = prices_of(given), targets_of(given)
     with tempfile.TemporaryDirectory(prefix="evenflow-plan-", dir="/tmp") as folder, bar() as shown:
         measuring = Measuring(asked, Rig(fleet, given.fleet), Path(folder), shown)
-        try:
+        with keeping(measuring.measured, out):
             measured = interruptible.run(measuring.run())
-        except interruptible.Interrupted:
-            raise CliError(f"interrupted; {_keep(measuring, out)}", EXIT_INTERRUPTED) from None
-        except PlanError as e:
-            raise CliError(f"{e}; {_keep(measuring, out)}", EXIT_FAILED) from None
-        except grpc.RpcError as e:
-            raise CliError(f"{describe_refusal(from_rpc(e))}; {_keep(measuring, out)}", EXIT_FAILED) from None
-        shown.done(f"looking at the fleet took {100 * measuring.looking_part:.1f} % of a core")
-        shown.doing("policies", 1.0)
-        policies = _policies(measured, QUICK_POLICY_SEEDS if given.is_quick else POLICY_SEEDS)
-        found = _conclude(measured, prices, targets, policies)
+            shown.done(f"looking at the fleet took {100 * measuring.looking_part:.1f} % of a core")
+            shown.doing("policies", 1.0)
+            policies = _policies(measured, QUICK_POLICY_SEEDS if given.is_quick else POLICY_SEEDS)
+            found = _conclude(measured, prices, targets, policies)
     for note in measuring.search.notes:
         print_line(f"note: {note}")
-    _save(measured, found, out, as_json=as_json)
+    with keeping(lambda: measured, out):
+        _save(measured, found, out, as_json=as_json)
 
 
-def confirm(path_json: Path, per_second: float, *, as_json: bool) -> None:
-    """Put a prediction to the test and add what came out to the plan. CliError: as measure."""
-    with _needs_load():
+def confirm(path_json: Path, per_second: float, out: Path | None, *, as_json: bool) -> None:
+    """Put a prediction to the test and add what came out to the plan; out: where to instead. CliError: as measure."""
+    with needs_load():
+        from loadtest.bench import machine
         from loadtest.plan import files, interruptible
-        from loadtest.plan.confirm import Confirming, summary
+        from loadtest.plan.confirm import Confirming, summary, unlike
         from loadtest.plan.rig import PlanError
+    out = out or path_json.with_suffix(".html")
+    _check_out(out)
     try:
-        measured, found = files.load(path_json)
+        plan, found = files.load(path_json)
     except files.PlanFileError as e:
         raise CliError(str(e), EXIT_USAGE) from None
     with tempfile.TemporaryDirectory(prefix="evenflow-plan-", dir="/tmp") as folder, bar() as shown:
+        notes = unlike(plan.machine, machine.describe_host(Path(folder)))
+        for note in notes:
+            shown.done(note)
         try:
-            confirming = Confirming(measured, found, per_second, Path(folder), shown)
-            measured = interruptible.run(confirming.run())
-        except interruptible.Interrupted:
-            raise CliError("interrupted; the plan is as it was", EXIT_INTERRUPTED) from None
+            confirming = Confirming(plan, found, per_second, Path(folder), shown)
         except PlanError as e:
             raise CliError(str(e)) from None
-    targets = tuple(one.per_second for one in found.needed)
-    prices = found.cost.prices if found.cost else None
-    _save(
-        measured,
-        _conclude(measured, prices, targets, found.policies),
-        path_json.with_suffix(".html"),
-        as_json=as_json,
-    )
-    for line in summary(confirming.trials, confirming.runs):
+        with keeping(lambda: confirming.measured() if confirming.runs else None, out):
+            measured = interruptible.run(confirming.run())
+    with keeping(lambda: measured, out):
+        targets = tuple(one.per_second for one in found.needed)
+        prices = found.cost.prices if found.cost else None
+        _save(measured, _conclude(measured, prices, targets, found.policies), out, as_json=as_json)
+    for line in (*notes, *summary(confirming.trials, confirming.runs)):
         print_line(line)
+
+
+@contextmanager
+def keeping(told: "Callable[[], Measured | None]", out: Path) -> Iterator[None]:
+    """Whatever ends it before its time, what was measured is written down and the error says where.
+
+    CliError: for all that a user can meet; a fault of ours goes on as it is.
+    """
+    from loadtest.plan.interruptible import Interrupted
+    from loadtest.plan.rig import PlanError
+
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt):
+        raise CliError(f"interrupted; {_keep(told(), out)}", EXIT_INTERRUPTED) from None
+    except CliError as e:
+        raise CliError(f"{e.message}; {_keep(told(), out)}", e.exit_code) from None
+    except grpc.RpcError as e:
+        raise CliError(f"{describe_refusal(from_rpc(e))}; {_keep(told(), out)}", EXIT_FAILED) from None
+    except OSError as e:
+        words = f"{e.filename or 'a file'}: {e.strerror or e}"
+        raise CliError(f"{words}; {_keep(told(), out)}", EXIT_FAILED) from None
+    except (PlanError, ValueError) as e:
+        raise CliError(f"{e}; {_keep(told(), out)}", EXIT_FAILED) from None
+    except Exception:
+        print_line(_keep(told(), out))
+        raise
 
 
 def compare(first: Path, second: Path, out: Path) -> None:
     """Two saved plans beside each other. CliError: one is none."""
-    with _needs_load():
+    with needs_load():
         from loadtest.plan import compare as comparing
         from loadtest.plan.files import PlanFileError
     _check_out(out)
@@ -98,17 +118,6 @@ def compare(first: Path, second: Path, out: Path) -> None:
         print_line(comparing.run(first, second, out))
     except PlanFileError as e:
         raise CliError(str(e), EXIT_USAGE) from None
-
-
-@contextmanager
-def _needs_load() -> Iterator[None]:
-    """CliError: what loadtest needs is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as e:
-        if e.name is not None and e.name.partition(".")[0] in ("cli", "loadtest", "services", "evenflow"):
-            raise
-        raise CliError(MISSING_PACKAGES) from None
 
 
 def _check_out(out: Path) -> None:
@@ -142,6 +151,7 @@ def _conclude(
 
 def _save(measured: "Measured", found: "Findings", out: Path, *, as_json: bool) -> None:
     from loadtest.plan import files
+    from loadtest.plan.report.headline import fleet_words
 
     files.save(measured, found, out)
     if as_json:
@@ -149,22 +159,25 @@ def _save(measured: "Measured", found: "Findings", out: Path, *, as_json: bool) 
     best = found.best
     if best.per_second:
         print_line(
-            f"holds {best.per_second:,.4g} events/s ({best.held} of {best.repeats} runs); "
+            f"holds {best.per_second:,.4g} events/s on {fleet_words(found.fleet)} "
+            f"({best.held} of {best.repeats} runs); "
             f"first to be full: {found.bottleneck.service or 'unknown'}"
         )
     else:
-        print_line("no rate held the objective")
+        print_line(f"no rate held the objective on {fleet_words(found.fleet)}")
     print_line(f"written: {out} and {out.with_suffix('.json')}")
 
 
-def _keep(measuring: "Measuring", out: Path) -> str:
+def _keep(measured: "Measured | None", out: Path) -> str:
     """Write down what was measured so far; where it is, in words."""
     from loadtest.plan import files
     from loadtest.plan.findings import conclude
 
-    measured = measuring.measured()
     if measured is None:
         return "nothing had been measured yet"
     path = out.with_suffix(".partial.json")
-    path.write_text(files.as_text(measured, conclude(measured)))
+    try:
+        files.write_whole(path, files.as_text(measured, conclude(measured)))
+    except (OSError, ValueError) as e:
+        return f"the {len(measured.runs)} runs so far could not be kept in {path}: {e}"
     return f"the {len(measured.runs)} runs so far are in {path}"

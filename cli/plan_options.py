@@ -1,6 +1,6 @@
 """The options of `evenflow plan`, checked and made into what `loadtest.plan` takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from cli.failures import EXIT_USAGE, CliError
 from cli.supervisor.options import parse_settings
 
 if TYPE_CHECKING:
+    from loadtest.plan.cost import Prices
     from loadtest.plan.measure import Asked
     from loadtest.plan.rig import FleetAsked
 
@@ -85,10 +86,11 @@ def asked_of(given: Given) -> "Asked":
     from loadtest.open_loop.spec import LoadSpec, Traffic
     from loadtest.plan.measure import OUTAGE_SECONDS, Asked
     from loadtest.plan.measured import Objective
+    from loadtest.plan.runner import LEAST_RUN_SECONDS
     from loadtest.plan.search import Scope
     from loadtest.workloads.work import Work
 
-    _within("--run-seconds", given.run_seconds, 0.5, MAX_RUN_SECONDS)
+    _within("--run-seconds", given.run_seconds, LEAST_RUN_SECONDS, MAX_RUN_SECONDS)
     _within("--warm-up-seconds", given.warm_up_seconds, 0, MAX_RUN_SECONDS)
     _within("--repeats", given.repeats, 1, MAX_REPEATS)
     _within("--curve-points", given.curve_points, 0, MAX_CURVE_POINTS)
@@ -120,6 +122,27 @@ def asked_of(given: Given) -> "Asked":
         raise CliError(str(e), EXIT_USAGE) from None
     outage_seconds = QUICK_OUTAGE_SECONDS if given.is_quick else OUTAGE_SECONDS
     return Asked(Objective(*given.objective), scope, spec, outage_seconds)
+
+
+def prices_of(given: Given) -> "Prices":
+    """CliError: a price below 0."""
+    from loadtest.plan.cost import Prices
+
+    try:
+        return Prices(**given.prices)
+    except ValueError as e:
+        raise CliError(f"--core-hour-price, --gib-hour-price: {e}", EXIT_USAGE) from None
+
+
+def targets_of(given: Given) -> Sequence[float]:
+    """The rates to tell replicas for. CliError: too many, or one out of bounds."""
+    from loadtest.plan.findings import TARGETS_PER_SECOND, check_targets
+
+    try:
+        check_targets(given.targets_per_second)
+    except ValueError as e:
+        raise CliError(f"--target-rate: {e}", EXIT_USAGE) from None
+    return given.targets_per_second or TARGETS_PER_SECOND
 
 
 def _curve(points: int) -> tuple[float, ...]:

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.failures import EXIT_USAGE, CliError
-
-NEEDS = "this needs requirements/load.txt: run tools/setup.sh load"
+from cli.load_packages import MISSING_PACKAGES
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def failures() -> Iterator[None]:
     try:
         yield
     except ImportError as e:
-        raise CliError(f"{NEEDS} ({e})") from None
+        raise CliError(f"{MISSING_PACKAGES} ({e})") from None
     except ValueError as e:
         raise CliError(str(e), EXIT_USAGE) from None
     except OSError as e:

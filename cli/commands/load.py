@@ -16,6 +16,7 @@ from cli import fleet_file
 from cli.commands.options import DataOption, JsonOption
 from cli.failures import EXIT_USAGE, CliError
 from cli.fleet_folder import data_folder
+from cli.load_packages import MISSING_PACKAGES
 from cli.output import console, print_json, span_of_ms, table
 from services.shared.channels import Peer, read_token
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from loadtest.workloads.deploy import Functions
 
 EXIT_VOID = 3
-MISSING_PACKAGES = "this needs requirements/load.txt: run tools/setup.sh load"
 _HOST = "127.0.0.1"
 
 

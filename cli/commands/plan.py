@@ -1,5 +1,6 @@
 """`evenflow plan`: what a fleet carries on this machine, what breaks first, and how many of each a rate needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,10 +26,16 @@ FULL = Sizes(8.0, 2.0, 5, 10)
 QUICK = Sizes(2.0, 0.5, 2, 2)
 
 
+# The options of the modes that make no plan.
+_OF_COMPARE = ("compare", "out")
+_OF_CONFIRM = ("confirm", "rate", "out", "as_json")
+
+
 def plan(
+    ctx: typer.Context,
     accept_p99_ms: Annotated[float, typer.Option(help="Objective: 99 of 100 events are accepted within this.")] = 100.0,
     start_p99_ms: Annotated[float, typer.Option(help="Objective: and their handlers start within this.")] = 250.0,
-    error_part: Annotated[float, typer.Option(help="Objective: at most this part fails at the door.")] = 0.001,
+    error_part: Annotated[float, typer.Option(help="Objective: at most this part fails or never starts.")] = 0.001,
     backlog_part: Annotated[float, typer.Option(help="Objective: depth grows by at most this part.")] = 0.02,
     start_rate: Annotated[float, typer.Option(help="Events a second that the search begins with.")] = 100.0,
     max_rate: Annotated[float, typer.Option(help="Events a second that it never exceeds.")] = 20_000.0,
@@ -81,10 +88,15 @@ def plan(
         typer.Option(help="Replicas for these events a second. Default: 100 to 100,000", show_default=False),
     ] = None,
     core_hour_price: Annotated[
-        float | None, typer.Option(help="Dollars. Default: AWS Fargate's", show_default=False)
+        float | None,
+        typer.Option(
+            help="Assumed: 0.04048 USD a vCPU-hour, AWS Fargate's us-east-1 Linux x86 list price as of writing.",
+            show_default=False,
+        ),
     ] = None,
     gib_hour_price: Annotated[
-        float | None, typer.Option(help="Dollars. Default: AWS Fargate's", show_default=False)
+        float | None,
+        typer.Option(help="Assumed: 0.004445 USD a GiB-hour, of the same list.", show_default=False),
     ] = None,
     confirm: Annotated[
         Path | None,
@@ -107,12 +119,14 @@ def plan(
     if compare is not None:
         if confirm is not None:
             raise CliError("--compare and --confirm are two things: one at a time", EXIT_USAGE)
+        _only(ctx, "--compare", _OF_COMPARE)
         plan_modes.compare(*compare, out or Path("compare.html"))
         return
     if confirm is not None:
         if rate is None:
             raise CliError("--confirm needs --rate: events a second that the plan was not made from", EXIT_USAGE)
-        plan_modes.confirm(confirm, rate, as_json=as_json)
+        _only(ctx, "--confirm", _OF_CONFIRM)
+        plan_modes.confirm(confirm, rate, out, as_json=as_json)
         return
     if rate is not None:
         raise CliError("--rate is for --confirm; --start-rate is where the search begins", EXIT_USAGE)
@@ -154,3 +168,11 @@ def plan(
         },
     )
     plan_modes.measure(given, out or Path("plan.html"), as_json=as_json)
+
+
+def _only(ctx: typer.Context, mode: str, options: Sequence[str]) -> None:
+    """CliError: an option was given that says nothing in this mode."""
+    for one in ctx.command.params:
+        source = ctx.get_parameter_source(one.name or "")
+        if source is not None and source.name == "COMMANDLINE" and one.name not in options:
+            raise CliError(f"{one.opts[0]} does not apply to {mode}", EXIT_USAGE)

@@ -96,7 +96,7 @@ def queueing(
     """Run a Poisson stream through shards that drain it and show response times and queue tails."""
     with failures():
         from loadtest.simulate import queues
-        from loadtest.simulate.queueing import Scenario
+        from loadtest.simulate.queueing import Scenario, p99_text
 
         check_paths(json_file, plot_file)
         names = tuple(policy or ("random", "best_of_two", "best_of_four", "global_least"))
@@ -116,11 +116,20 @@ def queueing(
         )
         with progress(len(names) * len(ages) * seeds) as done:
             found = queues.compare(base, names, ages, seeds, processes=processes, done=done)
-        numbers = ("age", "response", "lowest", "highest", "p99", *(f"P(depth >= {depth})" for depth in queues.TAIL))
+        numbers = (
+            "age",
+            "response",
+            "lowest",
+            "highest",
+            "p99",
+            "never ended",
+            *(f"P(depth >= {depth})" for depth in queues.TAIL),
+        )
         shown = table("policy", *numbers, right=numbers)
         for one in found:
-            responses = (one.response, one.low, one.high, one.response_p99)
-            shown.add_row(one.policy, f"{one.report_age:g}", *map(figure, responses), *map(percent, one.tail))
+            responses = (one.response, one.low, one.high)
+            late = (p99_text(one.response_p99, one.response_p99_most), percent(one.never_ended))
+            shown.add_row(one.policy, f"{one.report_age:g}", *map(figure, responses), *late, *map(percent, one.tail))
         console().print(shown)
         settings = {"shards": shards, "load": load, "reports": reports, "frontends": frontends, "service": service}
         more = {"service_sigma": service_sigma, "order": order, "tenants": tenants, "sigma": sigma, "length": length}
@@ -154,11 +163,11 @@ def flood(
         windows = [(begun, ended)]
         with progress(floods.runs_of(windows)) as done:
             found = floods.make(windows, seed=seed, shards=shards, processes=processes, done=done)
-        numbers = ("met over 50", "capacity.md", "response", "p99")
+        numbers = ("met over 50", "capacity.md", "response", "p99", "never ended")
         shown = table("policy", "dequeue", *numbers, right=numbers)
         for one in found:
             met = (percent(one.deep_part), percent(floods.PUBLISHED[one.name]))
-            shown.add_row(one.name, one.order, *met, figure(one.response), figure(one.response_p99))
+            shown.add_row(one.name, one.order, *met, figure(one.response), one.p99_text, percent(one.never_ended))
         console().print(shown)
         write_json(json_file, "flood", {"shards": shards, "begun": begun, "ended": ended, "seed": seed}, found)
         if plot_file is not None:
@@ -172,6 +181,12 @@ def whole_table(
     save: Annotated[
         bool, typer.Option("--save", help="Also theory, old depths and floods; write docs/simulation.")
     ] = False,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part", help="With --save, only table, theory, ages or floods; again for more. Others are kept."
+        ),
+    ] = None,
     processes: Processes = 0,
     json_file: JsonFile = None,
     plot_file: PlotFile = None,
@@ -183,10 +198,13 @@ def whole_table(
         from loadtest.simulate.checks import Effort
 
         check_paths(json_file, plot_file)
+        if part and not save:
+            raise ValueError("--part needs --save")
         if save:
-            effort = Effort()
-            with progress(study.runs_of(effort)) as done:
-                whole = study.run(effort, processes, done)
+            effort, chosen = Effort(), tuple(part or study.PARTS)
+            before = study.load((FOLDER / "table.json").read_text()) if part else None
+            with progress(study.runs_of(effort, chosen)) as done:
+                whole = study.run(effort, processes, done, chosen, before)
             pages.save(whole, FOLDER)
             cells = whole.cells
         else:

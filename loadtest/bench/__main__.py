@@ -1,4 +1,7 @@
-"""`python -m loadtest.bench`: runs the bench, prints the table, writes .bench/*.json."""
+"""`python -m loadtest.bench`: runs the bench, prints the table, writes .bench/*.json.
+
+Exit codes: 0; 1 it could not be measured; EXIT_REGRESSION a whole run found a regression, which the last lines name.
+"""
 
 import sys
 from contextlib import AsyncExitStack
@@ -25,6 +28,7 @@ RESULTS_FOLDER = ROOT / ".bench"
 HISTORY = fleet_run.PUBLISHED_FOLDER / "history.jsonl"
 # Of the queue nodes by themselves, in all: as many as `evenflow up` has.
 NODE_SHARDS = 8
+EXIT_REGRESSION = 3
 
 
 def make_peers(folder: Path, results: Results) -> list[Peer]:
@@ -94,8 +98,8 @@ async def measure_starts(sizes: Sizes, results: Results) -> None:
     await cold_starts.measure(sizes, results)
 
 
-def publish(options: Options, run: FleetRun, results: Results) -> None:
-    """Print, and write the files."""
+def publish(options: Options, run: FleetRun, results: Results) -> list[str]:
+    """Print, and write the files; the titles of the rows that are a regression."""
     about = {**run.machine(), **machine.describe_peers(redis_server.find(), nats_server.find())}
     asked = {
         "repeats": options.repeats,
@@ -115,9 +119,9 @@ def publish(options: Options, run: FleetRun, results: Results) -> None:
     path = RESULTS_FOLDER / f"{str(about['time']).replace(':', '')}.json"
     path.write_text(fleet_run.as_text(facts))
     saved = history.of_report(facts)
-    then = history.last_like(history.read(HISTORY), saved)
-    changes = regression.compare(saved, then) if then else {}
-    results.notes.append(regression.note(then, changes))
+    before = history.like(history.read(HISTORY), saved)
+    changes = regression.compare(saved, before)
+    results.notes.append(regression.note(before, changes))
     lines, cpu = report.lines(results, changes), report.cpu_lines(results)
     faces.print_table(lines, cpu, results.notes, about)
     say(f"\nwritten: {path.relative_to(ROOT)}")
@@ -126,6 +130,14 @@ def publish(options: Options, run: FleetRun, results: Results) -> None:
         if not options.starts_only:
             history.append(HISTORY, saved)
             say(f"added: a line of {HISTORY.relative_to(ROOT)}")
+    return regression.worse(changes)
+
+
+def verdict(worse: list[str], *, is_quick: bool) -> int:
+    """The exit code; regressions are told line by line. A quick run's are told only: it is too short to fail by."""
+    for title in worse:
+        say(f"REGRESSION: {title}")
+    return EXIT_REGRESSION if worse and not is_quick else 0
 
 
 async def run(options: Options) -> int:
@@ -137,8 +149,7 @@ async def run(options: Options) -> int:
     async def work(run: FleetRun) -> int:
         results = Results()
         await measure(options, run.folder, results)
-        publish(options, run, results)
-        return 0
+        return verdict(publish(options, run, results), is_quick=options.is_quick)
 
     return await fleet_run.run_to_end("bench", work, keeps_data=options.keeps_data)
 

@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from evenflow.poller.v1 import poller_pb2, poller_pb2_grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 
 from cli import fleet_file
 from cli.supervisor.plan import PARENT_VARIABLE
-from loadtest.bench import fleet_functions, processes
+from loadtest.bench import fleet_functions, pollers, processes
 from loadtest.bench.processes import Child
 from loadtest.bench.tick_reader import STALL_SECONDS, Stalled, TickReader
 from services.shared.channels import Peer, read_token
@@ -153,10 +152,7 @@ class EvenflowFleet:
 
     async def pause(self, function_name: str, paused: bool) -> None:
         """Have its pollers leave the function's events in the queue, or take them again."""
-        request = poller_pb2.PauseFunctionRequest(tenant_id=TENANT, function_name=function_name, paused=paused)
-        for peer in self._of_role("poller"):
-            stub = poller_pb2_grpc.PollerServiceStub(peer.channel)
-            await stub.PauseFunction(request, metadata=peer.metadata, timeout=_CALL_SECONDS)
+        await pollers.pause(self._of_role("poller"), (TENANT,), function_name, paused)
 
     def pid(self, node_id: str) -> int:
         """The process of a node now; a new one after a restart."""

@@ -12,6 +12,10 @@ from loadtest.bench.stats import Summary, summarize
 FORMAT = 1
 # What makes two machines alike. A kernel or a Python that is newer is a change worth seeing.
 IDENTITY = ("cpu", "cores", "memory_mib", "file_system")
+# Of memory, which a kernel tells a little differently from boot to boot.
+MEMORY_TOLERANCE = 0.05
+# So many saved runs are looked back on: a loss too small to show from run to run adds up over them.
+MAX_BACK = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,10 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Summary:
     own, other = summarize(ours), summarize(theirs)
     middle = own.median / other.median
     if len(ours) == len(theirs):
-        found = [middle, *(a / b for a, b in zip(ours, theirs, strict=True))]
-        return Summary(middle, min(found), max(found), own.count)
+        found = summarize([a / b for a, b in zip(ours, theirs, strict=True)])
+        low, high = found.middle_half
+        ends = (min(middle, found.low), max(middle, found.high))
+        return Summary(middle, *ends, own.count, min(middle, low), max(middle, high))
     return Summary(middle, own.low / other.high, own.high / other.low, min(own.count, other.count))
 
 
@@ -117,11 +123,35 @@ def append(path: Path, run: SavedRun) -> None:
         file.write(as_line(run) + "\n")
 
 
-def last_like(runs: Iterable[SavedRun], now: SavedRun) -> SavedRun | None:
-    """With which one to compare: the last whole run on a machine like this one, of a fleet with the same settings."""
+def like(runs: Iterable[SavedRun], now: SavedRun) -> list[SavedRun]:
+    """Those to compare with, oldest first: whole runs on a machine like this one, of a fleet with the same settings."""
 
     def is_like(then: SavedRun) -> bool:
-        same_machine = all(then.machine[name] == now.machine[name] for name in IDENTITY)
+        same_machine = all(_is_alike(name, then.machine[name], now.machine[name]) for name in IDENTITY)
         return same_machine and then.up == now.up and not then.is_quick
 
-    return next((then for then in reversed(list(runs)) if is_like(then)), None)
+    return [then for then in runs if is_like(then)][-MAX_BACK:]
+
+
+def _is_alike(name: str, then: Any, now: Any) -> bool:
+    if name == "memory_mib":
+        return bool(abs(then - now) <= MEMORY_TOLERANCE * max(then, now))
+    return bool(then == now)
+
+
+def middle(runs: Sequence[SavedRun]) -> dict[str, SavedRow]:
+    """Each row as it was in the middle of these runs, by its own median; each ratio likewise."""
+    found: dict[str, SavedRow] = {}
+    for measure in dict.fromkeys(measure for run in runs for measure in run.rows):
+        rows = [run.rows[measure] for run in runs if measure in run.rows]
+        rows = [row for row in rows if row.unit == rows[-1].unit]
+        ratios = {
+            key: _middle([row.ratios[key] for row in rows if key in row.ratios])
+            for key in dict.fromkeys(key for row in rows for key in row.ratios)
+        }
+        found[measure] = SavedRow(rows[-1].unit, _middle([row.evenflow for row in rows]), {}, ratios, ())
+    return found
+
+
+def _middle(found: Sequence[Summary]) -> Summary:
+    return sorted(found, key=lambda one: one.median)[len(found) // 2]

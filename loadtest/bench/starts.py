@@ -25,10 +25,11 @@ async def measure_idle_fleet(fleet: EvenflowFleet, sizes: Sizes, results: Result
     spent = sum(fleet.cpu_seconds().values()) - before
     mebibytes, unread = fleet.pss_mib()
     results.add("idle_cpu", EVENFLOW, 100 * spent / sizes.idle_seconds)
-    results.add("memory_pss", EVENFLOW, mebibytes)
     results.add("ready_seconds", EVENFLOW, fleet.ready_seconds)
     if unread:
-        results.notes.append(f"memory: {unread} processes could not be read and are not in the sum (run as root)")
+        results.notes.append(f"memory: not measured, {unread} processes could not be read (run as root)")
+    else:
+        results.add("memory_pss", EVENFLOW, mebibytes)
 
 
 async def measure_first(fleet: EvenflowFleet, results: Results) -> None:

@@ -8,19 +8,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Repeats of one figure: the median, and the lowest and highest as its spread."""
+    """Repeats of one figure: the median, the lowest and highest, and where its middle half lies.
+
+    quarter, three_quarters: None where only the ends are known, as of runs that were saved before they were kept.
+    """
 
     median: float
     low: float
     high: float
     count: int
+    quarter: float | None = None
+    three_quarters: float | None = None
+
+    @property
+    def middle_half(self) -> tuple[float, float]:
+        """From a quarter to three quarters: unlike the ends it does not widen with every repeat."""
+        low = self.low if self.quarter is None else self.quarter
+        return low, self.high if self.three_quarters is None else self.three_quarters
 
 
 def summarize(values: Sequence[float]) -> Summary:
     """The summary of at least one value. ValueError: there is none."""
     if not values:
         raise ValueError("nothing was measured")
-    return Summary(statistics.median(values), min(values), max(values), len(values))
+    ends = (values[0], values[0])
+    if len(values) > 1:
+        quarter, _, three_quarters = statistics.quantiles(values, n=4, method="inclusive")
+        ends = (quarter, three_quarters)
+    return Summary(statistics.median(values), min(values), max(values), len(values), *ends)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -21,6 +21,7 @@ from loadtest.bench.evenflow_load import Ways
 from loadtest.bench.http_client import HttpLoad, invoke_request
 from loadtest.bench.meter import Meter, Rate
 from loadtest.bench.results import Results
+from loadtest.growth import report
 from loadtest.growth.report import Comparison, Row
 from loadtest.queue_node import wire
 from loadtest.queue_node.client import NodeClient
@@ -158,7 +159,7 @@ class Growth:
             self._note("drain", depth, await self._timed(sizes.stretch_events, consume))
             async with evenflow_load.connected(fleet) as ways:
                 self._note("end_to_end", depth, await self._end_to_end(ways))
-        self._results.add("memory", depth, (processes.pss_bytes(fleet.pid("queue-0")) or 0) / (1 << 20))
+        report.add_memory(self._results, "memory", depth, processes.pss_bytes(fleet.pid("queue-0")))
         total = sum(shard.depth.depth for shard in await node.describe())
         self._results.add("depth", depth, total)
 

@@ -16,13 +16,13 @@ from loadtest.bench.evenflow_fleet import EvenflowFleet
 from loadtest.bench.grpc_client import BATCH_EVENTS, GrpcLoad
 from loadtest.bench.meter import Meter, Rate
 from loadtest.bench.results import Results
+from loadtest.growth import report
 from loadtest.growth.report import Comparison, Row
 from loadtest.queue_node import wire
 from loadtest.queue_node.client import NodeClient
 
 FEW, MANY = "few", "many"
 DEPLOY_SECONDS = 600.0
-_MIB = 1 << 20
 Say = Callable[[str], None]
 
 COMPARISON = Comparison(
@@ -110,9 +110,10 @@ class _Fleet:
     def weigh(self) -> None:
         """Memory, after everything."""
         for node_id in ("control", "queue-0"):
-            size = processes.pss_bytes(self._fleet.pid(node_id)) or 0
-            self._results.add(f"memory_{node_id}", self._kind, size / _MIB)
-        self._results.add("memory_fleet", self._kind, self._fleet.pss_mib()[0])
+            size = processes.pss_bytes(self._fleet.pid(node_id))
+            report.add_memory(self._results, f"memory_{node_id}", self._kind, size)
+        mebibytes, unread = self._fleet.pss_mib()
+        report.add_memory(self._results, "memory_fleet", self._kind, None if unread else round(mebibytes * report.MIB))
 
     def _note(self, measure: str, rate: Rate, say: Say) -> None:
         self._results.add_rate(measure, self._kind, rate)

@@ -7,6 +7,7 @@ from loadtest.bench.results import Results
 from loadtest.bench.stats import shown, summarize
 
 FORMAT = 1
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,19 @@ class Comparison:
     rows: tuple[Row, ...]
 
 
-def judge(row: Row, little: float | None, much: float) -> tuple[str, str]:
+def add_memory(results: Results, measure: str, contestant: str, size_bytes: int | None) -> None:
+    """A process's memory in MiB; a note, and no figure, when it could not be read (None): it is not 0."""
+    if size_bytes is None:
+        results.notes.append(f"{measure}, {contestant}: not measured, it could not be read (run as root)")
+    else:
+        results.add(measure, contestant, size_bytes / MIB)
+
+
+def judge(row: Row, little: float | None, much: float | None) -> tuple[str, str]:
     """(goal, verdict) in words; empty without a goal."""
+    if much is None or (little is None and row.most is None):
+        goals = (row.least_ratio, row.most_growth, row.most)
+        return ("", "not measured") if any(goal is not None for goal in goals) else ("", "")
     if row.least_ratio is not None and little:
         return f">= {row.least_ratio:g}x", "met" if much / little >= row.least_ratio else "missed"
     if row.most_growth is not None and little is not None:
@@ -49,10 +61,10 @@ def lines(comparison: Comparison, results: Results) -> list[tuple[str, ...]]:
     for row in comparison.rows:
         series = [results.find(row.measure, one) for one in (comparison.little, comparison.much)]
         little, much = (one.summary.median if one is not None else None for one in series)
-        if much is None:
+        if much is None and little is None and not judge(row, little, much)[1]:
             continue
         cells = [_cell(one.values) if one is not None else "-" for one in series]
-        ratio = f"{much / little:.2f}x" if little else "-"
+        ratio = f"{much / little:.2f}x" if little and much is not None else "-"
         found.append((row.title, row.unit, *cells, ratio, *judge(row, little, much)))
     return found
 

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import grpc
 from evenflow.common.v1 import event_pb2
@@ -29,12 +30,39 @@ CREDIT_BYTES = 16 << 20
 STALL_SECONDS = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """depths: by shard, as the queue told them; unknown_events: see Knowledge."""
+
+    depths: list[int]
+    unknown_events: float
+
+
+class Knowledge:
+    """What the frontends do not know when they choose: events sent so far, less those in the chooser's estimates."""
+
+    def __init__(self) -> None:
+        self._sent = self._unknown = 0
+
+    def choosing(self, estimates: Sequence[int]) -> None:
+        """One event is about to be sent by a frontend that estimates the depths so."""
+        self._unknown += self._sent - sum(estimates)
+        self._sent += 1
+
+    @property
+    def unknown_events(self) -> float:
+        """Mean over the events."""
+        return self._unknown / self._sent if self._sent else 0.0
+
+
 class Refused(RuntimeError):
     """The queue did not take an event; the run counts for nothing."""
 
 
-async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, tracer: Tracer) -> list[int]:
-    """Depths that the queue reports after this traffic; the shards are empty before and after.
+async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, tracer: Tracer) -> Measured:
+    """Depths that the queue reports after this traffic, and how far frontends knew them.
+
+    The shards are empty before and after.
 
     Refused: an event was not accepted. NotInTime: the queue's count is not that of the accepted events, or what came
     out of a shard is not what it said it had.
@@ -46,6 +74,7 @@ async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, trace
             for number in range(variant.frontends)
         ]
         batches = [traffic.arrivals[at : at + variant.batch] for at in range(0, variant.events, variant.batch)]
+        knowledge = Knowledge()
         async with asyncio.timeout(STALL_SECONDS):
             await asyncio.gather(
                 *(
@@ -54,6 +83,7 @@ async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, trace
                         batches[number :: variant.frontends],
                         variant.in_flight,
                         tracer,
+                        knowledge,
                     )
                     for number, accepter in enumerate(accepters)
                 )
@@ -62,10 +92,12 @@ async def measure(queue: QueueProcess, variant: Variant, traffic: Traffic, trace
     drained = await drain(queue, variant.events)
     if drained != depths:
         raise NotInTime(f"the shards said {depths} and gave {drained}")
-    return depths
+    return Measured(depths, knowledge.unknown_events)
 
 
-async def _submit(accepter: Accepter, batches: Sequence[Sequence[int]], bound: int, tracer: Tracer) -> None:
+async def _submit(
+    accepter: Accepter, batches: Sequence[Sequence[int]], bound: int, tracer: Tracer, knowledge: Knowledge
+) -> None:
     """Everything, batch by batch, at most `bound` events not durable yet; until all are."""
     in_flight = 0
     room, failed = asyncio.Event(), list[str]()
@@ -89,6 +121,7 @@ async def _submit(accepter: Accepter, batches: Sequence[Sequence[int]], bound: i
         in_flight += len(batch)
         for tenant in batch:
             ticket = Ticket(1, time.monotonic() * 1_000, on_done)
+            knowledge.choosing(accepter.depths.estimates)
             accepter.submit(ticket, 0, target(tenant), PAYLOAD, tracer.new_root("", ""), source="placement")
     while in_flight:
         room.clear()

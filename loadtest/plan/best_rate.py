@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.plan.curve import crossing
-from loadtest.plan.intervals import Interval, bootstrap, t_interval
+from loadtest.plan.intervals import MIN_REPEATS, Interval, bootstrap, t_interval
 from loadtest.plan.measured import Measured, Run
-from loadtest.plan.readings import BOUND_WORDS, bound_use, completed_per_second, is_open
+from loadtest.plan.readings import BOUND_WORDS, bound_use, completed_per_second, is_of_fleet, is_open, rate_key
 
 # The knee: where the p99 is this many times its floor. For M/M/1 every percentile of the response time is twice its
 # floor at half load, which is also where Kleinrock's power (rate over response time) is highest (Kleinrock 1979,
@@ -25,10 +25,11 @@ _MOST_LOG_USE = math.log(10.0)
 @dataclass(frozen=True, slots=True)
 class BestRate:
     """per_second: the highest rate offered at which more than half of the valid runs held every bound; 0: none. One
-    that was repeated goes before a higher one that was not, and only its repeats count.
+    with MIN_REPEATS valid runs goes before one with fewer, and one that was repeated before a higher one that was not;
+    where there are repeats only they count. Runs around the best rate are too few to be one themselves.
 
     repeats: valid runs at this rate, held: of them, void: left out. completed_per_second: mean over these runs of
-    events ended a second, with its t-interval (None: fewer than 5 repeats). limit_per_second: where the use of the
+    events ended a second, with its t-interval; None: why_no_interval says why. limit_per_second: where the use of the
     objective's tightest bound crosses 1 on an isotonic fit over all valid open runs (None: nothing tested failed),
     with a bootstrap interval over runs.
     """
@@ -39,6 +40,7 @@ class BestRate:
     void: int
     completed_per_second: float
     completed_interval: Interval | None
+    why_no_interval: str
     accept_p99_ms: float | None
     start_p99_ms: float | None
     limit_per_second: float | None
@@ -70,15 +72,21 @@ def best_rate(measured: Measured) -> BestRate:
     runs = sorted(filter(is_open, measured.runs), key=lambda run: run.per_second)
     best = _best_runs(runs)
     rate = best[0].per_second if best else 0.0
-    completed = [completed_per_second(run, measured.spec) for run in best]
+    void = [
+        run
+        for run in measured.runs
+        if run.result.void and is_of_fleet(run) and not run.callers and rate_key(run.per_second) == rate_key(rate)
+    ]
+    completed = [completed_per_second(run) for run in best]
     limit, interval = _limit(runs, measured)
     return BestRate(
         per_second=rate,
         repeats=len(best),
         held=sum(not run.failed for run in best),
-        void=sum(bool(run.result.void) for run in measured.runs if run.per_second == rate and not run.callers),
+        void=len(void),
         completed_per_second=float(np.mean(completed)) if completed else 0.0,
         completed_interval=t_interval(completed),
+        why_no_interval=_why_no_interval(best),
         accept_p99_ms=_median([run.result.accept.p99_ms for run in best if run.result.accept]),
         start_p99_ms=_median([run.result.start.p99_ms for run in best if run.result.start]),
         limit_per_second=limit,
@@ -88,7 +96,8 @@ def best_rate(measured: Measured) -> BestRate:
 
 def first_failure(measured: Measured, best: BestRate) -> FirstFailure | None:
     """See FirstFailure; None: no valid run above the best rate failed."""
-    failed = [run for run in measured.runs if is_open(run) and run.failed and run.per_second > best.per_second]
+    above = rate_key(best.per_second)
+    failed = [run for run in measured.runs if is_open(run) and run.failed and rate_key(run.per_second) > above]
     if not failed:
         return None
     run = min(failed, key=lambda run: run.per_second)
@@ -104,7 +113,7 @@ def knee(measured: Measured) -> Knee | None:
     found = [(run.per_second, one.p99_ms) for run in runs if (one := getattr(run.result, of)) is not None]
     if not found:
         return None
-    rates, logs = [rate for rate, _ in found], [math.log(p99_ms) for _, p99_ms in found]
+    rates, logs = [rate_key(rate) for rate, _ in found], [math.log(p99_ms) for _, p99_ms in found]
     floor = min(
         float(np.median([log for at, log in zip(rates, logs, strict=True) if at == rate])) for rate in set(rates)
     )
@@ -113,17 +122,30 @@ def knee(measured: Measured) -> Knee | None:
 
 def _best_runs(runs: Sequence[Run]) -> Sequence[Run]:
     held: list[list[Run]] = []
-    for _, group in groupby(runs, key=lambda run: run.per_second):
-        at_rate = _repeats(list(group))
+    for _, group in groupby(runs, key=lambda run: rate_key(run.per_second)):
+        at_rate = _eligible(list(group))
         if 2 * sum(not run.failed for run in at_rate) > len(at_rate):
             held.append(at_rate)
+    enough = [one for one in held if len(one) >= MIN_REPEATS]
     repeated = [one for one in held if one[0].purpose == "repeat"]
-    return (repeated or held or [[]])[-1]
+    return (enough or repeated or held or [[]])[-1]
 
 
-def _repeats(at_rate: list[Run]) -> list[Run]:
+def _eligible(at_rate: list[Run]) -> list[Run]:
     # A search chose the rate because its run held: that run leans towards holding, the repeats do not.
-    return [run for run in at_rate if run.purpose == "repeat"] or at_rate
+    if repeats := [run for run in at_rate if run.purpose == "repeat"]:
+        return repeats
+    if len(at_rate) >= MIN_REPEATS:
+        return at_rate
+    return [run for run in at_rate if run.purpose != "around"]
+
+
+def _why_no_interval(best: Sequence[Run]) -> str:
+    if not best:
+        return "no rate held"
+    if len(best) >= MIN_REPEATS:
+        return ""
+    return f"{len(best)} valid {'run' if len(best) == 1 else 'runs'} at this rate, an interval needs {MIN_REPEATS}"
 
 
 def _limit(runs: Sequence[Run], measured: Measured) -> tuple[float | None, Interval | None]:

@@ -15,6 +15,7 @@ from loadtest.plan.readings import (
     depth_slope,
     is_open,
     mean_in_flight,
+    rate_key,
     settled_per_second,
 )
 
@@ -113,7 +114,7 @@ def _measures(measured: Measured) -> list[Measure]:
     found: list[Measure] = [
         ("process", name, PROCESS_CORES, core_of(name), settled_per_second) for name in SERVICES if name != "sandboxes"
     ]
-    found.append(("slots", "runtime", float(total_slots), slots, lambda run: completed_per_second(run, spec)))
+    found.append(("slots", "runtime", float(total_slots), slots, completed_per_second))
     found.append(("machine", "machine", float(measured.machine.get("cores", 1)), everything, settled_per_second))
     return found
 
@@ -136,7 +137,10 @@ def _resource(
     slope, idle = line.cpu_seconds_an_event, line.idle_cores
 
     def used_at(per_second: float | None) -> float | None:
-        told = [one for run in measured.runs if is_open(run) and run.per_second == per_second and (one := use(run))]
+        if per_second is None:
+            return None
+        alike = [run for run in measured.runs if is_open(run) and rate_key(run.per_second) == rate_key(per_second)]
+        told = [one for run in alike if (one := use(run))]
         return float(np.mean(told)) / capacity if told else None
 
     saturates = max(0.0, capacity - idle) / slope if slope > 0 else None
@@ -147,7 +151,9 @@ def _growth(measured: Measured, failed_at: float | None) -> Growth | None:
     for run in measured.runs:
         looks = counted(run, measured.spec)
         slope = depth_slope(run, measured.spec)
-        if is_open(run) and run.failed and run.per_second == failed_at and slope is not None:
+        if failed_at is None or slope is None or not is_open(run) or not run.failed:
+            continue
+        if rate_key(run.per_second) == rate_key(failed_at):
             depth, leased, in_flight = (
                 float(np.mean([getattr(one, name) for one in looks])) for name in ("depth", "leased", "in_flight")
             )
@@ -160,6 +166,8 @@ def _verdict(resources: Sequence[Resource], growth: Growth | None) -> tuple[str,
     where = ""
     if growth is not None and growth.depth_slope_per_second > 0.01 * growth.per_second:
         where = f"; the queue grew by {growth.depth_slope_per_second:,.0f} events/s there"
+    if not busy and not any(one.use_at_failure is not None for one in resources):
+        return "", f"nothing was {100 * MIN_BUSY:.0f} % used at the best rate, and no rate above it failed"
     if not busy:
         return "", (
             f"no process, slot or core was {100 * MIN_BUSY:.0f} % used at the first failing rate: "

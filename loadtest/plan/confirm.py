@@ -7,6 +7,7 @@ from pathlib import Path
 from loadtest.plan.findings import Findings, needed
 from loadtest.plan.measure import GUESSED_OVERHEAD_SECONDS, START_SECONDS, Watcher, outcome_words
 from loadtest.plan.measured import Measured, Run
+from loadtest.plan.readings import is_of_fleet
 from loadtest.plan.rig import FleetAsked, PlanError, Rig
 from loadtest.plan.runner import Runner
 from loadtest.plan.search import MAX_DRIVERS, Request
@@ -18,6 +19,10 @@ MAX_FURTHER_RUNS = 3
 ONE_OF_EACH = ("frontend", "control")
 MAX_PROCESSES = 16
 PREDICTED = "predicted"
+# A rate nearer than this part to one of the plan's runs was measured, not predicted.
+ALIKE = 0.01
+# What a machine tells of itself that differs between any two runs.
+_PASSING = ("time", "load_average")
 SLOTS_KEY = "runtime.max_sandboxes"
 
 
@@ -38,8 +43,12 @@ def trials(measured: Measured, findings: Findings, per_second: float) -> list[Tr
         raise PlanError(str(e)) from e
     if asked is None:
         raise PlanError("this plan predicts nothing: it has too few runs that count; make it again")
-    if any(run.per_second == per_second and not run.replicas for run in measured.runs):
-        raise PlanError(f"{per_second:g}/s is a rate that the plan was made from: confirm it at another one")
+    near = [run for run in measured.runs if is_of_fleet(run) and abs(run.per_second / per_second - 1) <= ALIKE]
+    if near:
+        raise PlanError(
+            f"{per_second:g}/s is within {100 * ALIKE:g} % of {near[0].per_second:g}/s, which the plan was made from: "
+            "confirm it at another rate"
+        )
     replicas = {**measured.fleet.replicas, **asked.replicas}
     for name in ONE_OF_EACH:
         if replicas.get(name, 1) > 1:
@@ -56,6 +65,18 @@ def trials(measured: Measured, findings: Findings, per_second: float) -> list[Tr
     if fewer := _to_lessen(replicas, findings.bottleneck.service):
         found.append(Trial(f"one {fewer} fewer", {**replicas, fewer: replicas[fewer] - 1}))
     return found
+
+
+def unlike(planned: Mapping[str, str | int], here: Mapping[str, str | int]) -> list[str]:
+    """What this machine and commit are other in than the plan's, a line each; none: the plan may be confirmed here.
+    Pure."""
+    names = [name for name in dict.fromkeys([*planned, *here]) if name not in _PASSING]
+    return [
+        f"not as planned: {name.replace('_', ' ')} was {planned.get(name, 'unknown')}, here it is "
+        f"{here.get(name, 'unknown')}"
+        for name in names
+        if planned.get(name) != here.get(name)
+    ]
 
 
 def _to_lessen(replicas: Mapping[str, int], bottleneck: str) -> str:
@@ -137,5 +158,5 @@ def summary(trials_made: Sequence[Trial], runs: Sequence[Run]) -> list[str]:
     if len(trials_made) == 1:
         lines.append("one replica fewer was not tried: there is one of each")
     if not is_known:
-        return [*lines, "nothing is shown: every run of a fleet was void, the generator did not keep up"]
+        return [*lines, "nothing is shown: every run of a fleet was void"]
     return [*lines, "the prediction held" if right else "the prediction did not hold"]

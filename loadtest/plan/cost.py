@@ -18,8 +18,9 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Of rented capacity. Default: AWS Fargate, Linux on x86, US East (https://aws.amazon.com/fargate/pricing/), so
-    that both columns are one vendor's list price. A machine of one's own costs less."""
+    """Of rented capacity: an assumption. Default: what AWS Fargate's list price for Linux on x86 in us-east-1 was at
+    the time of writing (https://aws.amazon.com/fargate/pricing/ has today's), so that both columns are one vendor's. A
+    machine of one's own costs less."""
 
     core_hour_usd: float = 0.04048
     gib_hour_usd: float = 0.004445
@@ -35,8 +36,8 @@ class Cost:
     """US dollars a million events, at `per_second`.
 
     cpu_usd: of the cores that this rate keeps busy, paid for so that MAX_UTILISATION of them is used; memory_usd: of
-    what the fleet held (None: not measured). aws_*: of the same handler on Lambda: its requests, and its billed time
-    (whole ms) at its memory size.
+    what the fleet held (None: not measured, or not of every process). aws_*: of the same handler on Lambda: its
+    requests, and its billed time (whole ms) at its memory size.
     """
 
     per_second: float
@@ -73,7 +74,7 @@ def cost(
     hours_a_million = _MILLION / best.per_second / _HOUR_SECONDS
     cores = sum(demand.cores(best.per_second) for demand in demands.values())
     memory = None
-    if measured.memory_bytes:
+    if measured.memory_bytes and not measured.memory_unread:
         memory = sum(measured.memory_bytes.values()) / _GIB * paid.gib_hour_usd * hours_a_million
     handler_seconds = told_handler_seconds(measured.spec)
     if handler_seconds is None:

@@ -12,7 +12,7 @@ import numpy as np
 from loadtest.plan.intervals import CONFIDENCE, HeldOut, Interval, held_out
 from loadtest.plan.measured import SERVICES, Measured, Run
 from loadtest.plan.numerics import Numbers, least_squares_from_zero, t_quantile
-from loadtest.plan.readings import cores, settled_per_second
+from loadtest.plan.readings import cores, counts, rate_key, settled_per_second
 
 # A line and one point more.
 MIN_RUNS = 3
@@ -22,7 +22,8 @@ MIN_RUNS = 3
 class Demand:
     """cpu_seconds_an_event: with a t-interval of the slope; idle_cores: of all its processes together, at least 0.
 
-    held_out: relative errors of the cores of every run, predicted from the other runs. runs: that it was fitted to.
+    held_out: relative errors of the cores of every run, predicted from the runs at other rates: those at its own rate
+    are left out with it. runs: that it was fitted to.
     """
 
     service: str
@@ -38,12 +39,8 @@ class Demand:
 
 
 def fitted_runs(measured: Measured) -> list[Run]:
-    """Valid runs of the fleet as described; those that confirm a prediction stay out of what predicts."""
-    return [
-        run
-        for run in measured.runs
-        if not run.result.void and run.settled and run.purpose != "confirm" and not run.replicas
-    ]
+    """Valid runs of this fleet that settled events; those that confirm a prediction stay out of what predicts."""
+    return [run for run in measured.runs if counts(run) and run.settled]
 
 
 def demands(measured: Measured) -> Mapping[str, Demand]:
@@ -53,23 +50,27 @@ def demands(measured: Measured) -> Mapping[str, Demand]:
     if len(runs) < MIN_RUNS or np.ptp(rates) == 0:
         return {}
     seen = [name for name in SERVICES if any(run.cpu_seconds.get(name) for run in runs)]
-    return {name: fit_line(name, rates, [cores(run, name) for run in runs]) for name in seen}
+    levels = [f"{rate_key(run.per_second)} {run.callers}" for run in runs]
+    return {name: fit_line(name, rates, [cores(run, name) for run in runs], levels) for name in seen}
 
 
-def fit_line(service: str, per_second: Sequence[float], used_cores: Sequence[float]) -> Demand:
-    """The line through (events/s, cores), neither part below 0. ValueError: fewer than MIN_RUNS points."""
+def fit_line(
+    service: str, per_second: Sequence[float], used_cores: Sequence[float], levels: Sequence[str] | None = None
+) -> Demand:
+    """The line through (events/s, cores), neither part below 0. levels: of each point, those of one level are left out
+    together for the held-out error (None: each is its own). ValueError: fewer than MIN_RUNS points."""
     if len(per_second) < MIN_RUNS:
         raise ValueError(f"a demand needs {MIN_RUNS} runs, not {len(per_second)}")
     x, y = np.asarray(per_second, dtype=np.float64), np.asarray(used_cores, dtype=np.float64)
     idle, slope = _line(x, y)
-    everyone = np.ones(len(x), dtype=bool)
-    errors = []
-    for place in range(len(x)):
-        left = everyone.copy()
-        left[place] = False
-        if np.ptp(x[left]) and y[place] > 0:
+    told = np.arange(len(x)) if levels is None else np.asarray(levels)
+    errors: list[float] = []
+    for level in np.unique(told):
+        left = told != level
+        out = ~left & (y > 0)
+        if left.any() and np.ptp(x[left]):
             its_idle, its_slope = _line(x[left], y[left])
-            errors.append(float((its_idle + its_slope * x[place]) / y[place] - 1))
+            errors.extend((its_idle + its_slope * x[out]) / y[out] - 1)
     return Demand(service, slope, _slope_interval(x, y, idle, slope), idle, held_out(errors), len(x))
 
 

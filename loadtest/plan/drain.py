@@ -5,25 +5,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtest.plan.best_rate import BestRate
+from loadtest.plan.intervals import Interval, t_interval
 from loadtest.plan.measured import Measured
-from loadtest.plan.readings import completed_per_second
+from loadtest.plan.readings import completed_per_second, is_open
 
 OUTAGE_SECONDS = (60.0, 600.0, 3_600.0)
 LOADS = (0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
-class DrainCheck:
-    """The drain that was measured against B / (mu - lambda), mu being the highest throughput of any run.
+class Capacity:
+    """mu, the highest throughput: the mean over repeated runs beyond the best rate. interval: its t-interval, None:
+    fewer than 5 of them. is_floor: no overload was repeated, so it is the throughput at the best rate; mu is higher."""
 
-    predicted_seconds None: events arrived as fast as they can be worked off. gap: predicted over measured, less 1.
+    per_second: float
+    interval: Interval | None
+    runs: int
+    is_floor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCheck:
+    """The drain that was measured against (B - settled depth) / (mu - lambda).
+
+    measured_seconds None: not drained within within_seconds. predicted_seconds None: events arrived as fast as they can
+    be worked off, or mu is not known. gap: predicted over measured, less 1. void: why the measurement shows nothing.
     """
 
     backlog: int
     arriving_per_second: float
-    measured_seconds: float
+    measured_seconds: float | None
+    within_seconds: float
     predicted_seconds: float | None
     gap: float | None
+    void: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +53,43 @@ class DrainRow:
     seconds: float | None
 
 
-def capacity_per_second(measured: Measured) -> float:
-    """mu: the highest throughput of the valid runs, the mean over runs alike; 0: no valid run."""
-    alike: dict[tuple[float, int], list[float]] = {}
-    for run in measured.runs:
-        if not run.result.void and not run.replicas:
-            alike.setdefault((run.per_second, run.callers), []).append(completed_per_second(run, measured.spec))
-    return max((float(np.mean(found)) for found in alike.values()), default=0.0)
+def capacity(measured: Measured, best: BestRate) -> Capacity | None:
+    """See Capacity; None: no rate held, and no overload was repeated."""
+    found = [completed_per_second(run) for run in measured.runs if is_open(run) and run.purpose == "overload"]
+    if found:
+        return Capacity(float(np.mean(found)), t_interval(found), len(found), is_floor=False)
+    if not best.per_second:
+        return None
+    return Capacity(best.completed_per_second, best.completed_interval, best.repeats, is_floor=True)
 
 
-def drain_seconds(backlog: float, capacity: float, arriving_per_second: float) -> float | None:
+def drain_seconds(backlog: float, capacity_per_second: float, arriving_per_second: float) -> float | None:
     """Until the backlog is gone; None: never."""
-    return backlog / (capacity - arriving_per_second) if capacity > arriving_per_second else None
+    if capacity_per_second <= arriving_per_second:
+        return None
+    return backlog / (capacity_per_second - arriving_per_second)
 
 
-def check(measured: Measured, capacity: float) -> DrainCheck | None:
+def check(measured: Measured, found: Capacity | None) -> DrainCheck | None:
     """See DrainCheck; None: no drain was measured."""
     drain = measured.drain
     if drain is None:
         return None
-    predicted = drain_seconds(drain.backlog, capacity, drain.arriving_per_second)
-    gap = predicted / drain.seconds - 1 if predicted is not None and drain.seconds > 0 else None
-    return DrainCheck(drain.backlog, drain.arriving_per_second, drain.seconds, predicted, gap)
+    excess, arriving = max(0.0, drain.backlog - drain.settled_depth), drain.arriving_per_second
+    predicted = drain_seconds(excess, found.per_second, arriving) if found is not None else None
+    gap = predicted / drain.seconds - 1 if predicted is not None and drain.seconds and not drain.void else None
+    return DrainCheck(drain.backlog, arriving, drain.seconds, drain.within_seconds, predicted, gap, tuple(drain.void))
 
 
-def table(best_per_second: float, capacity: float) -> Sequence[DrainRow]:
+def table(best_per_second: float, found: Capacity | None) -> Sequence[DrainRow]:
     """Every outage at every load; empty: no rate held."""
-    if best_per_second <= 0:
+    if best_per_second <= 0 or found is None:
         return ()
     rows = []
     for outage_seconds in OUTAGE_SECONDS:
         for load in LOADS:
             arriving = load * best_per_second
             backlog = outage_seconds * arriving
-            rows.append(DrainRow(outage_seconds, load, arriving, backlog, drain_seconds(backlog, capacity, arriving)))
+            seconds = drain_seconds(backlog, found.per_second, arriving)
+            rows.append(DrainRow(outage_seconds, load, arriving, backlog, seconds))
     return tuple(rows)

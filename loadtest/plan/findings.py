@@ -8,7 +8,7 @@ from loadtest.plan import best_rate, bottleneck, confirmation, cost, drain, gene
 from loadtest.plan.bottleneck import Resource
 from loadtest.plan.cost import Cost, Prices
 from loadtest.plan.demand import Demand, demands
-from loadtest.plan.drain import DrainCheck, DrainRow
+from loadtest.plan.drain import Capacity, DrainCheck, DrainRow
 from loadtest.plan.measured import Fleet, Measured
 from loadtest.plan.replicas import Needed
 
@@ -59,8 +59,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The conclusions, each in its own file. demands: by service; needed: replicas for the target rates;
-    capacity_per_second: the highest throughput of any run."""
+    """The conclusions, each in its own file. demands: by service; needed: replicas for the target rates."""
 
     best: best_rate.BestRate
     first_failure: best_rate.FirstFailure | None
@@ -73,7 +72,7 @@ class Findings:
     fleet: Fleet
     needed: Sequence[Needed]
     confirmations: Sequence[confirmation.Confirmation]
-    capacity_per_second: float
+    capacity: Capacity | None
     drain: DrainCheck | None
     drains: Sequence[DrainRow]
     cost: Cost | None
@@ -92,14 +91,13 @@ def conclude(
 
     policies: what a simulation told of them, shown as it is. ValueError: too many target rates, or one out of bounds.
     """
-    if len(targets_per_second) > MAX_TARGETS:
-        raise ValueError(f"at most {MAX_TARGETS} target rates, not {len(targets_per_second)}")
+    check_targets(targets_per_second)
     best = best_rate.best_rate(measured)
     failure = best_rate.first_failure(measured, best)
     costs = demands(measured)
     narrow = bottleneck.bottleneck(measured, best, failure)
     slots = _slots(narrow.resources)
-    capacity = drain.capacity_per_second(measured)
+    capacity = drain.capacity(measured, best)
     confirmed = {run.per_second for run in measured.runs if run.purpose == "confirm"} if costs else set()
     asked = {rate: replicas.needed(rate, costs, slots, measured.fleet) for rate in confirmed}
     return Findings(
@@ -114,7 +112,7 @@ def conclude(
         fleet=measured.fleet,
         needed=replicas.table(targets_per_second, costs, slots, measured.fleet),
         confirmations=confirmation.confirmations(measured, costs, asked),
-        capacity_per_second=capacity,
+        capacity=capacity,
         drain=drain.check(measured, capacity),
         drains=drain.table(best.per_second, capacity),
         cost=cost.cost(measured, best, costs, slots.used_an_event if slots else None, prices or Prices()),
@@ -124,6 +122,14 @@ def conclude(
         ),
         generator=generator.generator(measured, best),
     )
+
+
+def check_targets(targets_per_second: Sequence[float]) -> None:
+    """ValueError: too many target rates, or one out of bounds."""
+    if len(targets_per_second) > MAX_TARGETS:
+        raise ValueError(f"at most {MAX_TARGETS} target rates, not {len(targets_per_second)}")
+    for one in targets_per_second:
+        replicas.check_rate(one)
 
 
 def needed(findings: Findings, per_second: float) -> Needed | None:

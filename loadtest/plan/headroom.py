@@ -1,4 +1,4 @@
-"""What is left after losing one replica, or one shard. Pure."""
+"""What is left after losing one replica. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from loadtest.plan.replicas import OFF_THE_WAY
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """lost: "one poller", "one shard", ...; of: how many there were. per_second: the rate that still holds the
+    """lost: "one poller", "one queue", ...; of: how many there were. per_second: the rate that still holds the
     objective, at most the best rate; kept: its part of the best rate; waiting: part of the stored events that wait
     until it is back; note: what that means."""
 
@@ -30,14 +30,8 @@ def headroom(best: BestRate, resources: Sequence[Resource], fleet: Fleet) -> Seq
     if not best.per_second or not limits:
         return ()
     bearable = min(1.0, best.per_second / min(limits))
-    found = [_after_losing(service, best, resources, fleet, bearable) for service in _services(fleet)]
-    shards = fleet.shards
-    if shards:
-        kept = 1.0 if shards > 1 else 0.0
-        found.append(
-            Headroom("one shard", shards, best.per_second * kept, kept, 1 / shards, "new events go to the other shards")
-        )
-    return tuple(found)
+    # A shard is never lost alone: it goes with its node, or with the node's disk.
+    return tuple(_after_losing(service, best, resources, fleet, bearable) for service in _services(fleet))
 
 
 def _services(fleet: Fleet) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadtest.plan.measured import Measured, Run
-from loadtest.plan.readings import counted, depth_slope, told_handler_seconds
+from loadtest.plan.readings import completed_per_second, counted, counts, depth_slope, told_handler_seconds
 
 # A larger gap is flagged, when it is also beyond three standard errors of the looks' mean.
 MAX_GAP = 0.25
@@ -22,8 +22,9 @@ MAX_GROWTH = 0.02
 class LittleCheck:
     """of: "events" (accepted and not settled) or "invocations" (at runtime hosts). counted: L, the mean of the looks.
 
-    predicted: lambda W. Of events, W is the mean time to settle less that to accept, or to handler start plus the
-    handler's own time where settles were not measured; of invocations, the time that handlers were told to take.
+    predicted: lambda W, lambda being the throughput. Of events, W is the mean time to settle less that to accept, or to
+    handler start plus the handler's own time where settles were not measured; of invocations, the time that handlers
+    were told to take.
     gap: counted over predicted, less 1. steady: the depth did not grow. flagged: steady, and the gap is too large.
     """
 
@@ -39,11 +40,11 @@ class LittleCheck:
 
 
 def checks(measured: Measured) -> Sequence[LittleCheck]:
-    """Of every valid run that has looks and latencies, in the order of the runs."""
+    """Of every run that counts and has looks and latencies, in the order of the runs."""
     found = []
     for run in measured.runs:
         looks = counted(run, measured.spec)
-        if run.result.void or len(looks) < 2:
+        if not counts(run) or len(looks) < 2:
             continue
         if (seconds := _seconds_in_fleet(measured, run)) is not None:
             found.append(_check(measured, run, "events", [one.depth for one in looks], seconds))
@@ -64,7 +65,7 @@ def _seconds_in_fleet(measured: Measured, run: Run) -> float | None:
 
 
 def _check(measured: Measured, run: Run, of: str, looks: Sequence[int], seconds: float) -> LittleCheck:
-    per_second = run.result.accepted_per_second
+    per_second = completed_per_second(run)
     mean, predicted = float(np.mean(looks)), per_second * seconds
     error = float(np.std(looks, ddof=1)) / len(looks) ** 0.5
     slope = depth_slope(run, measured.spec)

@@ -10,6 +10,7 @@ from loadtest.open_loop.spec import LoadSpec
 from loadtest.plan import outage
 from loadtest.plan.judge import verdict
 from loadtest.plan.measured import Drain, Fleet, Measured, Objective, Run
+from loadtest.plan.readings import completed_per_second
 from loadtest.plan.rig import Rig
 from loadtest.plan.runner import FUNCTIONS, Runner
 from loadtest.plan.search import Request, Scope, Search
@@ -54,7 +55,7 @@ class Measuring:
         self._machine: dict[str, str | int] = {}
         self._runs: list[Run] = []
         self._drain: Drain | None = None
-        self._memory_bytes: dict[str, int] = {}
+        self._memory: tuple[dict[str, int], dict[str, int]] | None = None
 
     async def run(self) -> Measured:
         """Everything; the rig is ended, whatever happens. PlanError, CliError: the fleet or the driver failed."""
@@ -68,11 +69,10 @@ class Measuring:
                 await self._make(request)
             if self._asked.outage_seconds and self.search.best_per_second:
                 self._watcher.doing("drain", self._drain_seconds())
-                drivers = self.search.scope.drivers
                 self._drain = await outage.measure(
-                    self._runner, self.search.best_per_second, self._asked.outage_seconds, drivers
+                    self._runner, self.search.best_per_second, self._asked.outage_seconds, self.search.drivers
                 )
-                self._watcher.done(f"drain: {self._drain.backlog:,} events in {self._drain.seconds:.1f} s")
+                self._watcher.done(f"drain: {drain_words(self._drain)}")
         finally:
             await self._rig.stop()
         found = self.measured()
@@ -92,8 +92,9 @@ class Measuring:
             drain=self._drain,
             began=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began)),
             seconds=round(time.time() - self._began, 1),
-            memory_bytes=self._memory_bytes,
+            memory_bytes=self._memory[0] if self._memory else {},
             function_memory_mb=FUNCTIONS.memory_mb,
+            memory_unread=self._memory[1] if self._memory else {},
         )
 
     @property
@@ -102,8 +103,8 @@ class Measuring:
         return self._runner.looking_seconds / max(self._runner.looked_seconds, 1e-9)
 
     async def _make(self, request: Request) -> None:
-        if request.purpose not in ("search", "repeat") and not self._memory_bytes:
-            self._memory_bytes = self._rig.site.memory_bytes()
+        if request.purpose not in ("search", "repeat") and self._memory is None:
+            self._memory = self._rig.site.memory()
         self._watcher.doing(words_of(request), self._seconds_left())
         run = await self._runner.run(request)
         self._runs.append(run)
@@ -119,8 +120,7 @@ class Measuring:
         return start + self.search.runs_left() * a_run + self._drain_seconds()
 
     def _drain_seconds(self) -> float:
-        # As long as the outage again, where half the best rate is free for it.
-        return 2.5 * self._asked.outage_seconds
+        return outage.whole_seconds(self._asked.outage_seconds) if self._asked.outage_seconds else 0.0
 
 
 def words_of(request: Request) -> str:
@@ -130,11 +130,18 @@ def words_of(request: Request) -> str:
     return f"{request.purpose}, {request.per_second:.5g}/s"
 
 
+def drain_words(drain: Drain) -> str:
+    """What became of the backlog, for people."""
+    if drain.seconds is None:
+        return f"{drain.backlog:,} events, not drained within {drain.within_seconds:.1f} s"
+    return f"{drain.backlog:,} events in {drain.seconds:.1f} s"
+
+
 def outcome_words(run: Run) -> str:
     """What became of it, for people."""
     result = run.result
     if result.void:
         return f"void: {result.void[0]}"
     accept, start = (f"{one.p99_ms:.0f}" if one else "-" for one in (result.accept, result.start))
-    figures = f"{result.accepted_per_second:.5g}/s, p99 accept {accept} ms, start {start} ms"
+    figures = f"{completed_per_second(run):.5g}/s ended, p99 accept {accept} ms, start {start} ms"
     return f"{figures}; failed: {', '.join(run.failed)}" if run.failed else figures

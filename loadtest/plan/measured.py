@@ -10,7 +10,7 @@ from loadtest.open_loop.result import LoadResult
 from loadtest.open_loop.spec import LoadSpec
 
 # Of the JSON; a reader refuses another one.
-FORMAT = 1
+FORMAT = 2
 SERVICES = ("frontend", "queue", "poller", "runtime", "control", "sandboxes")
 
 
@@ -51,10 +51,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run at one rate. purpose: "search", "repeat" (of the best rate), "curve", "closed" (callers set), "confirm".
+    """One run at one rate. purpose: "search", "repeat" (of the best rate), "around" (one step below and above it),
+    "overload" (well beyond it, for the highest throughput), "curve", "closed" (callers set), "confirm".
 
     failed: the bounds of the objective that it did not hold, in words; empty: it held all of them.
     cpu_seconds: CPU time by service over the counted part and the drain; settled: events that ended in that time;
+    ended: those that ended in the counted part, by the fleet's own counters at its begin and end (None: not seen);
     busiest_core: the most CPU that one process of a service used, 0 to 1 of a core, by service.
     replicas: processes by service, where they were others than the fleet's ("confirm" of a prediction).
     """
@@ -69,19 +71,25 @@ class Run:
     failed: Sequence[str] = ()
     callers: int = 0
     replicas: Mapping[str, int] = field(default_factory=dict)
+    ended: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
     """A backlog made while pollers were paused, and how it went away under load.
 
-    depths: (seconds since the pause ended, depth); arriving_per_second: meanwhile.
+    seconds: from the pause's end until the depth was settled_depth, what it was at most before the pause; None: it was
+    not within within_seconds. depths: (seconds since the pause ended, depth); arriving_per_second: meanwhile, as the
+    fleet counted what came in. void: why it shows nothing of the fleet; empty: it does.
     """
 
     backlog: int
     arriving_per_second: float
-    seconds: float
+    seconds: float | None
     depths: Sequence[tuple[float, int]]
+    settled_depth: float = 0.0
+    within_seconds: float = 0.0
+    void: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +109,9 @@ class Fleet:
 class Measured:
     """Everything. machine: as loadtest.bench.machine.describe_host tells; spec: every run's, but for rate and seed.
 
-    memory_bytes: proportional set size by service after the repeats; empty: not measured. function_memory_mb: memory
-    size of the function that ran, as AWS would charge it.
+    memory_bytes: proportional set size by service after the repeats; empty: not measured. memory_unread: processes of
+    a service whose size could not be read: its bytes are without them. function_memory_mb: memory size of the function
+    that ran, as AWS would charge it.
     """
 
     machine: Mapping[str, str | int]
@@ -115,3 +124,4 @@ class Measured:
     seconds: float
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     function_memory_mb: int = 128
+    memory_unread: Mapping[str, int] = field(default_factory=dict)

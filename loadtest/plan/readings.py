@@ -15,14 +15,30 @@ BOUND_WORDS = {
     "errors": "errors",
     "backlog": "backlog growth",
 }
-_SLOPE_SAMPLES = 3
+# Looks within the counted part that a growth of the depth is told from.
+SLOPE_SAMPLES = 3
 # Of a Poisson number of events, around its mean.
 _DEPTH_DEVIATIONS = 3.0
 
 
+def is_of_fleet(run: Run) -> bool:
+    """Whether it ran on the fleet that the plan is about, not on another one that confirms a prediction."""
+    return run.purpose != "confirm" and not run.replicas
+
+
+def counts(run: Run) -> bool:
+    """Whether any finding may use it: valid, and of this fleet."""
+    return is_of_fleet(run) and not run.result.void
+
+
 def is_open(run: Run) -> bool:
-    """Whether it counts for the latency curve: valid, and its schedule did not wait for answers."""
-    return not run.result.void and run.purpose != "closed" and run.callers == 0
+    """Whether it counts for the latency curve: its schedule did not wait for answers."""
+    return counts(run) and run.callers == 0
+
+
+def rate_key(per_second: float) -> float:
+    """The rate by which runs are alike: 400.0001/s is 400/s."""
+    return float(f"{per_second:.4g}")
 
 
 def counted(run: Run, spec: LoadSpec) -> Sequence[Sample]:
@@ -33,18 +49,18 @@ def counted(run: Run, spec: LoadSpec) -> Sequence[Sample]:
 def depth_slope(run: Run, spec: LoadSpec) -> float | None:
     """Growth of the depth over the counted part, events/s, by least squares; None: too few looks."""
     looks = counted(run, spec)
-    if len(looks) < _SLOPE_SAMPLES:
+    if len(looks) < SLOPE_SAMPLES:
         return None
     slope, _ = np.polyfit([one.at_seconds for one in looks], [one.depth for one in looks], 1)
     return float(slope)
 
 
-def completed_per_second(run: Run, spec: LoadSpec) -> float:
-    """Events that ended, per second: what came in less what stayed; without looks, what ended until it was drained."""
-    slope = depth_slope(run, spec)
-    if slope is not None:
-        return max(0.0, run.result.accepted_per_second - slope)
-    return run.settled / max(run.result.seconds + run.result.drained_seconds, 1e-9)
+def completed_per_second(run: Run) -> float:
+    """Throughput: events that ended within the counted part, per second. By the fleet's counters; where they were not
+    seen by the handlers' records, and without those by what ended until it was drained."""
+    if run.ended is not None:
+        return run.ended / run.result.seconds
+    return run.result.completed / run.result.seconds if run.result.completed else settled_per_second(run)
 
 
 def settled_per_second(run: Run) -> float:

@@ -38,8 +38,7 @@ class Needed:
 
 def needed(per_second: float, demands: Mapping[str, Demand], slots: Resource | None, fleet: Fleet) -> Needed:
     """What this rate needs. ValueError: the rate is not above 0 and at most MAX_RATE_PER_SECOND."""
-    if not 0 < per_second <= MAX_RATE_PER_SECOND:
-        raise ValueError(f"a rate is above 0 and at most {MAX_RATE_PER_SECOND:,.0f} events/s, not {per_second:,}")
+    check_rate(per_second)
     counts: dict[str, int] = {}
     used_cores = 0.0
     for name, demand in demands.items():
@@ -55,6 +54,12 @@ def needed(per_second: float, demands: Mapping[str, Demand], slots: Resource | N
         used_cores += count * idle
     taken = per_second * slots.used_an_event if slots is not None else 0.0
     return Needed(per_second, counts, taken, _ceil(used_cores / MAX_UTILISATION))
+
+
+def check_rate(per_second: float) -> None:
+    """ValueError: not above 0 and at most MAX_RATE_PER_SECOND."""
+    if not 0 < per_second <= MAX_RATE_PER_SECOND:
+        raise ValueError(f"a rate is above 0 and at most {MAX_RATE_PER_SECOND:,.0f} events/s, not {per_second:,}")
 
 
 def table(

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import grpc
 
+from loadtest.arrivals.traffic import tenants_of
 from loadtest.open_loop import run as open_loop
 from loadtest.open_loop.result import LoadResult
 from loadtest.open_loop.spec import LoadSpec
-from loadtest.plan.judge import failed_bounds
+from loadtest.plan.judge import failed_bounds, unjudged
 from loadtest.plan.measured import Objective, Run
+from loadtest.plan.readings import SLOPE_SAMPLES
 from loadtest.plan.rig import PlanError, Rig
 from loadtest.plan.sampling import INTERVAL_SECONDS, Sampler, samples
 from loadtest.plan.search import Request
@@ -28,6 +30,8 @@ _POLL_SECONDS = 0.1
 # Looks of a short run: a slope needs a few.
 LEAST_LOOKS = 12
 LEAST_INTERVAL_SECONDS = 0.25
+# Of a run's counted part: room for the looks that a growth is told from, and for one that is missed.
+LEAST_RUN_SECONDS = (SLOPE_SAMPLES + 1) * LEAST_INTERVAL_SECONDS
 FUNCTIONS = Functions()
 # Callers of the warm-up: as many sandboxes as these need are there before the first run that counts.
 WARM_UP_CALLERS = 64
@@ -58,7 +62,7 @@ class Runner:
         """Deploy the load function on the rig, which is up, and make its sandboxes. PlanError: the fleet refuses."""
         site = self.rig.site
         try:
-            keys = await deploy.put(site.peers("control")[0], tenants_of(self._spec), FUNCTIONS)
+            keys = await deploy.put(site.peers("control")[0], tenants_of(self._spec.traffic), FUNCTIONS)
         except grpc.aio.AioRpcError as e:
             raise PlanError(f"the fleet does not take the load function: {e.details()}") from e
         except ValueError as e:
@@ -122,19 +126,29 @@ class Runner:
             settled=found.settled,
             callers=request.callers,
             replicas=dict(replicas or {}),
+            ended=found.ended,
         )
         if not drained:
             await self._renew()
         # A closed loop has no rate to hold: it asks as fast as it is answered.
-        return run if request.callers else replace(run, failed=failed_bounds(run, self.objective, self._spec))
+        return run if request.callers else self._judged(run)
+
+    def _judged(self, run: Run) -> Run:
+        void = (*run.result.void, *unjudged(run, self._spec))
+        run = replace(run, result=replace(run.result, void=void))
+        return replace(run, failed=failed_bounds(run, self.objective, self._spec))
 
     async def drive(self, spec: LoadSpec, began: Callable[[int], None] | None = None) -> LoadResult:
-        """Send it, whatever becomes of the fleet. PlanError: the driver broke."""
+        """Send it, whatever becomes of the fleet. PlanError: the driver broke, or such a load cannot be made."""
         folder = self._folder / f"run-{spec.run}"
         try:
             return await open_loop.run(spec, folder, began=began)
         except (RuntimeError, TimeoutError) as e:
             raise PlanError(f"the load driver failed: {e or 'it did not end in time'}") from e
+        except ValueError as e:
+            raise PlanError(f"such a load cannot be made: {e}") from e
+        except OSError as e:
+            raise PlanError(f"the load driver failed: {e}") from e
         finally:
             # What drivers leave is as large as the run; nobody reads it again.
             shutil.rmtree(folder, ignore_errors=True)
@@ -153,8 +167,3 @@ class Runner:
                 return False
             await asyncio.sleep(_POLL_SECONDS)
         return True
-
-
-def tenants_of(spec: LoadSpec) -> int:
-    """How many tenants send, the noisy one among them."""
-    return spec.traffic.tenants + (1 if spec.traffic.noisy_part else 0)

@@ -1,7 +1,7 @@
 """Which run a plan needs next: the search for the highest rate that holds, then the runs around it. Pure.
 
-Phases: double from a start rate until one fails, bisect, repeat the best rate and its neighbours, then the curve, then
-closed loops. A rate fails by two of three runs. A void run counts neither way: it is repeated once,
+Phases: double from a start rate until one fails, bisect, repeat the best rate, run its neighbours, overload it, then
+the curve, then closed loops. A rate fails by two of three runs. A void run counts neither way: it is repeated once,
 with more drivers where the generator was full.
 """
 
@@ -19,6 +19,10 @@ MAX_DRIVERS = 8
 MAX_STEPS_DOWN = 6
 # Instead of one that was void.
 FURTHER_RUNS = 1
+# Repeats that were void twice are made up for by at most so many more.
+FURTHER_REPEATS = 2
+# Of the best rate: so far beyond it that the fleet works as fast as it can.
+OVERLOAD = 1.5
 _CONFIRMING_RUNS = 3
 
 
@@ -49,8 +53,8 @@ class Scope:
     """How far a search goes. Rates in events a second.
 
     resolution: it ends when the lowest failing rate is at most this part above the highest one that held. repeats: of
-    the best rate; around: runs at one resolution below and above it, each. curve: multiples of the best rate. callers:
-    sizes of the closed loops.
+    the best rate, and of OVERLOAD times it where a limit was found; around: runs at one resolution below and above
+    it, each. curve: multiples of the best rate. callers: sizes of the closed loops.
     """
 
     start_per_second: float = 100.0
@@ -96,7 +100,7 @@ class Search:
         self._drivers = scope.drivers
         self._low, self._high = 0.0, math.inf
         self._is_searching = True
-        self._planned = scope.repeats + 2 * scope.around + len(scope.curve) + len(scope.callers)
+        self._planned = 2 * scope.repeats + 2 * scope.around + len(scope.curve) + len(scope.callers)
         self._steps = self._all()
         self._pending: Request | None = next(self._steps, None)
 
@@ -119,6 +123,11 @@ class Search:
             self._pending = self._steps.send(verdict)
         except StopIteration:
             self._pending = None
+
+    @property
+    def drivers(self) -> int:
+        """As many as were needed so far."""
+        return self._drivers
 
     def runs_left(self) -> int:
         """About how many runs are still to come; never more than the bound."""
@@ -144,6 +153,8 @@ class Search:
             self._planned = len(self.scope.callers)
         else:
             yield from self._repeat()
+            yield from self._around()
+            yield from self._overload()
             yield from self._curve()
         yield from self._closed()
 
@@ -170,7 +181,7 @@ class Search:
             rate = max(LEAST_PER_SECOND, rate / 2)
 
     def _below_void(self, void_rate: float) -> _Steps:
-        """The generator does not keep up there: once more between that rate and the one that held, then the end."""
+        """Runs are void there: once more between that rate and the one that held, then the end."""
         rate = math.sqrt(self._low * void_rate)
         verdict = yield from self._decide(rate)
         if verdict is Verdict.HELD:
@@ -178,14 +189,14 @@ class Search:
         if verdict is Verdict.FAILED:
             self._high = rate
             return
-        self._note_generator(void_rate if verdict is Verdict.HELD else rate)
+        self._note_void(void_rate if verdict is Verdict.HELD else rate)
 
     def _bisect(self) -> _Steps:
         while self._low and math.isfinite(self._high) and self._high > self._low * (1 + self.scope.resolution):
             rate = math.sqrt(self._low * self._high)
             verdict = yield from self._decide(rate)
             if verdict is Verdict.VOID:
-                self._note_generator(rate)
+                self._note_void(rate)
                 return
             if verdict is Verdict.HELD:
                 self._low = rate
@@ -196,7 +207,9 @@ class Search:
         """Repeats of the best rate; a rate that most of them do not hold is not the best one."""
         for _ in range(MAX_STEPS_DOWN):
             held, failed, rate = 0, 0, self.best_per_second
-            for _ in range(self.scope.repeats):
+            for _ in range(self.scope.repeats + FURTHER_REPEATS):
+                if held + failed == self.scope.repeats:
+                    break
                 verdict = yield from self._run("repeat", rate)
                 held += verdict is Verdict.HELD
                 failed += verdict in (Verdict.FAILED, Verdict.OVERLOADED)
@@ -209,13 +222,26 @@ class Search:
             self._planned += self.scope.repeats
         else:
             self.notes.append(f"after {MAX_STEPS_DOWN} steps down repeats still fail: the figures scatter too much")
+
+    def _around(self) -> _Steps:
         for times in (1 / (1 + self.scope.resolution), 1 + self.scope.resolution):
             for _ in range(self.scope.around):
-                yield from self._run("repeat", self.best_per_second * times)
+                yield from self._run("around", self._bounded(times))
+
+    def _overload(self) -> _Steps:
+        if not math.isfinite(self._high) or self.best_per_second * OVERLOAD > self.scope.max_per_second:
+            self.notes.append("the highest throughput was not measured: no overload was within the rates asked for")
+            self._planned -= self.scope.repeats
+            return
+        for _ in range(self.scope.repeats):
+            yield from self._run("overload", self.best_per_second * OVERLOAD)
 
     def _curve(self) -> _Steps:
         for times in self.scope.curve:
-            yield from self._run("curve", max(LEAST_PER_SECOND, self.best_per_second * times))
+            yield from self._run("curve", self._bounded(times))
+
+    def _bounded(self, times: float) -> float:
+        return max(LEAST_PER_SECOND, min(self.scope.max_per_second, self.best_per_second * times))
 
     def _closed(self) -> _Steps:
         rate = self.best_per_second or self.scope.start_per_second
@@ -254,8 +280,8 @@ class Search:
     def _request(self, purpose: str, rate: float, callers: int) -> Request:
         return Request(purpose, rate, f"{self.scope.seed} {self.runs_made}", self._drivers, callers)
 
-    def _note_generator(self, rate: float) -> None:
+    def _note_void(self, rate: float) -> None:
         self.notes.append(
-            f"the search ended below {rate:.4g}/s, where runs were void, as the generator did not keep up: "
-            "the fleet may carry more"
+            f"the search ended below {rate:.4g}/s, where runs were void, so nothing of the fleet is known there: "
+            "it may carry more"
         )

@@ -1,18 +1,17 @@
 """The fleet that is measured, as its data folder tells it: doors, shards, hosts, pollers, processes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evenflow.poller.v1 import poller_pb2, poller_pb2_grpc
 from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 from evenflow.runtime.v1 import runtime_pb2, runtime_pb2_grpc
 
 from cli import fleet_file
-from loadtest.bench import processes
+from loadtest.bench import pollers, processes
 from loadtest.bench.processes import CpuTimes
 from loadtest.plan.measured import Fleet
 from services.shared.channels import Peer, read_token
@@ -107,13 +106,7 @@ class Site:
 
     async def pause(self, tenants: Sequence[str], function_name: str, paused: bool) -> None:
         """Have every poller leave these events in the queue, or take them again."""
-        for peer in self.peers("poller"):
-            stub: Any = poller_pb2_grpc.PollerServiceStub(peer.channel)
-            for tenant_id in tenants:
-                request = poller_pb2.PauseFunctionRequest(
-                    tenant_id=tenant_id, function_name=function_name, paused=paused
-                )
-                await stub.PauseFunction(request, metadata=peer.metadata, timeout=CALL_SECONDS)
+        await pollers.pause(self.peers("poller"), tenants, function_name, paused)
 
     async def describe(self, settings: Mapping[str, str]) -> Fleet:
         """What is measured. settings: those that it was given."""
@@ -128,10 +121,19 @@ class Site:
         """The service that a process of `times` belongs to; whatever runtime hosts started is of the sandboxes."""
         return SUPERVISOR if pid == self.supervisor else self._roles.get(pid, SANDBOXES)
 
-    def memory_bytes(self) -> dict[str, int]:
-        """Proportional set size by service; what cannot be read is left out."""
-        found: dict[str, int] = {}
-        for pid in self.times():
-            if (size := processes.pss_bytes(pid)) is not None:
-                found[self.service_of(pid)] = found.get(self.service_of(pid), 0) + size
-        return found
+    def memory(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Proportional set size in bytes by service, and of which of them so many processes could not be read: those
+        are not in it, and a service of which none was is in the latter alone."""
+        return memory_by_service({pid: processes.pss_bytes(pid) for pid in self.times()}, self.service_of)
+
+
+def memory_by_service(
+    sizes: Mapping[int, int | None], service_of: Callable[[int], str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """See Site.memory; sizes: by pid, None: unreadable. Pure."""
+    found: dict[str, int] = {}
+    unread: dict[str, int] = {}
+    for pid, size in sizes.items():
+        into, more = (unread, 1) if size is None else (found, size)
+        into[service_of(pid)] = into.get(service_of(pid), 0) + more
+    return found, unread

@@ -13,6 +13,7 @@ import numpy as np
 from loadtest.plan.intervals import MIN_REPEATS, RESAMPLES, HeldOut, Interval, held_out, percentile
 from loadtest.plan.measured import Measured
 from loadtest.plan.numerics import Numbers, fit_curve, least_squares_from_zero
+from loadtest.plan.readings import completed_per_second, counts
 
 # Three parameters: with one number of callers more, an error can be told.
 MIN_LEVELS = 4
@@ -60,9 +61,9 @@ def usl(callers: Numbers, lambda_per_second: float, sigma: float, kappa: float) 
 def fit(measured: Measured) -> Usl | None:
     """The law of the valid runs that had callers; None: fewer than MIN_LEVELS different numbers of them."""
     points = [
-        (run.callers, run.result.accepted_per_second)
+        (run.callers, rate)
         for run in measured.runs
-        if run.callers and not run.result.void and run.result.accepted
+        if run.callers and counts(run) and (rate := completed_per_second(run)) > 0
     ]
     return fit_points(points)
 

@@ -9,18 +9,20 @@ from loadtest.plan.sampling import Look
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """CPU seconds by service and events that ended, over the counted part and the drain; see measured.Run."""
+    """CPU seconds by service and events that ended, over the counted part and the drain; ended: over the former alone,
+    None: not seen; see measured.Run."""
 
     cpu_seconds: Mapping[str, float]
     busiest_core: Mapping[str, float]
     settled: int
+    ended: int | None
 
 
 def window(looks: Sequence[Look], begin: float, end: float, drained: float, service_of: Callable[[int], str]) -> Window:
     """Between looks everything is taken to grow evenly. Times in seconds since the epoch: the counted part's begin and
     end, and when the last event had ended. Without two looks it is empty."""
     if len(looks) < 2:
-        return Window({}, {}, 0)
+        return Window({}, {}, 0, None)
     before, after = _at(looks, begin, service_of), _at(looks, drained, service_of)
     first, last = _nearest(looks, begin), _nearest(looks, end)
     return Window(
@@ -30,6 +32,7 @@ def window(looks: Sequence[Look], begin: float, end: float, drained: float, serv
             for name, part in cpu.busiest(first.times, last.times, last.at - first.at, service_of).items()
         },
         max(0, round(after[1] - before[1])),
+        max(0, round(_at(looks, end, service_of)[1] - before[1])),
     )
 
 

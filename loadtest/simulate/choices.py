@@ -20,16 +20,22 @@ class Named:
 
 
 class GlobalLeast:
-    """The least deep of all healthy shards, a tie drawn: the best there is while depths are fresh, the worst when not.
+    """The least deep of all healthy shards: the best there is while depths are fresh, the worst when not.
 
-    No policy of the fleet; what herding on stale depths is shown with.
+    No policy of the fleet; what herding on stale depths is shown with. draws_ties: among equals one is drawn; else the
+    first is taken.
     """
+
+    def __init__(self, draws_ties: bool = True) -> None:
+        self._draws_ties = draws_ties
 
     def choose(self, tenant_id: str, quota_share: float, depths: Depths, draw: Draw, now_ms: float) -> int | None:
         """See ShardChoice."""
         if not depths.healthy:
             return None
         estimates = depths.estimates
+        if not self._draws_ties:
+            return min(depths.healthy, key=estimates.__getitem__)
         lowest = min(map(estimates.__getitem__, depths.healthy))
         tied = [shard_id for shard_id in depths.healthy if estimates[shard_id] == lowest]
         return tied[int(draw() * len(tied))]
@@ -47,6 +53,7 @@ POLICIES: Mapping[str, Named] = {
 BLIND = frozenset({"hash", "random"})
 _MORE: Mapping[str, Callable[[], ShardChoice]] = {
     "global_least": GlobalLeast,
+    "global_least_first": lambda: GlobalLeast(draws_ties=False),
     "best_of_three": lambda: make_choice("best_of_d", 3),
 }
 NAMES = (*POLICIES, *_MORE)

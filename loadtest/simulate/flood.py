@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from loadtest.simulate import queueing
 from loadtest.simulate.lines import ORDERS
 from loadtest.simulate.parallel import run_all
+from loadtest.simulate.queueing import p99_text
 
 BACKGROUND_LOAD = 0.5
 FLOOD_LOAD = 0.6
@@ -33,7 +34,8 @@ PUBLISHED = {
 class Isolation:
     """One policy and order. begun, ended: the counted part, in service times since the flood began.
 
-    deep_part: of the others' events, those that met a depth over 50; response, response_p99: theirs, service times.
+    deep_part: of the others' events, those that met a depth over 50. response, response_p99: theirs, service times;
+    never_ended, response_p99_most: see queueing.Outcome.
     """
 
     name: str
@@ -43,6 +45,13 @@ class Isolation:
     deep_part: float
     response: float
     response_p99: float
+    never_ended: float
+    response_p99_most: float | None
+
+    @property
+    def p99_text(self) -> str:
+        """p99 as one figure, as bounds, or as a lower bound when it lies among events that never ended."""
+        return p99_text(self.response_p99, self.response_p99_most)
 
 
 def make(
@@ -64,7 +73,17 @@ def make(
     ]
     outcomes = run_all(queueing.run, scenarios, processes, done)
     return [
-        Isolation(name, order, begun, ended, one.deep_part, one.response, one.response_p99)
+        Isolation(
+            name,
+            order,
+            begun,
+            ended,
+            one.deep_part,
+            one.response,
+            one.response_p99,
+            one.never_ended,
+            one.response_p99_most,
+        )
         for (name, _, _, order, (begun, ended)), one in zip(cases, outcomes, strict=True)
     ]
 

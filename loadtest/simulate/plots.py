@@ -95,11 +95,12 @@ def isolation(found: Sequence[Isolation], path: Path) -> None:
     height = 0.7 / len(orders)
     for number, order in enumerate(orders):
         values = {one.name: one.response_p99 for one in found if one.order == order}
+        texts = {one.name: one.p99_text for one in found if one.order == order}
         rows = [place + (number - (len(orders) - 1) / 2) * height for place in places]
         right.barh(rows, [values[name] for name in names], height=height, color=_COLOURS[number + 1], label=order)
         for row, name in zip(rows, names, strict=True):
             right.annotate(
-                f"{values[name]:,.0f}",
+                texts[name],
                 (values[name], row),
                 (4, 0),
                 textcoords="offset points",
@@ -107,7 +108,7 @@ def isolation(found: Sequence[Isolation], path: Path) -> None:
                 fontsize=9,
             )
     right.set_xscale("log")
-    right.set_xlim(1, 2 * max(one.response_p99 for one in found))
+    right.set_xlim(1, 4 * max(one.response_p99 for one in found))
     right.set_xticks([tick for tick in _RATIO_TICKS if tick < right.get_xlim()[1]])
     right.xaxis.set_major_formatter("{x:,.0f}")
     right.set_title("p99 of the others' response, service times (log)", fontsize=10)

@@ -5,7 +5,7 @@ The unit of time is the mean service time of a shard whose drain rate is 1.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,16 +86,29 @@ class Scenario:
 class Outcome:
     """What the counted part came to; events of the flooding tenant count in `tail` and `depth` only.
 
-    response: service times from arrival to end, of events that ended in the run. deep_part: of the others' events, the
-    part that met a depth over Scenario.deep. depth: mean of all shards over time; tail: P(depth >= i) for i = 0, 1, ...
+    events: that came; never_ended: the part of them that had not ended when the run did. response: mean service times
+    from arrival to end; response_p99: the same, 99 %. Both count an event that never ended as its age at the end, which
+    is less than its response would be; response_p99_most counts it as endless, None: then p99 is endless too.
+    deep_part: of the others' events, the part that met a depth over Scenario.deep. depth: mean of all shards over time;
+    tail: P(depth >= i) for i = 0, 1, ... DEEPEST.
     """
 
     events: int
+    never_ended: float
     response: float
     response_p99: float
+    response_p99_most: float | None
     deep_part: float
     depth: float
     tail: Sequence[float]
+
+
+def p99_text(least: float, most: float | None) -> str:
+    """A p99 for people: one figure, its bounds, or "> X" when it lies among events that never ended."""
+    if most is None:
+        return f"> {least:,.1f}"
+    # Bounds that differ by less than a reader sees.
+    return f"{least:,.1f}" if most - least <= 0.01 * most else f"{least:,.1f} to {most:,.1f}"
 
 
 def run(scenario: Scenario) -> Outcome:
@@ -127,23 +140,36 @@ class _Run:
         self._quota = scenario.quota_shards / (WIDTH_FACTOR * count)
         self._responses: list[float] = []
         self._arrived = self._deep = self._sent = 0
+        self._running: dict[int, Waiting] = {}
         self._seen = np.zeros(DEEPEST + 1, dtype=np.int64)
+        self._depth_sum = 0
 
     def outcome(self) -> Outcome:
         scenario, loop = self._scenario, self._loop
         loop.at(self._gap(), self._arrive)
         loop.every(1.0, self._look, first=scenario.warm_up)
         loop.run(scenario.warm_up + scenario.length)
-        responses = self._responses
+        ended = self._responses
+        ages = [loop.now - one.arrived for one in self._unfinished() if one.counted]
+        known = ended + ages
+        most = quantile(ended + [math.inf] * len(ages), 0.99) if known else math.nan
         looks = int(self._seen.sum())
         return Outcome(
             events=self._arrived,
-            response=math.fsum(responses) / len(responses) if responses else math.nan,
-            response_p99=quantile(responses, 0.99) if responses else math.nan,
+            never_ended=len(ages) / self._arrived if self._arrived else math.nan,
+            response=math.fsum(known) / len(known) if known else math.nan,
+            response_p99=quantile(known, 0.99) if known else math.nan,
+            response_p99_most=None if math.isinf(most) else most,
             deep_part=self._deep / self._arrived if self._arrived else math.nan,
-            depth=float(self._seen @ np.arange(DEEPEST + 1)) / looks,
+            depth=self._depth_sum / looks,
             tail=tuple((self._seen[::-1].cumsum()[::-1] / looks).tolist()),
         )
+
+    def _unfinished(self) -> Iterator[Waiting]:
+        yield from self._running.values()
+        for line in self._lines:
+            while line:
+                yield line.popleft()
 
     def _arrive(self, _: None) -> None:
         loop, depths = self._loop, self._depths
@@ -170,10 +196,11 @@ class _Run:
         self._reports.sent(frontend, shard)
 
     def _start(self, shard: int, one: Waiting) -> None:
-        self._loop.at(self._loop.now + self._service() / self._rates[shard], self._end, (shard, one))
+        self._running[shard] = one
+        self._loop.at(self._loop.now + self._service() / self._rates[shard], self._end, shard)
 
-    def _end(self, ran: tuple[int, Waiting]) -> None:
-        shard, one = ran
+    def _end(self, shard: int) -> None:
+        one = self._running.pop(shard)
         self._depths[shard] -= 1
         if one.counted:
             self._responses.append(self._loop.now - one.arrived)
@@ -183,4 +210,5 @@ class _Run:
         self._reports.left(shard)
 
     def _look(self, _: None) -> None:
+        self._depth_sum += sum(self._depths)
         self._seen += np.bincount(np.minimum(self._depths, DEEPEST), minlength=DEEPEST + 1)

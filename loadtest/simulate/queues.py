@@ -16,7 +16,8 @@ class QueueOutcome:
     """One policy at one age of depths, means over the seeds.
 
     response, response_p99: service times; low, high: the seeds' least and largest mean response; tail: P(depth >= i)
-    for each i of TAIL.
+    for each i of TAIL. never_ended: the part of the events; response_p99_most: see queueing.Outcome, None when it is
+    None for any seed.
     """
 
     policy: str
@@ -26,6 +27,8 @@ class QueueOutcome:
     high: float
     response_p99: float
     tail: Sequence[float]
+    never_ended: float
+    response_p99_most: float | None
 
 
 def compare(
@@ -54,6 +57,7 @@ def compare(
     for index, (policy, age) in enumerate(pairs):
         mine = found[index * seeds : (index + 1) * seeds]
         responses = [one.response for one in mine]
+        most = [one.response_p99_most for one in mine if one.response_p99_most is not None]
         outcomes.append(
             QueueOutcome(
                 policy,
@@ -63,6 +67,8 @@ def compare(
                 max(responses),
                 statistics.fmean(one.response_p99 for one in mine),
                 [statistics.fmean(one.tail[depth] for one in mine) for depth in TAIL],
+                statistics.fmean(one.never_ended for one in mine),
+                statistics.fmean(most) if len(most) == seeds else None,
             )
         )
     return outcomes

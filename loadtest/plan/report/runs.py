@@ -57,7 +57,7 @@ def settings(measured: Measured) -> str:
     rows: list[Row] = [(f"{name} processes", str(count)) for name, count in fleet.replicas.items()]
     rows += [("shards", str(fleet.shards)), ("sandbox slots of a runtime host", str(fleet.slots))]
     rows += [(name, value) for name, value in fleet.settings.items()]
-    rows += [(f"memory of {name}", f"{held / 2**20:.0f} MiB") for name, held in measured.memory_bytes.items()]
+    rows += [(f"memory of {name}", value) for name, value in _memory(measured).items()]
     load: list[Row] = [(name, Cell(value, "words")) for name, value in told_load(measured).items()]
     return (
         heading("Fleet and settings")
@@ -66,6 +66,15 @@ def settings(measured: Measured) -> str:
         + paragraph("Of every run, but for its rate and seed.")
         + table(("", ""), load)
     )
+
+
+def _memory(measured: Measured) -> dict[str, str]:
+    found = {name: f"{held / 2**20:.0f} MiB" for name, held in measured.memory_bytes.items()}
+    for name, count in measured.memory_unread.items():
+        processes = "1 process" if count == 1 else f"{count} processes"
+        found[name] = f"{found[name]} without {processes} that" if name in found else f"unknown: {processes}"
+        found[name] += " could not be read"
+    return found
 
 
 def told_load(measured: Measured) -> dict[str, str]:
@@ -89,7 +98,7 @@ def _step(measured: Measured, run: Run) -> Row:
     return (
         _name(run),
         number(run.per_second),
-        number(completed_per_second(run, measured.spec)),
+        number(completed_per_second(run)),
         *_latency(result.accept),
         *_latency(result.start),
         percent(result.error_part),

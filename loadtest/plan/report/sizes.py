@@ -1,7 +1,10 @@
 """The page's tables of sizes: how many of each, what is left after a loss, how long a drain takes, what it costs."""
 
 from loadtest.bench.stats import shown
+from loadtest.plan.cost import Prices
+from loadtest.plan.drain import Capacity, DrainCheck
 from loadtest.plan.findings import Findings
+from loadtest.plan.intervals import CONFIDENCE
 from loadtest.plan.replicas import ASSUMPTIONS, MAX_UTILISATION
 from loadtest.plan.report.html import (
     Cell,
@@ -78,19 +81,9 @@ def headroom(findings: Findings) -> str:
 
 def drains(findings: Findings) -> str:
     """The check and the table."""
-    told = heading("Drain after an outage") + paragraph(
-        f"B / (mu - lambda) with mu = {shown(findings.capacity_per_second)} events/s, the highest of any run."
-    )
-    if (check := findings.drain) is not None:
-        told += paragraph(
-            f"Measured: {check.backlog:,} events went away in {shown(check.measured_seconds)} s while "
-            f"{shown(check.arriving_per_second)} events/s arrived; predicted: "
-            + (
-                f"{shown(check.predicted_seconds)} s ({percent(check.gap, sign=True).text})."
-                if check.predicted_seconds is not None
-                else "never, as more arrives than the highest throughput."
-            )
-        )
+    told = heading("Drain after an outage") + paragraph(_capacity(findings.capacity))
+    if findings.drain is not None:
+        told += paragraph(_drain_check(findings.drain, findings.capacity))
     rows: list[Row] = [
         (
             f"{one.outage_seconds / 60:g} min",
@@ -102,6 +95,35 @@ def drains(findings: Findings) -> str:
         for one in findings.drains
     ]
     return told + table(("outage", "load, of the best rate", "events/s", "backlog", "drained after"), rows)
+
+
+def _capacity(found: Capacity | None) -> str:
+    if found is None:
+        return "Not predicted: no rate held, so the highest throughput is not known."
+    within = "no interval: an interval needs 5 runs"
+    if found.interval is not None:
+        within = f"{shown(found.interval.low)} to {shown(found.interval.high)}; {100 * CONFIDENCE:.0f} % t-interval"
+    runs = f"{found.runs} {'run' if found.runs == 1 else 'runs'}"
+    told = f"B / (mu - lambda) with mu = {shown(found.per_second)} events/s ({within})"
+    if found.is_floor:
+        return (
+            f"{told}, the mean of {runs} at the best rate: no overload was repeated, so mu is higher and drains faster."
+        )
+    return f"{told}, the mean throughput of {runs} offered more than the fleet carries."
+
+
+def _drain_check(found: DrainCheck, capacity: Capacity | None) -> str:
+    arriving = f"while {shown(found.arriving_per_second)} events/s arrived"
+    if found.measured_seconds is None:
+        told = f"Measured: {found.backlog:,} events were not drained within {shown(found.within_seconds)} s {arriving}"
+    else:
+        told = f"Measured: {found.backlog:,} events went away in {shown(found.measured_seconds)} s {arriving}"
+    if found.predicted_seconds is not None:
+        gap = "" if found.gap is None else f" ({percent(found.gap, sign=True).text})"
+        told += f"; predicted: {shown(found.predicted_seconds)} s{gap}."
+    else:
+        told += "; predicted: never, as no more than that is worked off." if capacity else "."
+    return f"{told} It shows nothing of the fleet: {'; '.join(found.void)}." if found.void else told
 
 
 def cost(findings: Findings) -> str:
@@ -121,8 +143,18 @@ def cost(findings: Findings) -> str:
         ("AWS Lambda: compute", _usd(found.aws_compute_usd), billed),
         ("AWS Lambda", _usd(found.aws_total_usd), "run for you, which Evenflow is not"),
     ]
-    told = f"Rented cores are planned to {100 * MAX_UTILISATION:.0f} % use."
+    told = f"Rented cores are planned to {100 * MAX_UTILISATION:.0f} % use. {_assumed(prices)}"
     return title + paragraph(told) + table(("", "USD", "of"), rows)
+
+
+def _assumed(prices: Prices) -> str:
+    default = Prices()
+    told = f"Assumed: {prices.core_hour_usd:g} USD a vCPU-hour and {prices.gib_hour_usd:g} USD a GiB-hour"
+    if prices != default:
+        return f"{told}, as given."
+    return (
+        f"{told}, us-east-1 Linux x86 list price of AWS Fargate as of writing; set --core-hour-price, --gib-hour-price."
+    )
 
 
 def _usd(value: float | None) -> Cell:

@@ -40,7 +40,7 @@ def demand(findings: Findings) -> str:
         heading("What an event costs each service")
         + paragraph(
             "Service demand law: cores = idle + events/s x demand, fitted over all valid runs. Held-out error: the "
-            "cores of every run, predicted from the others."
+            "cores of every run, predicted from the runs at other rates."
         )
         + table(head, rows)
     )
@@ -161,7 +161,10 @@ def objective(measured: Measured) -> str:
     rows: list[Row] = [
         ("accept, p99 from the intended send", number(bounds.accept_p99_ms, " ms")),
         ("handler start, p99 from the intended send", number(bounds.start_p99_ms, " ms")),
-        ("errors, of all sent", Cell(f"{100 * bounds.error_part:g} %", "number")),
+        (
+            "errors: refused, unanswered, dropped, unstarted or failed",
+            Cell(f"{100 * bounds.error_part:g} %", "number"),
+        ),
         ("backlog growth, of the accepted", Cell(f"{100 * bounds.backlog_part:g} %", "number")),
     ]
     return heading("Objective") + table(("bound", "at most"), rows)

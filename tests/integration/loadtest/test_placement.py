@@ -3,7 +3,6 @@
 from loadtest.placement import rig, run
 from loadtest.placement.simulated import same_draws
 from loadtest.placement.variants import Variant
-from loadtest.placement.verdict import judge
 from loadtest.simulate import traffic
 from loadtest.simulate.spread import max_minus_mean
 
@@ -20,16 +19,18 @@ async def test_real_shards_are_as_the_simulator_says_and_a_swapped_policy_fails(
     async with rig.queue_node(16) as queue:
         tracer = rig.make_tracer(queue.folder)
         for policy, variant in variants.items():
-            found[policy] = [await run.measure(queue, variant, one, tracer) for one in traffics]
+            found[policy] = [(await run.measure(queue, variant, one, tracer)).depths for one in traffics]
         tracer.shutdown()
     for seen in POLICIES:
         for said in POLICIES:
-            verdict = judge(found[seen], simulated[said])
+            # Two seeds are too few for a verdict; with the same draws each run tells.
+            differences = [
+                max_minus_mean(a) - max_minus_mean(b) for a, b in zip(found[seen], simulated[said], strict=True)
+            ]
             if seen != said:
-                assert not verdict.agrees, (seen, said, verdict)
+                assert max(map(abs, differences)) > 1, (seen, said, differences)
             elif said == "best_of_two":
                 # About one event: a report that overtakes an answer may make it one more or less.
-                pairs = zip(found[seen], simulated[said], strict=True)
-                assert all(abs(max_minus_mean(a) - max_minus_mean(b)) <= 1 for a, b in pairs), found[seen]
+                assert all(abs(difference) <= 1 for difference in differences), found[seen]
             else:
-                assert verdict.agrees, (seen, verdict)
+                assert differences == [0.0] * len(SEEDS), (seen, differences)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.bench import __main__ as bench
 from loadtest.bench import faces, history, regression, report
 from loadtest.bench.history import SavedRow, SavedRun
 from loadtest.bench.meter import Rate
 from loadtest.bench.regression import Trend
 from loadtest.bench.results import Results
 from loadtest.bench.rows import ALWAYS, CELERY, EVENFLOW, HUEY, ROWS
-from loadtest.bench.stats import Summary
+from loadtest.bench.stats import Summary, summarize
 
 MACHINE = {"cpu": "some CPU", "cores": 2, "memory_mib": 1, "file_system": "ext4", "kernel": "6", "python": "3.11"}
 BY_MEASURE = {row.measure: row for row in ROWS}
@@ -103,9 +104,53 @@ def test_only_a_whole_run_of_a_like_machine_and_fleet_is_compared() -> None:
     quick = dataclasses.replace(_run("quick"), is_quick=True)
     shards = dataclasses.replace(_run("shards"), up=("--shards", "2"))
     now = dataclasses.replace(_run("now"), machine={**MACHINE, "kernel": "7"})
-    assert history.last_like([_run("older"), like, other, quick, shards], now) is like
-    assert history.last_like([other, quick, shards], now) is None
-    assert "no run on a machine like this one" in regression.note(None, {})
+    older = _run("older")
+    assert history.like([older, like, other, quick, shards], now) == [older, like]
+    assert history.like([other, quick, shards], now) == []
+    assert "no run on a machine like this one" in regression.note([], {})
+    assert len(history.like([like] * 50, now)) == history.MAX_BACK
+
+
+def test_memory_is_compared_with_a_tolerance() -> None:
+    """A kernel tells a few MiB more or less from boot to boot; twice the memory is another machine."""
+    then = dataclasses.replace(_run(), machine={**MACHINE, "memory_mib": 24_105})
+    for memory, is_like in ((24_090, True), (24_500, True), (48_210, False)):
+        assert (
+            bool(history.like([then], dataclasses.replace(_run(), machine={**MACHINE, "memory_mib": memory})))
+            is is_like
+        )
+
+
+def test_small_losses_that_add_up_are_a_regression() -> None:
+    """Ten runs, each 4 % less than the one before: against the last each is as it was."""
+    runs = [
+        _run(f"{number}", accept_batches=_row("accept_batches", _spread(40_000 * 0.96**number, 0.01)))
+        for number in range(10)
+    ]
+    assert _trend("accept_batches", runs[9].rows["accept_batches"], runs[8].rows["accept_batches"]) is Trend.SAME
+    changes = regression.compare(runs[9], runs[:9])
+    assert (changes["accept_batches"].trend, changes["accept_batches"].runs) == (Trend.WORSE, 9)
+    assert "since the middle of 9 runs" in changes["accept_batches"].text()
+    assert "1 regression" in regression.note(runs[:9], changes)
+    steady = [_run(accept_batches=_row("accept_batches", _spread(40_000 + 500 * (number % 3)))) for number in range(10)]
+    assert not regression.worse(regression.compare(steady[9], steady[:9]))
+    assert regression.compare(runs[9], []) == {}
+
+
+def test_more_rounds_do_not_hide_a_regression() -> None:
+    """One odd round in each run: the ends overlap, the middle halves are apart."""
+    then = _row("accept_batches", summarize([100.0, 101, 99, 100, 102, 98, 100, 101, 80]))
+    now = _row("accept_batches", summarize([80.0, 81, 79, 80, 82, 78, 80, 81, 100]))
+    assert _trend("accept_batches", now, then) is Trend.WORSE
+    assert _trend("accept_batches", then, now) is Trend.BETTER
+
+
+def test_a_regression_fails_a_whole_run_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """And is named in a line of its own either way."""
+    assert bench.verdict(["accept"], is_quick=False) == bench.EXIT_REGRESSION != 0
+    assert bench.verdict(["accept"], is_quick=True) == bench.verdict([], is_quick=False) == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("REGRESSION: accept") == 2
 
 
 def _facts() -> dict[str, object]:
@@ -123,8 +168,9 @@ def test_a_run_survives_the_file(tmp_path: Path) -> None:
     """Medians, spreads, ratios round by round, goals and the machine; a line a run."""
     run = history.of_report(_facts())
     row = run.rows["accept_http"]
-    assert row.evenflow == Summary(15_000, 12_000, 18_000, 3)
-    assert row.ratios["huey"] == Summary(3.0, 18_000 / 6_500, 3.0, 3)
+    assert row.evenflow == summarize([12_000, 15_000, 18_000])
+    ratio = row.ratios["huey"]
+    assert (ratio.median, ratio.low, ratio.high, ratio.count) == (3.0, 18_000 / 6_500, 3.0, 3)
     assert [(goal.ratio, goal.met) for goal in row.goals] == [(3.0, True)]
     assert run.machine == MACHINE
     path = tmp_path / "history.jsonl"
@@ -142,7 +188,7 @@ def test_the_published_history_can_be_read_and_shown(capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert all(run.commit in text for run in runs[-faces.MAX_RUNS_SHOWN :])
     assert "missed" in text
-    assert regression.compare(runs[-1], runs[-1]).keys() <= BY_MEASURE.keys()
+    assert regression.compare(runs[-1], runs).keys() <= BY_MEASURE.keys()
 
 
 def test_the_table_marks_a_regression() -> None:
@@ -152,10 +198,10 @@ def test_the_table_marks_a_regression() -> None:
         now.rows["accept_http"], ratios={HUEY: _spread(9), ALWAYS: _spread(9), CELERY: _spread(90)}
     )
     then = dataclasses.replace(now, rows={**now.rows, "accept_http": faster})
-    changes = regression.compare(now, then)
+    changes = regression.compare(now, [then])
     results = Results()
     results.add("accept_http", EVENFLOW, 15_000)
     results.add("memory_pss", EVENFLOW, 200)
     first, second = report.lines(results, changes)
     assert first.cells[-1].endswith("regression") and second.cells[-1] == report.ABSENT
-    assert "1 regression." in regression.note(then, changes)
+    assert "1 regression." in regression.note([then], changes)

@@ -7,8 +7,10 @@ from loadtest.bench.goals import Goal, Kind, judge
 
 
 def test_a_summary_is_the_median_with_the_extremes() -> None:
-    """An even number of repeats has the mean of the middle two."""
-    assert stats.summarize([4.0, 1.0, 3.0, 2.0]) == stats.Summary(2.5, 1.0, 4.0, 4)
+    """An even number of repeats has the mean of the middle two; its middle half does not widen with the repeats."""
+    assert stats.summarize([4.0, 1.0, 3.0, 2.0]) == stats.Summary(2.5, 1.0, 4.0, 4, 1.75, 3.25)
+    assert stats.summarize([4.0, 1.0, 3.0, 2.0] * 25).middle_half == (1.75, 3.25)
+    assert stats.summarize([2.0]).middle_half == stats.Summary(2.0, 2.0, 2.0, 1).middle_half == (2.0, 2.0)
 
 
 def test_nothing_measured_has_no_summary() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from loadtest.arrivals.shapes import Shape
 from loadtest.open_loop.result import LoadResult, latency
 from loadtest.open_loop.spec import LoadSpec, Traffic
-from loadtest.open_loop.validity import void_reasons
+from loadtest.open_loop.validity import MAX_GENERATOR_CPU
 from loadtest.plan.measured import Drain, Fleet, Measured, Objective, Run, Sample
 from loadtest.plan.readings import BOUND_WORDS, bound_use
 from loadtest.plan.usl import usl
@@ -93,7 +93,9 @@ class KnownFleet:
             accept=latency(accept_ms[counted]),
             start=latency(((starts - arrivals) * 1_000 + shift_ms)[counted]),
             settled=latency(((ends - arrivals) * 1_000 + shift_ms)[counted]),
-            void=void_reasons(int(counted.sum()), 0, generator_cpu),
+            void=("the generator was full",) if generator_cpu > MAX_GENERATOR_CPU else (),
+            answered=int((counted & (arrivals + accept_ms / 1_000 <= self.seconds)).sum()),
+            completed=int((counted & (ends <= self.seconds)).sum()),
         )
         run = Run(
             purpose=purpose,
@@ -103,6 +105,7 @@ class KnownFleet:
             cpu_seconds=self._cpu(settled, seconds + drained, draw),
             busiest_core=self._busiest(settled / (seconds + drained)),
             settled=settled,
+            ended=int(((ends >= self.warm_up_seconds) & (ends <= self.seconds)).sum()),
         )
         used = bound_use(run, self.objective, self.spec)
         return replace(
@@ -116,8 +119,9 @@ class KnownFleet:
         accepted = int(rate * 100)
         found = latency(np.full(10, 1_000 * callers / rate))
         result = LoadResult("http", accepted, accepted, 0, 0, accepted, {}, 0, 100.0, 0.0, 0.1, found, found, None)
+        result = replace(result, answered=accepted, completed=accepted)
         cpu = self._cpu(accepted, 100.0, draw)
-        return Run("closed", rate, result, (), cpu, self._busiest(rate), accepted, callers=callers)
+        return Run("closed", rate, result, (), cpu, self._busiest(rate), accepted, callers=callers, ended=accepted)
 
     def measured(
         self,
@@ -126,9 +130,10 @@ class KnownFleet:
         repeats: int = 5,
         callers: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     ) -> Measured:
-        """A plan: one run at each rate, the repeats, closed runs, a drain."""
+        """A plan: one run at each rate, the repeats, as many overloaded ones, closed runs, a drain."""
         runs = [self.run("search", rate, 1) for rate in rates]
         runs += [self.run("repeat", repeats_at, 10 + number) for number in range(repeats)]
+        runs += [self.run("overload", 1.5 * repeats_at, 30 + number) for number in range(repeats)]
         runs += [self.closed(count, seed) for count in callers for seed in (1, 2)]
         return Measured(
             machine={"cpu": "a known one", "cores": 2, "commit": "0123456789ab", "python": "3.11.7"},
@@ -151,7 +156,7 @@ class KnownFleet:
         """As the law says."""
         seconds = backlog / (self.capacity_per_second - arriving_per_second)
         depths = tuple((part * seconds, int(backlog * (1 - part))) for part in np.linspace(0, 1, 30).tolist())
-        return Drain(backlog, arriving_per_second, seconds, depths)
+        return Drain(backlog, arriving_per_second, seconds, depths, within_seconds=60.0)
 
     def _cpu(self, settled: int, seconds: float, draw: np.random.Generator) -> dict[str, float]:
         names = {*self.demand, *self.idle}

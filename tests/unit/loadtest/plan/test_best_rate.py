@@ -9,8 +9,9 @@ from scipy.optimize import brentq
 
 from loadtest.plan.best_rate import best_rate, first_failure, knee
 from loadtest.plan.curve import crossing
-from loadtest.plan.findings import Findings
+from loadtest.plan.findings import Findings, conclude
 from loadtest.plan.measured import Measured, Run
+from loadtest.plan.readings import completed_per_second
 from tests.unit.loadtest.plan.known_fleet import KnownFleet
 
 
@@ -67,6 +68,49 @@ def test_a_rate_that_most_repeats_fail_is_not_the_best_one(measured: Measured) -
     others = [run for run in measured.runs if run.purpose != "repeat" and run.per_second <= 340]
     best = best_rate(replace(measured, runs=tuple(others + failing + repeats[3:])))
     assert best.per_second == 300.0
+
+
+def test_runs_around_the_best_rate_never_take_its_place(measured: Measured, known: KnownFleet) -> None:
+    """Two that held one step above it: too few for a headline, whatever they are called."""
+    others = [run for run in measured.runs if run.per_second <= 340]
+    lucky = [replace(known.run("around", 350.0, n), failed=()) for n in (1, 2)]
+    best = best_rate(replace(measured, runs=(*others, *lucky)))
+    assert (best.per_second, best.repeats, best.why_no_interval) == (340.0, 5, "")
+    searched = [run for run in others if run.purpose == "search"]
+    assert best_rate(replace(measured, runs=(*searched, *lucky))).per_second == 340.0
+
+
+def test_a_best_rate_without_an_interval_says_why(measured: Measured) -> None:
+    repeats = [run for run in measured.runs if run.purpose == "repeat"][:2]
+    best = best_rate(replace(measured, runs=tuple(repeats)))
+    assert best.completed_interval is None
+    assert best.why_no_interval == "2 valid runs at this rate, an interval needs 5"
+
+
+def test_rates_that_differ_in_the_last_digit_are_one(measured: Measured) -> None:
+    repeats = [run for run in measured.runs if run.purpose == "repeat"]
+    shaken = [replace(run, per_second=run.per_second * (1 + 1e-9 * place)) for place, run in enumerate(repeats)]
+    assert best_rate(replace(measured, runs=tuple(shaken))).repeats == 5
+
+
+def test_throughput_is_what_ended_in_the_window_not_what_was_accepted_of_it(known: KnownFleet) -> None:
+    """800/s are offered to a fleet that ends 400/s: late answers and later ends are in no figure of the window."""
+    run = known.run("search", 2 * known.capacity_per_second, 1)
+    assert run.result.accepted / run.result.seconds == pytest.approx(800, rel=0.03)
+    assert completed_per_second(run) == pytest.approx(400, rel=0.03)
+    # By the records, too, where the fleet's counters were not seen: of the counted events alone.
+    assert completed_per_second(replace(run, ended=None)) < 400
+
+
+def test_runs_of_another_fleet_are_in_no_finding_of_this_one(open_runs: Measured) -> None:
+    """Confirmed on two hosts: a higher rate holds, one fails, one is void; only the confirmations tell of them."""
+    other = KnownFleet(slots=16)
+    runs = [replace(other.run("confirm", rate, 9), replicas={"runtime": 2}) for rate in (345.0, 600.0, 900.0)]
+    runs.append(replace(runs[0], result=replace(runs[0].result, void=("late",))))
+    runs.append(replace(other.closed(4, 1), purpose="confirm", replicas={"runtime": 2}))
+    both = conclude(replace(open_runs, runs=(*open_runs.runs, *runs)))
+    assert len(both.confirmations) == 4
+    assert replace(both, confirmations=()) == conclude(open_runs)
 
 
 def test_without_any_run_nothing_is_claimed(measured: Measured) -> None:

@@ -25,10 +25,10 @@ def test_no_key_and_no_folder_of_the_machine_is_written(measured: Measured, find
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"format": 2}', "format is 2, this version reads 1"),
+        ('{"format": 1}', "format is 1, this version reads 2"),
         ("[]", "format is None"),
         ("nonsense", "not JSON"),
-        ('{"format": 1, "measured": {}}', "no plan of"),
+        ('{"format": 2, "measured": {}}', "no plan of"),
     ],
 )
 def test_something_else_is_refused(tmp_path: Path, text: str, says: str) -> None:

@@ -74,9 +74,9 @@ def test_its_colours_are_the_pages_so_that_dark_works(text: str) -> None:
 
 
 def test_the_headline_says_rate_interval_bounds_and_why(measured: Measured, findings: Findings, text: str) -> None:
-    assert title(findings) == "Holds 340 events/s" and title(findings) in text
+    assert title(findings) == "Holds 340 events/s on one runtime host of 8 slots" and title(findings) in text
     told = " ".join(sentences(measured, findings))
-    for part in ("t-interval over 5 repeats", "5 of 5 runs held", "accept p99", "<= 100 ms", "sandbox slots", "valid"):
+    for part in ("t-interval over 5 runs", "5 of 5 runs held", "accept p99", "<= 100 ms", "sandbox slots", "valid"):
         assert part in told
 
 
@@ -84,7 +84,7 @@ def test_an_invalid_generator_is_told_first_of_all(measured: Measured) -> None:
     runs = tuple(replace(run, result=replace(run.result, void=("too late",))) for run in measured.runs)
     void = replace(measured, runs=runs)
     told = conclude(void)
-    assert title(told) == "No tested rate held the objective"
+    assert title(told) == "No tested rate held the objective on one runtime host of 8 slots"
     assert "NOT valid" in " ".join(sentences(void, told))
     assert "too late" in page.write(void, told)
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.plan.confirm import PREDICTED, Trial, summary, trials
+from loadtest.plan.confirm import PREDICTED, Trial, summary, trials, unlike
 from loadtest.plan.findings import conclude
 from loadtest.plan.rig import FleetAsked, PlanError
 from tests.unit.loadtest.plan.known_fleet import KnownFleet
 
 FLEET = KnownFleet()
-MEASURED = FLEET.measured([50, 100, 200, 300, 380, 400, 450], repeats_at=380)
+MEASURED = FLEET.measured([50, 100, 200, 300, 380, 400, 450], repeats_at=380, callers=())
 FOUND = conclude(MEASURED)
 
 
@@ -35,7 +35,13 @@ def test_where_there_is_one_of_each_nothing_can_be_fewer() -> None:
 
 @pytest.mark.parametrize(
     ("per_second", "words"),
-    [(380.0, "was made from"), (0.0, "above 0"), (3_000.0, "at a lower rate"), (1e12, "at most")],
+    [
+        (380.0, "was made from"),
+        (380.0001, "was made from"),
+        (0.0, "above 0"),
+        (3_000.0, "at a lower rate"),
+        (1e12, "at most"),
+    ],
 )
 def test_rates_that_confirm_nothing_are_refused(per_second: float, words: str) -> None:
     """One of the fit, none at all, one for more processes than are tried, one beyond any bound."""
@@ -84,3 +90,11 @@ def test_a_fleet_is_asked_for_as_evenflow_up_takes_it() -> None:
     assert asked.arguments() == [
         *("--queues", "1", "--pollers", "2", "--runtimes", "3", "--shards", "4", "--set", "a.b=1")
     ]
+
+
+def test_another_machine_or_commit_is_told() -> None:
+    """The time of day is no other machine."""
+    planned: dict[str, str | int] = {"cpu": "one", "cores": 2, "commit": "abc", "time": "then"}
+    assert unlike(planned, {**planned, "time": "now"}) == []
+    told = unlike(planned, {**planned, "commit": "def", "cores": 4})
+    assert told == ["not as planned: cores was 2, here it is 4", "not as planned: commit was abc, here it is def"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.plan.judge import failed_bounds, verdict
+from loadtest.plan.judge import failed_bounds, unjudged, verdict
 from loadtest.plan.measured import Objective, Run, Sample
 from loadtest.plan.search import Request, Scope, Search, Verdict
 from tests.unit.loadtest.plan.known_fleet import KnownFleet
@@ -38,8 +38,8 @@ def test_every_bound_is_told_in_words() -> None:
     failed, said = judged(run, replace(OBJECTIVE, accept_p99_ms=1.0))
     assert said is Verdict.FAILED and failed[0].endswith(", 1 ms allowed")
     wrong = replace(run, result=replace(run.result, refused={"503": run.result.sent // 100}))
-    assert judged(wrong)[0] == ("errors 0.98 %, 0.1 % allowed",)
-    assert judged(wrong, replace(OBJECTIVE, error_part=0.0))[0] == ("errors, none are allowed",)
+    assert judged(wrong)[0] == ("errors 0.98 % (35 refused), 0.1 % allowed",)
+    assert judged(wrong, replace(OBJECTIVE, error_part=0.0))[0] == ("errors 0.98 % (35 refused), none are allowed",)
 
 
 def test_a_void_run_fails_nothing_and_says_whether_drivers_would_help() -> None:
@@ -81,3 +81,31 @@ def test_the_search_finds_the_limit_of_a_simulated_fleet() -> None:
 
 def _made(request: Request) -> Run:
     return FLEET.run(request.purpose, request.per_second, int(request.seed.split()[1]))
+
+
+def test_drops_of_a_punctual_generator_are_the_fleets_failure() -> None:
+    """It had as many under way as it may, since the fleet did not answer: no void, and no word of the generator."""
+    run = FLEET.run("search", 200, 1)
+    dropped = replace(run.result, dropped=400, sent=run.result.sent - 400)
+    failed, said = judged(replace(run, result=dropped))
+    assert said is Verdict.FAILED
+    assert failed[0].startswith("errors ") and "400 dropped, as too many had no answer" in failed[0]
+
+
+@pytest.mark.parametrize(("field", "words"), [("not_started", "40 unstarted"), ("handler_failures", "40 failed")])
+def test_events_that_never_began_or_failed_break_the_objective(field: str, words: str) -> None:
+    run = FLEET.run("search", 200, 1)
+    wrong = replace(run.result, **{field: 40})  # type: ignore[arg-type]
+    failed, said = judged(replace(run, result=wrong))
+    assert said is Verdict.FAILED and words in failed[0]
+
+
+def test_a_run_with_too_few_looks_is_not_judged() -> None:
+    """Its backlog is not known: neither held nor failed."""
+    run = FLEET.run("search", 200, 1)
+    assert unjudged(run, FLEET.spec) == ()
+    blind = replace(run, samples=run.samples[-2:])
+    (why,) = unjudged(blind, FLEET.spec)
+    assert "(2, at least 3 are needed)" in why
+    told = replace(blind, result=replace(blind.result, void=(why,)))
+    assert judged(told) == ((), Verdict.VOID)

@@ -27,6 +27,8 @@ def test_the_window_is_between_looks_where_it_has_to_be() -> None:
     looks = [look(100 + n, 50 * n, {10: (0.5 * n, 0.0)}) for n in range(5)]
     found = window(looks, begin=100.5, end=103.0, drained=103.5, service_of=service_of)
     assert found.settled == 150
+    # Within the counted part alone: the drain is no throughput.
+    assert found.ended == 125
     assert found.cpu_seconds == {"queue": pytest.approx(1.5)}
     assert found.busiest_core == {"queue": pytest.approx(0.5)}
 
@@ -37,7 +39,7 @@ def test_beyond_the_looks_nothing_is_made_up() -> None:
     found = window(looks, begin=99.0, end=105.0, drained=110.0, service_of=service_of)
     assert (found.settled, found.cpu_seconds) == (80, {"queue": 1.0})
     alone = window(looks[:1], 100.0, 101.0, 101.0, service_of)
-    assert (alone.settled, alone.cpu_seconds, alone.busiest_core) == (0, {}, {})
+    assert (alone.settled, alone.cpu_seconds, alone.busiest_core, alone.ended) == (0, {}, {}, None)
 
 
 def test_a_sandbox_that_ended_keeps_its_cpu() -> None:

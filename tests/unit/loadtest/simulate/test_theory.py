@@ -6,7 +6,7 @@ import pytest
 
 from loadtest.simulate import policies, theory
 
-SHARDS, MEAN = 100, 100
+SHARDS, MEAN = 100, 25
 
 
 def differences(policy: str, events_a_shard: int, seeds: int) -> float:
@@ -25,10 +25,10 @@ def test_published_response_times() -> None:
 
 
 def test_the_maximum_of_random_is_within_5_percent() -> None:
-    """The whole maximum of the asymptotic formula, and max - mean of the exact one."""
-    found = differences("random", MEAN, 40)
-    assert MEAN + found == pytest.approx(theory.random_max_asymptotic(SHARDS, MEAN), rel=0.05)
+    """max - mean by the exact distribution, as the mean hides errors of the maximum; the asymptote is above it."""
+    found = differences("random", MEAN, 60)
     assert found == pytest.approx(theory.random_max(SHARDS, MEAN) - MEAN, rel=0.05)
+    assert theory.random_max_asymptotic(SHARDS, MEAN) - MEAN > 1.05 * found
 
 
 def test_the_exact_maximum_on_a_case_that_can_be_counted() -> None:
@@ -40,9 +40,9 @@ def test_the_exact_maximum_on_a_case_that_can_be_counted() -> None:
 @pytest.mark.parametrize("policy, choices", [("best_of_two", 2), ("best_of_three", 3)])
 def test_best_of_d_is_within_5_percent_and_does_not_grow_with_the_events(policy: str, choices: int) -> None:
     """max - mean by the fluid limit, with few and with many events a shard."""
-    few, many = differences(policy, 10, 100), differences(policy, 40, 100)
+    few, many = differences(policy, 10, 60), differences(policy, 30, 60)
     assert few == pytest.approx(theory.best_of_max(SHARDS, 10, choices) - 10, rel=0.05)
-    assert many == pytest.approx(theory.best_of_max(SHARDS, 40, choices) - 40, rel=0.05)
+    assert many == pytest.approx(theory.best_of_max(SHARDS, 30, choices) - 30, rel=0.05)
 
 
 def test_more_shards_cost_what_the_formula_says() -> None:
