@@ -1,8 +1,8 @@
 """`evenflow load`: drives a fleet open loop and tells what became of it."""
 
 import asyncio
+import secrets
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 EXIT_VOID = 3
 _HOST = "127.0.0.1"
-_RUN_BITS = 32
 
 
 def load(
@@ -85,7 +84,7 @@ def load(
         from loadtest.open_loop import result
         from loadtest.open_loop.spec import LoadSpec, Traffic
         from loadtest.workloads.deploy import Functions
-        from loadtest.workloads.work import Work
+        from loadtest.workloads.work import RUN_BITS, Work
     except ImportError:
         raise CliError(MISSING_PACKAGES) from None
     try:
@@ -98,7 +97,8 @@ def load(
             function=function or "load",
             traffic=Traffic(Shape(arrivals, rate), seconds, seed, tenants, skew, noisy, replay),
             work=Work(sleep_ms, burn_ms, allocate_mib, fail_rate, pad_bytes, pad_bytes_max),
-            run=int(time.time()) % 2**_RUN_BITS,
+            run=secrets.randbits(RUN_BITS),
+            shares_clock=not host,
             warm_up_seconds=warm_up,
             in_flight=in_flight,
             drivers=drivers,
@@ -109,6 +109,9 @@ def load(
         found = asyncio.run(_drive(spec, functions, data, callers, is_own=not host, deploys=not function))
     except ValueError as e:
         raise CliError(str(e), EXIT_USAGE) from None
+    except TimeoutError as e:
+        # Before OSError, which it is one of.
+        raise CliError(f"the fleet did not answer in time: {e}".removesuffix(": ")) from None
     except OSError as e:
         raise CliError(f"{e.filename or ''}: {e.strerror or e}".removeprefix(": "), EXIT_USAGE) from None
     if as_json:
@@ -124,17 +127,20 @@ async def _drive(
 ) -> "LoadResult":
     from dataclasses import replace
 
-    from loadtest.arrivals.traffic import tenants_of
+    from loadtest.arrivals.traffic import schedule, tenants_of
     from loadtest.open_loop.drivers import DriverFailed
     from loadtest.open_loop.run import run
     from loadtest.workloads import deploy
     from loadtest.workloads.handler import BUCKET
+    from loadtest.workloads.record_reader import TooManyFiles
 
     senders = tenants_of(spec.traffic)
     if senders > 1 and not (is_own and deploys):
         raise CliError(
             "--tenants and --noisy make tenants with keys: they need the fleet's own data folder", EXIT_USAGE
         )
+    # Before anything is put on the fleet: a schedule that cannot be made changes nothing there.
+    told = await asyncio.to_thread(schedule, spec.traffic, spec.warm_up_seconds)
     if is_own:
         fleet = fleet_file.running(data_folder(data))
         (_, http_port), (_, grpc_port) = (_address(one) for one in (fleet.http, fleet.grpc))
@@ -145,6 +151,7 @@ async def _drive(
             control = next(iter(fleet.of_role("control").values()), None)
             if control is None:
                 raise CliError("this fleet has no control here to put the function on")
+            functions = functions.sized_for(spec.work, float(told.work_ms.max(initial=0.0)))
             peer = Peer.dial(control.target, read_token(fleet.token_file))
             try:
                 spec = replace(spec, keys=await deploy.put(peer, senders, functions))
@@ -153,8 +160,8 @@ async def _drive(
     spec = replace(spec, callers=callers)
     try:
         with tempfile.TemporaryDirectory(prefix="evenflow-load-") as folder, _progress(spec.traffic.seconds) as tell:
-            return await run(spec, Path(folder), tell)
-    except DriverFailed as e:
+            return await run(spec, Path(folder), tell, schedule=told)
+    except (DriverFailed, TooManyFiles) as e:
         raise CliError(str(e)) from None
 
 
@@ -195,6 +202,9 @@ def _print(found: "LoadResult") -> None:
         ("accepted", found.accepted),
         *((f"refused: {reason}", count) for reason, count in found.refused.items()),
         ("unanswered", found.unanswered),
+        ("not started", found.not_started),
+        ("not settled, of the sample", found.not_settled),
+        ("handler failures", found.handler_failures),
     ]
     for what, count in rows:
         counts.add_row(what, f"{count:,}")
@@ -207,9 +217,18 @@ def _print(found: "LoadResult") -> None:
             values = (one.p50_ms, one.p90_ms, one.p99_ms, one.p999_ms, one.max_ms)
             latencies.add_row(what, f"{one.count:,}", *map(span_of_ms, values))
     out.print(latencies)
+    for what, missing, whole in (
+        ("accept", found.unanswered, found.accept),
+        ("start", found.not_started, found.start),
+        ("settled", found.not_settled, found.settled),
+    ):
+        if missing and whole is not None:
+            out.print(f"{what}: {missing:,} of {whole.count:,} never came, and count until they were given up")
     out.print()
     figures: list[Any] = [
-        f"accepted {found.accepted_per_second:,.1f}/s",
+        f"planned {found.planned_per_second:,.1f}/s",
+        f"accepted in time {found.accepted_per_second:,.1f}/s",
+        *([f"handled in time {found.completed / found.seconds:,.1f}/s"] if found.completed else []),
         f"drained {found.drained_seconds:.2f} s after the schedule's end",
         f"generator {100 * found.generator_cpu:.0f} % of a core",
     ]

@@ -12,13 +12,15 @@ def tenants_of(traffic: Traffic) -> int:
     return traffic.tenants + (1 if traffic.noisy_part > 0 else 0)
 
 
-def schedule(traffic: Traffic) -> Arrivals:
-    """The schedule; the same traffic, the same schedule. ValueError, TooMany, azure.BadTrace: it cannot be made."""
+def schedule(traffic: Traffic, warm_up_seconds: float = 0.0) -> Arrivals:
+    """The schedule; the same traffic, the same schedule. warm_up_seconds: see shapes.times.
+
+    ValueError, TooMany, azure.BadTrace: it cannot be made."""
     if traffic.replay:
         return azure.replay(
             Path(traffic.replay), traffic.seconds, traffic.shape.per_second, traffic.seed, traffic.tenants
         )
-    at_seconds = shapes.times(traffic.shape, traffic.seconds, traffic.seed)
+    at_seconds = shapes.times(traffic.shape, traffic.seconds, traffic.seed, warm_up_seconds)
     parts = tenants.weights(traffic.skew, traffic.tenants, traffic.seed)
     if traffic.noisy_part > 0:
         parts = tenants.with_noisy(parts, traffic.noisy_part)

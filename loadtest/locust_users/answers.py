@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-# The handler's own exception when its event told it to fail (workloads.handler): what was asked for, and no failure.
-ASKED = "Asked"
+from loadtest.workloads.work import is_asked
 
 
 class NotTaken(Exception):
@@ -21,5 +20,5 @@ class Answer:
 
 def check_error_type(error_type: str) -> None:
     """NotTaken: the handler failed, and not because its event told it to."""
-    if error_type and error_type != ASKED:
+    if error_type and not is_asked(error_type):
         raise NotTaken(f"the handler failed: {error_type}")

@@ -5,10 +5,12 @@ import itertools
 import logging
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import numpy as np
+from gevent.event import Event
 
 from loadtest.arrivals import traffic
 from loadtest.locust_users import order as orders
@@ -28,6 +30,8 @@ logger = logging.getLogger("evenflow.load")
 # The numbers of a closed loop's events: each driver has so many of its own.
 _NUMBERS_OF_ONE_DRIVER = 1 << 32
 _IDLE_SECONDS = 0.05
+# For the others' schedules; then a driver begins by itself.
+GO_SECONDS = 10.0
 DEFAULT_HOST = "http://127.0.0.1:9000"
 _BATCH = "GrpcPublishBatch"
 
@@ -35,8 +39,9 @@ _BATCH = "GrpcPublishBatch"
 class Driver:
     """One run in one process, from its start to `drain`."""
 
-    def __init__(self, environment: Any, order: Order, part: int) -> None:
-        """`part`: which of the run's drivers this is. ValueError: the options do not make a run."""
+    def __init__(self, environment: Any, order: Order, part: int, on_ready: Callable[[], None]) -> None:
+        """`part`: which of the run's drivers this is; on_ready: told once its part of a schedule could begin, which it
+        then does at `go`. ValueError: the options do not make a run."""
         self.order = order
         self.tally = Tally()
         self._part = part
@@ -50,7 +55,13 @@ class Driver:
         self._is_closing = self._is_cut = self._is_sent = False
         self._cpu_began, self._began = time.process_time(), time.monotonic()
         self._loop: OpenLoop | None = None
+        self._on_ready = on_ready
+        self._may_go = Event()
         self._sending: Any = gevent.spawn(self._send_part) if self._settings.is_open else None
+
+    def go(self) -> None:
+        """All drivers have their parts: begin, so that a herd or a burst is one, whoever sends it."""
+        self._may_go.set()
 
     def closed_send(self, user: str) -> None:
         """One turn of a closed-loop user: a request and its answer, or, in an open loop or at the end, a short wait."""
@@ -73,8 +84,10 @@ class Driver:
             return
         if self._sending is not None:
             self._is_cut = is_cut
-            if is_cut and self._loop is not None:
-                self._loop.cut()
+            if is_cut:
+                self._may_go.set()
+                if self._loop is not None:
+                    self._loop.cut()
             self._sending.join()
         self.measure_cpu()
         self._is_closing = self._is_sent = True
@@ -117,6 +130,11 @@ class Driver:
         part = whole.part(self._part, len(self.order.drivers))
         users = [names[kinds[number]] for number in part.numbers]
         self._loop = OpenLoop(part, users, self._send, settings.in_flight, self.tally, self._environment.stats)
+        self._on_ready()
+        if not self._may_go.wait(GO_SECONDS):
+            logger.warning("driver %d: the others were not ready within %g s", self._part, GO_SECONDS)
+        if self._is_cut:
+            return
         logger.info("driver %d: %s sends within %g s", self._part, f"{len(part):,}", self.order.seconds)
         # The schedule's making is no part of the sends.
         self._cpu_began, self._began = time.process_time(), time.monotonic()

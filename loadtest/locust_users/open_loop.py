@@ -48,6 +48,8 @@ class OpenLoop:
                 break
             self._tally.planned += 1
             if len(self._under_way) >= self._in_flight:
+                # Late as well when its turn came late: then it was this driver that stood still.
+                self._note_late((time.perf_counter() - at) * 1_000)
                 self._tally.dropped += 1
                 rows.note_failure(self._stats, rows.OPEN, rows.DROPPED, _DROPPED)
                 continue
@@ -63,10 +65,12 @@ class OpenLoop:
         self._under_way.join(timeout=max(0.0, until - time.monotonic()))
         self._under_way.kill()
 
-    def _one(self, user: str, tenant: int, number: int, work_ms: float, at: float) -> None:
-        late_ms = (time.perf_counter() - at) * 1_000
-        self._tally.sent += 1
+    def _note_late(self, late_ms: float) -> None:
         if late_ms > LATE_MS:
             self._tally.late += 1
             rows.note(self._stats, rows.OPEN, rows.LATE, late_ms)
+
+    def _one(self, user: str, tenant: int, number: int, work_ms: float, at: float) -> None:
+        self._tally.sent += 1
+        self._note_late((time.perf_counter() - at) * 1_000)
         self._send(user, tenant, number, work_ms, at)

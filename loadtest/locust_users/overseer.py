@@ -1,6 +1,7 @@
 """One run as its master sees it: who sends which part, when all have ended, and whether it counts."""
 
 import logging
+import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from loadtest.locust_users import rows, tally
 from loadtest.locust_users.order import Order
 from loadtest.locust_users.settings import DEFAULT_OPEN_SECONDS, Settings, check_host, read
 from loadtest.locust_users.tally import Tally
+from loadtest.workloads.work import RUN_BITS
 
 logger = logging.getLogger("evenflow.load")
 # The process's exit code when the run counts for nothing. Locust's own are 0, 1 (failed requests) and 2.
@@ -35,6 +37,7 @@ class Overseer:
         self.order: Order | None = None
         self._settings: Settings | None = None
         self._tallies: dict[str, Tally] = {}
+        self._ready: set[str] = set()
         self._began = 0.0
         self._is_told = True
         self._is_ending = False
@@ -53,10 +56,12 @@ class Overseer:
         self._tallies = {}
         self._began = time.monotonic()
         self._is_told = self._is_ending = False
+        self._ready = set()
         self._environment.process_exit_code = None
         seconds = float(options.run_time or 0) or DEFAULT_OPEN_SECONDS
+        self._settings.check_seconds(seconds)
         users = {one.__name__: float(one.weight) for one in self._environment.user_classes}
-        self.order = Order(int(time.time()) & 0xFFFF_FFFF, seconds, self._drivers(), users)
+        self.order = Order(secrets.randbits(RUN_BITS), seconds, self._drivers(), users)
         setattr(options, orders.ATTRIBUTE, orders.as_plain(self.order))
         if self._settings.is_open:
             # With a run time Locust itself ends it, or should.
@@ -66,6 +71,13 @@ class Overseer:
         """What a driver counted so far; another run's is left out."""
         if self.order is not None and run == self.order.run:
             self._tallies[driver] = one
+
+    def is_ready(self, driver: str, run: int) -> bool:
+        """A driver has its part of this run; whether it was the last one, so that all may begin."""
+        if self.order is None or run != self.order.run or driver not in self.order.drivers:
+            return False
+        self._ready.add(driver)
+        return len(self._ready) == len(self.order.drivers)
 
     def end(self) -> bool:
         """The run is being stopped; whether that cuts its schedule short."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from loadtest.arrivals import shapes
 from loadtest.arrivals import tenants as spread
 from loadtest.arrivals.shapes import Shape
 from loadtest.open_loop.spec import MAX_IN_FLIGHT, Traffic
@@ -61,6 +62,15 @@ class Settings:
         """The schedule of a run of this length."""
         quiet = self.tenants - 1 if self.noisy_part else self.tenants
         return Traffic(self.shape, seconds, self.seed, quiet, self.skew, self.noisy_part, self.replay)
+
+    def check_seconds(self, seconds: float) -> None:
+        """BadOption: the arrivals do not fit into a schedule of this length."""
+        if not self.is_open or self.replay:
+            return
+        try:
+            shapes.check(self.shape, seconds)
+        except ValueError as e:
+            raise BadOption(str(e)) from None
 
     def key_of(self, tenant: int) -> str:
         """The access key of a tenant; empty: no credentials."""
@@ -158,5 +168,6 @@ def _check(settings: Settings) -> None:
         )
     try:
         settings.weights()
+        settings.traffic(DEFAULT_OPEN_SECONDS)
     except ValueError as e:
         raise BadOption(str(e)) from None

@@ -52,7 +52,7 @@ def total(tallies: Sequence[Tally]) -> Tally:
 def open_loop_void(drivers: Sequence[str], tallies: Mapping[str, Tally]) -> tuple[str, ...]:
     """Why an open-loop run of these drivers counts for nothing; empty: it counts."""
     found = total([tallies[driver] for driver in drivers if driver in tallies])
-    reasons = void_reasons(found.planned, found.late, found.dropped, found.cpu)
+    reasons = void_reasons(found.planned, found.late, found.cpu)
     silent = [driver for driver in drivers if driver not in tallies or not tallies[driver].is_final]
     if silent:
         reasons += (f"{len(silent)} of {len(drivers)} drivers never told how their part ended",)

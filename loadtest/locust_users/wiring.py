@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,6 +18,8 @@ logger = logging.getLogger("evenflow.load")
 # Messages of ours between Locust's processes, and our part of its reports.
 _DRAIN = "evenflow_drain"
 _DRAINED = "evenflow_drained"
+_READY = "evenflow_ready"
+_GO = "evenflow_go"
 _PART = "evenflow"
 # Each environment's driver: Locust makes the users, and hands them the environment alone.
 _drivers: dict[int, Driver] = {}
@@ -54,7 +57,7 @@ def _init(environment: Any, runner: Any, **_: Any) -> None:
             gevent.spawn(runner.stop)
             return
         if isinstance(runner, LocalRunner):
-            _begin(environment, runner.client_id)
+            _begin(environment, runner.client_id, lambda _: _go(environment))
 
     def on_stopping(**_: Any) -> None:
         if overseer.order is None:
@@ -83,7 +86,12 @@ def _listen_to_workers(events: Any, runner: MasterRunner, overseer: Overseer) ->
         # Its last figures come with it: after a stop Locust waits half a second for them, which may be too short.
         events.worker_report.fire(client_id=msg.node_id, data=msg.data)
 
+    def on_ready(msg: Any, **_: Any) -> None:
+        if overseer.is_ready(msg.node_id, msg.data["run"]):
+            runner.send_message(_GO, msg.data)
+
     events.worker_report.add_listener(on_report)
+    runner.register_message(_READY, on_ready)
     runner.register_message(_DRAINED, on_drained)
 
 
@@ -102,14 +110,27 @@ def _init_worker(environment: Any, runner: WorkerRunner) -> None:
             events.report_to_master.fire(client_id=runner.client_id, data=report)
             runner.send_message(_DRAINED, report)
 
-    events.test_start.add_listener(lambda **_: _begin(environment, runner.client_id))
+    def on_go(msg: Any, **_: Any) -> None:
+        if (driver := running(environment)) and driver.order.run == msg.data["run"]:
+            driver.go()
+
+    def on_ready(run: int) -> None:
+        runner.send_message(_READY, {"run": run})
+
+    events.test_start.add_listener(lambda **_: _begin(environment, runner.client_id, on_ready))
+    runner.register_message(_GO, on_go)
     events.report_to_master.add_listener(on_report)
     # Beside the other messages: while it drains, the master's heartbeats are answered.
     runner.register_message(_DRAIN, on_drain, concurrent=True)
 
 
-def _begin(environment: Any, driver_id: str) -> None:
-    """Start this process's part of a run that was ordered."""
+def _go(environment: Any) -> None:
+    if driver := running(environment):
+        driver.go()
+
+
+def _begin(environment: Any, driver_id: str, on_ready: Callable[[int], None]) -> None:
+    """Start this process's part of a run that was ordered; on_ready: told the run once the part could begin."""
     if last := _drivers.pop(id(environment), None):
         last.close()
     order = order_of(environment)
@@ -117,4 +138,5 @@ def _begin(environment: Any, driver_id: str) -> None:
     if order is None or part is None:
         logger.warning("this process came after the start of the run, and sends nothing")
         return
-    _drivers[id(environment)] = Driver(environment, order, part)
+    run = order.run
+    _drivers[id(environment)] = Driver(environment, order, part, lambda: on_ready(run))

@@ -10,6 +10,7 @@ import uvloop
 from loadtest.open_loop import result, spec
 from loadtest.open_loop.drivers import DriverFailed
 from loadtest.open_loop.run import run
+from loadtest.workloads.record_reader import TooManyFiles
 
 EXIT_FAILED, EXIT_USAGE, EXIT_VOID, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="evenflow-load-") as folder:
             found = uvloop.run(run(told, Path(folder)))
-    except (DriverFailed, ValueError, TimeoutError) as e:
+    except (DriverFailed, TooManyFiles, ValueError) as e:
         print(f"error: {e}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:

@@ -26,7 +26,8 @@ from loadtest.open_loop.pace import send_on_time
 from loadtest.open_loop.spec import LoadSpec
 from loadtest.workloads.work import payload
 
-# Payloads that are made before the begin; those beyond are made when they are sent, at the generator's cost.
+# Requests, as they are stored, that are made before the begin; those beyond are made when they are
+# sent, at the generator's cost.
 AHEAD_BYTES = 256 << 20
 EXPIRE_SECONDS = 0.5
 # Where it may, a driver goes before the fleet that it shares a machine with: one that waits for a core measures itself.
@@ -43,16 +44,16 @@ class Requests:
         self._numbers: list[int] = part.numbers.tolist()
         self._tenants: list[int] = part.tenants.tolist()
         self._work_ms: list[float] = part.work_ms.tolist()
-        self._ahead: list[Any] = []
+        self._ahead: list[bytes] = []
         size_bytes = 0
         for place in range(len(part)):
             if size_bytes > AHEAD_BYTES:
                 break
-            body = self._payload(place)
-            size_bytes += len(body)
-            self._ahead.append(door.request(self._tenants[place], body))
+            request = door.request(self._tenants[place], self._payload(place))
+            size_bytes += sys.getsizeof(request)
+            self._ahead.append(request)
 
-    def of(self, place: int) -> tuple[int, Any]:
+    def of(self, place: int) -> tuple[int, bytes]:
         """Tenant and request."""
         tenant = self._tenants[place]
         if place < len(self._ahead):
@@ -77,8 +78,8 @@ class Cpu:
         self.part = (time.process_time() - cpu_before_seconds) * 1e9 / (time.monotonic_ns() - before_ns)
 
 
-async def drive(told: LoadSpec, part: Arrivals, index: int, folder: Path) -> Part:
-    """One driver's part of a run."""
+async def drive(told: LoadSpec, part: Arrivals, sampled: Sequence[int], index: int, folder: Path) -> Part:
+    """One driver's part of a run. sampled: numbers of the events whose request ids are remembered."""
     found = Outcomes(told.status_per_second / told.drivers if not told.synchronous else 0.0)
     door = make_door(told, max(1, told.in_flight // told.drivers), found)
     requests = None if told.callers else Requests(told, part, door)
@@ -98,7 +99,7 @@ async def drive(told: LoadSpec, part: Arrivals, index: int, folder: Path) -> Par
     ]
     try:
         if requests is not None:
-            await _send_schedule(requests, part, door, found, begin_ns)
+            await _send_schedule(requests, part, sampled, door, found, begin_ns)
         else:
             await _until(begin_ns)
             callers = len(range(index, told.callers, told.drivers))
@@ -114,9 +115,11 @@ async def drive(told: LoadSpec, part: Arrivals, index: int, folder: Path) -> Par
         await door.close()
 
 
-async def _send_schedule(requests: Requests, part: Arrivals, door: Door, found: Outcomes, begin_ns: int) -> None:
+async def _send_schedule(
+    requests: Requests, part: Arrivals, sampled: Sequence[int], door: Door, found: Outcomes, begin_ns: int
+) -> None:
     due_ns: Sequence[int] = (part.at_seconds * 1e9).astype("int64").tolist()
-    found.plan(part.numbers.tolist(), part.tenants.tolist(), due_ns)
+    found.plan(part.numbers.tolist(), part.tenants.tolist(), due_ns, sampled)
 
     def send(place: int) -> None:
         tenant, request = requests.of(place)
@@ -167,8 +170,8 @@ def main() -> None:
         pass
     folder, index = Path(sys.argv[1]), int(sys.argv[2])
     told = spec.from_json(json.loads((folder / files.SPEC).read_text()))
-    part = files.load_schedule(folder / files.schedule(index))
-    outcomes.save(uvloop.run(drive(told, part, index, folder)), folder / files.part(index))
+    part, sampled = files.load_schedule(folder / files.schedule(index))
+    outcomes.save(uvloop.run(drive(told, part, sampled.tolist(), index, folder)), folder / files.part(index))
 
 
 if __name__ == "__main__":

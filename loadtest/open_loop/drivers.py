@@ -21,7 +21,7 @@ _LAST_WORDS_CHARACTERS = 1_500
 
 
 class DriverFailed(RuntimeError):
-    """A driver process ended without a result; the message holds its last words."""
+    """A driver process ended without a result, or takes too long; the message says which, with its last words."""
 
 
 class Drivers:
@@ -73,11 +73,13 @@ class Drivers:
         return [child.pid for child in self._children]
 
     async def ready(self) -> None:
-        """Until all could begin. DriverFailed: one ended; TimeoutError: one takes too long."""
-        async with asyncio.timeout(START_SECONDS):
-            while not all((self._folder / files.ready(index)).exists() for index in range(self._count)):
-                self._check()
-                await asyncio.sleep(_POLL_SECONDS)
+        """Until all could begin. DriverFailed: one ended or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while not all((self._folder / files.ready(index)).exists() for index in range(self._count)):
+            self._check()
+            if time.monotonic() > deadline:
+                raise DriverFailed(f"the load drivers were not ready within {START_SECONDS:g} s")
+            await asyncio.sleep(_POLL_SECONDS)
 
     def begin(self) -> tuple[int, int]:
         """Have all begin at one moment: nanoseconds of the monotonic clock, and since the epoch."""

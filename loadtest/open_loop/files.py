@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadtest.arrivals.arrivals import Arrivals
 
@@ -32,12 +33,13 @@ def log(index: int) -> str:
 _ARRAYS = ("at_seconds", "tenants", "work_ms", "numbers")
 
 
-def save_schedule(told: Arrivals, path: Path) -> None:
-    """Write it."""
-    np.savez(path, seconds=np.array(told.seconds), **{name: getattr(told, name) for name in _ARRAYS})
+def save_schedule(told: Arrivals, sampled: NDArray[np.int64], path: Path) -> None:
+    """Write it. sampled: numbers of the events whose end will be asked for."""
+    arrays = {name: getattr(told, name) for name in _ARRAYS}
+    np.savez(path, seconds=np.array(told.seconds), sampled=sampled, **arrays)
 
 
-def load_schedule(path: Path) -> Arrivals:
+def load_schedule(path: Path) -> tuple[Arrivals, NDArray[np.int64]]:
     """Read what save_schedule wrote. OSError: not there."""
     with np.load(path) as found:
-        return Arrivals(float(found["seconds"]), *(found[name] for name in _ARRAYS))
+        return Arrivals(float(found["seconds"]), *(found[name] for name in _ARRAYS)), found["sampled"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.open_loop.outcomes import ACCEPTED, DROPPED, FIRST_REASON, UNANSWERED, UNSENT, Part
+from loadtest.open_loop.outcomes import DROPPED, FAILED, FIRST_REASON, UNANSWERED, UNSENT, Part, is_accepted
 from loadtest.open_loop.result import Latency, LoadResult, latency
 from loadtest.open_loop.spec import LoadSpec
 from loadtest.open_loop.validity import LATE_MS, void_reasons
@@ -17,14 +17,22 @@ HOTTEST_TENANTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What is known of the events' way after the door; arrays of ms, all from the intended send.
+    """What is known of the events' way after the door.
 
-    start_ms: by place in the merged events, NaN: not started or not known. settled_ms: of the sample.
+    start_ms, gave_up_ms: by place in the merged events, from the intended send to the handler's first instruction, NaN:
+    none was seen, and to the moment from which nobody looked for it any longer. is_followed: by place, whether its
+    start was looked for at all. settled_ms: of the sample's accepted events in the counted part, to their end, those
+    that were not seen to end with the time until they were given up; not_settled: how many these are. completed:
+    handlers that ended within the counted part.
     """
 
     start_ms: NDArray[np.float64]
+    gave_up_ms: NDArray[np.float64]
+    is_followed: NDArray[np.bool_]
     settled_ms: NDArray[np.float64]
+    not_settled: int
     drained_seconds: float
+    completed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +75,50 @@ def conclude(spec: LoadSpec, found: Merged, followed: Followed) -> LoadResult:
     """The result of the counted part, judged."""
     counted = found.due_ns >= int(spec.warm_up_seconds * 1e9)
     codes = found.codes[counted]
-    left = (codes != UNSENT) & (codes != DROPPED)
-    late_ns = found.sent_ns[counted][left] - found.due_ns[counted][left]
+    # A send whose turn came late is the generator's doing, whether or not there was room for it then.
+    tried = counted & (found.codes != UNSENT)
+    late = int((found.sent_ns[tried] - found.due_ns[tried] > LATE_MS * 1e6).sum())
     refused = Counter(codes[codes >= FIRST_REASON].tolist())
-    accepted = counted & (found.codes == ACCEPTED)
+    accepted = counted & is_accepted(found.codes)
+    answered = accepted & (found.answered_ns < int(spec.traffic.seconds * 1e9))
+    # What has no answer waited as long as anybody waited for it.
+    waited = accepted | (counted & (found.codes == UNANSWERED))
     accept_ms = (found.answered_ns - found.due_ns) / 1e6
-    started = accepted & ~np.isnan(followed.start_ms)
+    followed_to_start = accepted & followed.is_followed
+    not_started = followed_to_start & np.isnan(followed.start_ms)
+    start_ms = np.where(np.isnan(followed.start_ms), followed.gave_up_ms, followed.start_ms)
     planned = int(counted.sum())
-    late, dropped = int((late_ns > LATE_MS * 1e6).sum()), int((codes == DROPPED).sum())
     return LoadResult(
         door=spec.door,
         planned=planned,
-        sent=int(left.sum()),
+        sent=int((tried & (found.codes != DROPPED)).sum()),
         late=late,
-        dropped=dropped,
+        dropped=int((codes == DROPPED).sum()),
         accepted=int(accepted.sum()),
         refused={found.reasons[code - FIRST_REASON]: count for code, count in sorted(refused.items())},
         unanswered=int((codes == UNANSWERED).sum()),
         seconds=spec.traffic.seconds - spec.warm_up_seconds,
         drained_seconds=followed.drained_seconds,
         generator_cpu=found.cpu,
-        accept=latency(accept_ms[accepted]),
-        start=latency(followed.start_ms[started]),
+        accept=latency(accept_ms[waited]),
+        start=latency(start_ms[followed_to_start]),
         settled=latency(followed.settled_ms),
-        by_tenant=_by_tenant(found.tenants, counted, accepted, accept_ms, started, followed.start_ms),
-        void=void_reasons(planned, late, dropped, found.cpu),
+        by_tenant=_by_tenant(found.tenants, counted, (waited, accept_ms), (followed_to_start, start_ms)),
+        void=void_reasons(planned, late, found.cpu),
+        answered=int(answered.sum()),
+        not_started=int(not_started.sum()),
+        handler_failures=int((codes == FAILED).sum()),
+        completed=followed.completed,
+        not_settled=followed.not_settled,
     )
 
 
+# Which events have a time, and the times of all, in ms.
+_Timed = tuple[NDArray[np.bool_], NDArray[np.float64]]
+
+
 def _by_tenant(
-    tenants: NDArray[np.int32],
-    counted: NDArray[np.bool_],
-    accepted: NDArray[np.bool_],
-    accept_ms: NDArray[np.float64],
-    started: NDArray[np.bool_],
-    start_ms: NDArray[np.float64],
+    tenants: NDArray[np.int32], counted: NDArray[np.bool_], accept: _Timed, start: _Timed
 ) -> dict[str, dict[str, Latency]]:
     """Of those tenants that had the most events; none where there is one tenant."""
     events = np.bincount(tenants[counted], minlength=1)
@@ -111,6 +128,8 @@ def _by_tenant(
     told: dict[str, dict[str, Latency]] = {}
     for tenant in hottest:
         mine = tenants == tenant
-        kinds = {"accept": latency(accept_ms[accepted & mine]), "start": latency(start_ms[started & mine])}
+        kinds = {
+            name: latency(times_ms[has & mine]) for name, (has, times_ms) in (("accept", accept), ("start", start))
+        }
         told[str(tenant)] = {name: one for name, one in kinds.items() if one is not None}
     return told

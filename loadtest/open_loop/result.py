@@ -29,18 +29,19 @@ class Latency:
 class LoadResult:
     """One run of one or several drivers, its warm-up left out.
 
-    planned: sends that the schedule asked for; sent: those that left; late: left more than LATE_MS after their time;
+    planned: sends that the schedule asked for; sent: those that left; late: their turn came more than LATE_MS late;
     dropped: never left, since as many as the driver may have under way had no answer: the fleet's doing, and an error,
     where the driver itself was in time. accepted: answered as the door answers what it took (202 and durable, or a
     synchronous result); answered: of them, those whose answer came before the schedule's end. refused: by the reason of
     the error table, or the HTTP status, or "connection". unanswered: no answer within the bound. handler_failures:
     synchronous results that are function errors though the event did not ask for one.
     accept: to the answer, of all that were sent and not refused: an unanswered one counts with the time until it was
-    given up. start: to the handler's first instruction, of all accepted: one that never began counts with the time
-    until that was given up, and in not_started. settled: to the event's end as GetEvent tells it, of a sample drawn
-    from the schedule; one that has not ended counts likewise. start and settled are None where they were not measured.
-    completed: handlers that ended before the schedule's end, 0 without records. seconds: the schedule's;
-    drained_seconds: from its end to the last handler's end. void: why it counts for nothing; empty: it counts.
+    given up. start: to the handler's first instruction, of all accepted (without records: of the sample below): one
+    that never began counts with the time until that was given up, and in not_started. settled: to the event's end as
+    GetEvent tells it, of a sample drawn from the schedule; one that has not ended counts likewise. start and settled
+    are None where they were not measured. not_settled: those of the sample that had not. completed: handlers that ended
+    within the counted part of the schedule's time, 0 without records. seconds: of the counted part; drained_seconds:
+    from its end to the last handler's end. void: why it counts for nothing; empty: it counts.
     """
 
     door: str
@@ -63,12 +64,18 @@ class LoadResult:
     not_started: int = 0
     handler_failures: int = 0
     completed: int = 0
+    not_settled: int = 0
 
     @property
     def error_part(self) -> float:
         """Refused, unanswered, dropped, failed or never begun, of all planned."""
         bad = sum(self.refused.values()) + self.unanswered + self.dropped + self.handler_failures + self.not_started
         return bad / self.planned if self.planned else 0.0
+
+    @property
+    def planned_per_second(self) -> float:
+        """The rate that the schedule really had: a random count, a herd or a trace makes it another than was told."""
+        return self.planned / self.seconds
 
     @property
     def accepted_per_second(self) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from loadtest.arrivals import shapes
 from loadtest.arrivals.shapes import Shape
 from loadtest.workloads.work import Work
 
@@ -18,7 +19,8 @@ MAX_STREAMS = 1_000
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """The schedule. tenants, skew: see arrivals.tenants; replay: path of an Azure Functions CSV, which then gives
-    times, tenants and work, its rates scaled to shape.per_second."""
+    times, tenants and work, its rates scaled to shape.per_second; it has no other shape, no skew and no noisy tenant.
+    """
 
     shape: Shape = field(default_factory=Shape)
     seconds: float = 10.0
@@ -27,6 +29,18 @@ class Traffic:
     skew: str = "uniform"
     noisy_part: float = 0.0
     replay: str = ""
+
+    def __post_init__(self) -> None:
+        """ValueError: a replay is told what the trace itself says."""
+        if not self.replay:
+            return
+        for name, value, neutral in (
+            ("arrivals", self.shape.name, Shape().name),
+            ("skew", self.skew, "uniform"),
+            ("noisy tenant's part", self.noisy_part, 0.0),
+        ):
+            if value != neutral:
+                raise ValueError(f"a replayed trace has its own times and tenants: leave the {name} {value} out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +51,10 @@ class LoadSpec:
     one no credentials are sent, which open doors take as the default tenant. run: as in workloads.work.
     warm_up_seconds: of the schedule, sent and not counted. records: folder where handlers leave what they did; empty:
     `start` comes from GetEvent of the sample, as `settled` does. status_per_second: events a second whose end is asked
-    for. drivers: processes that share the schedule. callers: 0, or a closed loop instead of the schedule's times: so
-    many callers, each of whom sends its next event once the handler of its last one is done (synchronous: answered).
+    for; synchronous: none. shares_clock: whether the fleet's clock is this machine's, so that its times and the
+    schedule's may be subtracted. drivers: processes that share the schedule. callers: 0, or a closed loop instead of
+    the schedule's times: so many callers, each of whom sends its next event once the handler of its last one is done
+    (synchronous: answered).
     """
 
     host: str
@@ -59,6 +75,7 @@ class LoadSpec:
     callers: int = 0
     answer_seconds: float = 30.0
     drain_seconds: float = 60.0
+    shares_clock: bool = True
 
     def __post_init__(self) -> None:
         """ValueError: not within bounds."""
@@ -83,6 +100,10 @@ class LoadSpec:
             raise ValueError("the warm-up is a part of the run, and shorter than it")
         if self.synchronous and self.door == "stream":
             raise ValueError("the Publish stream takes asynchronous events only")
+        if self.records and not self.shares_clock:
+            raise ValueError("the handlers' records are of use on the fleet's own machine only")
+        if not (self.traffic.replay or self.callers):
+            shapes.check(self.traffic.shape, self.traffic.seconds, self.warm_up_seconds)
 
 
 def as_json(spec: LoadSpec) -> dict[str, Any]:

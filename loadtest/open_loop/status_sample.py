@@ -9,11 +9,10 @@ import grpc
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
 from loadtest.open_loop.doors.grpc_door import CHANNEL_OPTIONS, connect, metadata_of
+from loadtest.open_loop.sample import MAX_SAMPLED
 from loadtest.open_loop.spec import LoadSpec
 from services.shared import ids
 
-# However long a run is; what is beyond is thinned out evenly.
-MAX_SAMPLED = 2_000
 _AT_ONCE = 16
 _CALL_SECONDS = 5.0
 _POLL_SECONDS = 0.1
@@ -23,20 +22,25 @@ _POLL_SECONDS = 0.1
 class Status:
     """Milliseconds since the epoch by the fleet's clock; 0: not yet."""
 
+    accepted_at_ms: int
     first_started_at_ms: int
     finished_at_ms: int
+
+
+UNKNOWN = Status(0, 0, 0)
 
 
 async def ask(
     spec: LoadSpec, sampled: Mapping[int, str], tenants: Mapping[int, int], within_seconds: float
 ) -> dict[int, Status]:
-    """By the event's number, of those that the door tells: each is asked for until it ended or the time is over.
+    """By the event's number: each is asked for until it ended or the time is over.
 
-    sampled: request ids; tenants: the sender of each.
+    sampled: request ids, of which every n-th is asked for where they are more than MAX_SAMPLED (a closed loop's);
+    tenants: the sender of each. UNKNOWN: of one that the door never told, or tells no more.
     """
     every = -(-len(sampled) // MAX_SAMPLED) or 1
-    chosen = dict(list(sampled.items())[::every])
-    found: dict[int, Status] = {}
+    chosen = dict(sorted(sampled.items())[::every])
+    found = dict.fromkeys(chosen, UNKNOWN)
     if not chosen:
         return found
     deadline = time.monotonic() + within_seconds
@@ -53,7 +57,7 @@ async def ask(
                 try:
                     async with room:
                         told = await stub.GetEvent(request, metadata=metadata, timeout=_CALL_SECONDS)
-                    found[number] = Status(told.first_started_at_ms, told.finished_at_ms)
+                    found[number] = Status(told.accepted_at_ms, told.first_started_at_ms, told.finished_at_ms)
                     if told.finished_at_ms:
                         return
                 except grpc.aio.AioRpcError as e:

@@ -7,19 +7,19 @@ MAX_LATE_PART = 0.01
 MAX_GENERATOR_CPU = 0.70
 
 
-def void_reasons(planned: int, late: int, dropped: int, generator_cpu: float) -> tuple[str, ...]:
+def void_reasons(planned: int, late: int, generator_cpu: float) -> tuple[str, ...]:
     """Why the run counts for nothing; empty: it counts.
 
-    late: sends that left more than LATE_MS after their time; dropped: those that never left, since as many as the
-    driver may have were already under way; generator_cpu: the busiest driver process's CPU time over the run's time,
-    0 to 1 of one core, as each is one thread.
+    late: sends that came to their turn more than LATE_MS after their time. One that was dropped in time is none of
+    them: as many as the driver may have were under way, since the fleet had not answered. generator_cpu: the busiest
+    driver process's CPU time over the run's time, 0 to 1 of one core, as each is one thread.
     """
     reasons: list[str] = []
     if not planned:
         return ("nothing was sent",)
-    if (part := (late + dropped) / planned) > MAX_LATE_PART:
+    if (part := late / planned) > MAX_LATE_PART:
         reasons.append(
-            f"{100 * part:.1f} % of the sends were late or dropped ({late:,} late, {dropped:,} dropped of {planned:,}; "
+            f"{100 * part:.1f} % of the sends were late ({late:,} of {planned:,}; "
             f"{100 * MAX_LATE_PART:.0f} % are allowed)"
         )
     if generator_cpu > MAX_GENERATOR_CPU:

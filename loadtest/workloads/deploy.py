@@ -2,9 +2,10 @@
 
 import hashlib
 import io
+import math
 import secrets
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from evenflow.control.v1 import control_pb2, control_pb2_grpc, resources_pb2
 from loadtest.arrivals.tenants import MAX_TENANTS
 from loadtest.workloads import handler
 from loadtest.workloads.handler import BUCKET
+from loadtest.workloads.work import Work
 from services.policy.accounts import DEFAULT_TENANT, account_of
 from services.policy.arns import function_arn
+from services.policy.function_rules import MAX_MEMORY_MB, MAX_TIMEOUT_MS
 from services.shared.channels import Peer
 
 FUNCTION = "load"
@@ -29,6 +32,12 @@ _PACKAGE_TIME = (2020, 1, 1, 0, 0, 0)
 _SECRET_BYTES = 20
 _NODE_ID = "load"
 _DESTINATION_MODULE = "destination"
+# What a function's timeout and memory leave the handler beyond what its event asks of it; CPU time takes as many times
+# longer, and more, on a machine that others use.
+_TIMEOUT_MORE_SECONDS = 10
+_BURN_MORE = 4
+_HANDLER_MB = 64
+_MAX_TIMEOUT_SECONDS = MAX_TIMEOUT_MS // 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,31 @@ class Functions:
     memory_mb: int = 128
     destination_on: str = ""
     destination_sleep_ms: float = 1_000.0
+
+    def sized_for(self, work: Work, longest_work_ms: float = 0.0) -> "Functions":
+        """The same with a timeout and memory in which handlers can do what they are told.
+
+        longest_work_ms: the most that the schedule itself asks of one event (Arrivals.work_ms). ValueError: no function
+        may run so long or have so much.
+        """
+        asked_seconds = (work.sleep_ms + work.burn_ms + longest_work_ms) / 1e3
+        timeout_seconds = math.ceil(asked_seconds + work.burn_ms / 1e3 * _BURN_MORE + _TIMEOUT_MORE_SECONDS)
+        memory_mb = work.allocate_mib + _HANDLER_MB
+        if asked_seconds + _TIMEOUT_MORE_SECONDS > _MAX_TIMEOUT_SECONDS:
+            raise ValueError(
+                f"handlers would be busy for {asked_seconds:g} s; a function may run for {_MAX_TIMEOUT_SECONDS} s, of "
+                f"which {_TIMEOUT_MORE_SECONDS} s are left for all else"
+            )
+        if memory_mb > MAX_MEMORY_MB:
+            raise ValueError(
+                f"allocate_mib must be at most {MAX_MEMORY_MB - _HANDLER_MB:,}, not {work.allocate_mib:,}: a function "
+                f"has at most {MAX_MEMORY_MB:,} MB, of which the handler itself needs {_HANDLER_MB}"
+            )
+        return replace(
+            self,
+            timeout_seconds=max(self.timeout_seconds, min(_MAX_TIMEOUT_SECONDS, timeout_seconds)),
+            memory_mb=max(self.memory_mb, memory_mb),
+        )
 
     def __post_init__(self) -> None:
         """ValueError: not within bounds."""

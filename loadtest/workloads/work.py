@@ -4,6 +4,10 @@ import json
 import random
 from dataclasses import dataclass
 
+# The exception of a handler whose event told it to fail (handler.Asked), as doors name its type.
+ASKED = "Asked"
+# Of a run's number.
+RUN_BITS = 32
 MAX_WORK_MS = 900_000.0
 MAX_ALLOCATE_MIB = 10_240
 # Just below what an asynchronous event may carry, for everything else in it.
@@ -39,6 +43,11 @@ class Work:
         ):
             if not 0 <= value <= most:
                 raise ValueError(f"{name} must be within 0 to {most:g}, not {value:g}")
+
+
+def is_asked(error_type: str) -> bool:
+    """Whether a function error of this type is what the event asked for."""
+    return error_type == ASKED
 
 
 def payload(work: Work, run: int, number: int, work_ms: float = 0.0) -> bytes:

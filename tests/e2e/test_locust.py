@@ -38,7 +38,7 @@ REQUESTS = [
 ]
 DWELLS = [("DWELL", "accept to start"), ("DWELL", "accept to settled")]
 RUN_SECONDS = 45.0
-PAUSE_SECONDS = 1.2
+PAUSE_SECONDS = 1.0
 
 
 @dataclass
@@ -161,7 +161,7 @@ def test_two_workers_use_both_doors_in_every_way_for_two_tenants(door: Door, tmp
     options += ["--keys", ",".join(door.keys), *door.options]
     with distributed(tmp_path, *options) as (master, _):
         wait_until(
-            lambda: min(door.runs_of(part, 3) for part in range(2)) >= 50 or master.poll() is not None,
+            lambda: min(door.runs_of(part, 3) for part in range(2)) >= 20 or master.poll() is not None,
             RUN_SECONDS,
             "runs of both drivers' events",
         )
@@ -181,7 +181,7 @@ def test_two_workers_use_both_doors_in_every_way_for_two_tenants(door: Door, tmp
 
 def test_a_worker_that_stands_still_makes_an_open_loop_void(door: Door, tmp_path: Path) -> None:
     """Its sends leave late and are counted, their response times show the pause, nothing is left out, exit code 3."""
-    options = ["-u", "2", "-r", "2", "-t", "3s", "--open-rate", "100", "--seed", "7", "--batch-events", "1"]
+    options = ["-u", "2", "-r", "2", "-t", "2s", "--open-rate", "100", "--seed", "7", "--batch-events", "1"]
     options += ["--keys", door.keys[0], *door.options]
     with distributed(tmp_path, *options) as (master, workers):
         log = tmp_path / "worker-1.log"
@@ -192,10 +192,10 @@ def test_a_worker_that_stands_still_makes_an_open_loop_void(door: Door, tmp_path
         os.kill(workers[1].pid, signal.SIGCONT)
         assert master.wait(RUN_SECONDS) == 3, said(tmp_path)
     found, text = rows(tmp_path), said(tmp_path)
-    planned = len(shapes.times(shapes.Shape("poisson", 100.0), 3.0, "7"))
+    planned = len(shapes.times(shapes.Shape("poisson", 100.0), 2.0, "7"))
     assert sum(counts(text, "planned")) == sum(counts(text, "sent")) == planned
     assert sum(found[row]["num_requests"] for row in REQUESTS) == planned
-    assert re.search(r"VOID: [\d.]+ % of the sends were late or dropped", text)
+    assert re.search(r"VOID: [\d.]+ % of the sends were late", text)
     assert found["OPEN", "late"]["num_requests"] == sum(counts(text, "late")) > 0
     # Its first send was due a moment after the start, and left after the pause.
     for longest in (

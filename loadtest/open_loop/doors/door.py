@@ -1,6 +1,6 @@
 """What a driver needs of a door, and which doors there are."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from loadtest.open_loop.outcomes import Outcomes
 from loadtest.open_loop.spec import LoadSpec
@@ -13,11 +13,11 @@ class Door(Protocol):
         """Connect before anything is timed; a door that is not there now is tried again by the sends."""
         ...
 
-    def request(self, tenant: int, payload: bytes) -> Any:
+    def request(self, tenant: int, payload: bytes) -> bytes:
         """The event as `send` takes it: made ahead, so that sending costs little."""
         ...
 
-    def send(self, place: int, tenant: int, request: Any) -> bool:
+    def send(self, place: int, tenant: int, request: bytes) -> bool:
         """Send it; returns at once. False: as many as may be are under way."""
         ...
 

@@ -9,6 +9,7 @@ from evenflow.frontend.v1 import frontend_pb2
 
 from loadtest.open_loop.outcomes import CONNECTION, Outcomes
 from loadtest.open_loop.spec import LoadSpec
+from loadtest.workloads.work import is_asked
 from services.shared import ids
 from services.shared.errors import EvenflowError, Reason, has_detail
 
@@ -87,6 +88,8 @@ class GrpcDoor:
                 self._outcomes.refused(place, reason_name(outcome.refusal.reason))
             elif outcome.status == event_pb2.OUTCOME_STATUS_UNSPECIFIED:
                 self._outcomes.refused(place, "no outcome")
+            elif outcome.status != event_pb2.OUTCOME_STATUS_SUCCEEDED and not is_asked(outcome.error_type):
+                self._outcomes.failed(place)
             else:
                 self._outcomes.accepted(place)
         elif self._outcomes.accepted(place):

@@ -1,17 +1,20 @@
 """The AWS API on bare, kept-alive HTTP/1.1: one request is under way on each connection, answers are cut by hand."""
 
 import asyncio
+import json
 import time
 from typing import cast
 
 from loadtest.bench.http_client import HttpLoadError, invoke_request, whole_response_bytes
 from loadtest.open_loop.outcomes import CONNECTION, Outcomes
 from loadtest.open_loop.spec import LoadSpec
+from loadtest.workloads.work import is_asked
 
 CONNECTIONS_AT_FIRST = 8
 _STATUS = slice(9, 12)
 _ERROR_TYPE = b"x-amzn-errortype:"
 _REQUEST_ID = b"x-amzn-requestid:"
+_FUNCTION_ERROR = b"x-amz-function-error:"
 _IDLE = -1
 
 
@@ -49,7 +52,7 @@ class _Connection(asyncio.Protocol):
         self._data = data[length:]
         place, self.place = self.place, _IDLE
         if place != _IDLE:
-            self._door.answered(self, place, data)
+            self._door.answered(self, place, data[:length])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
@@ -110,7 +113,9 @@ class HttpDoor:
         # First: whoever is told of the answer may send the next event on it.
         self._free.append(connection)
         if data[_STATUS] == self._good:
-            if self._outcomes.accepted(place) and not self._spec.synchronous:
+            if self._spec.synchronous and _header(data, _FUNCTION_ERROR) and not is_asked(_error_type(data)):
+                self._outcomes.failed(place)
+            elif self._outcomes.accepted(place) and not self._spec.synchronous:
                 self._outcomes.remember(place, _header(data, _REQUEST_ID))
         else:
             self._outcomes.refused(place, _header(data, _ERROR_TYPE) or data[_STATUS].decode("latin-1"))
@@ -166,6 +171,14 @@ class HttpDoor:
 def credential_of(key: str) -> str:
     """An Authorization header by which an open door tells the tenant; it proves nothing. key: "ID:SECRET"."""
     return f"AWS4-HMAC-SHA256 Credential={key.partition(':')[0]}/load"
+
+
+def _error_type(data: bytes) -> str:
+    try:
+        told = json.loads(data[data.find(b"\r\n\r\n") :])
+    except ValueError:
+        return ""
+    return str(told.get("errorType", "")) if isinstance(told, dict) else ""
 
 
 def _header(data: bytes, name: bytes) -> str:

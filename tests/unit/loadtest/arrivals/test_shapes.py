@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.arrivals import arrivals, shapes, tenants
@@ -42,7 +42,38 @@ def test_bursts_are_silent_in_between() -> None:
 
 def test_a_herd_comes_at_one_moment() -> None:
     found = times(Shape("herd", 10.0, period_seconds=5.0, herd_events=300), 12.0, "1")
-    assert [int((found == moment).sum()) for moment in (5.0, 10.0)] == [300, 300]
+    assert [int((found == moment).sum()) for moment in (2.5, 7.5)] == [300, 300]
+
+
+@pytest.mark.parametrize("warm_up", [0.0, 0.7, 3.0])
+def test_a_herd_is_in_every_period_that_counts(warm_up: float) -> None:
+    """Also where the period is all of the counted part."""
+    found = times(Shape("herd", 10.0, period_seconds=5.0, herd_events=300), warm_up + 5.0, "1", warm_up)
+    assert int((found == warm_up + 2.5).sum()) == 300
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape("bursts", 1_000.0, on_seconds=1.0, off_seconds=4.0),
+        Shape("diurnal", 1_000.0, period_seconds=10.0),
+        Shape("steps", 1_000.0, levels=(1.0, 2.0, 6.0)),
+    ],
+    ids=lambda shape: shape.name,
+)
+@pytest.mark.parametrize(("seconds", "warm_up"), [(20.0, 0.0), (23.0, 3.0), (17.0, 0.0), (21.5, 2.5)])
+def test_the_counted_part_has_the_mean_that_was_told(shape: Shape, seconds: float, warm_up: float) -> None:
+    """Behind a warm-up, and where the last period is cut off."""
+    found = times(shape, seconds, "7", warm_up)
+    expected = 1_000.0 * (seconds - warm_up)
+    assert abs(int((found >= warm_up).sum()) - expected) < 6 * expected**0.5
+    assert np.all(np.diff(found) >= 0) and found[-1] < seconds
+
+
+@pytest.mark.parametrize("name", ["bursts", "diurnal", "herd"])
+def test_a_period_that_does_not_fit_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="does not fit into the 3 s that count"):
+        times(Shape(name, on_seconds=1.0, off_seconds=4.0, period_seconds=4.0), 5.0, "1", 2.0)
 
 
 def test_steps_have_their_own_rates() -> None:
@@ -63,10 +94,15 @@ def test_a_shape_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
 def test_a_schedule_has_a_bound() -> None:
     with pytest.raises(TooMany, match="20,000,000"):
         times(Shape("poisson", MAX_ARRIVALS * 1.0), 2.0, "1")
+    with pytest.raises(TooMany, match="20,000,000"):
+        times(Shape("herd", 1.0, period_seconds=0.01, herd_events=100_000), 10.0, "1")
+    with pytest.raises(TooMany, match="periods"):
+        times(Shape("bursts", 1.0, on_seconds=1e-9, off_seconds=0.0), 10.0, "1")
     with pytest.raises(ValueError):
         times(Shape(), 0.0, "1")
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 9.999), max_size=60), st.integers(1, 7))
 def test_parts_of_a_schedule_are_the_schedule(at: list[float], count: int) -> None:
     whole = arrivals.make(10.0, np.array(at, dtype=np.float64))
@@ -103,7 +139,7 @@ def test_traffic_with_a_noisy_tenant_has_one_more_who_has_its_part() -> None:
 
 
 def test_one_traffic_is_one_schedule() -> None:
-    traffic = Traffic(Shape("diurnal", 100.0), 5.0, "9", tenants=7, skew="lognormal")
+    traffic = Traffic(Shape("diurnal", 100.0, period_seconds=5.0), 5.0, "9", tenants=7, skew="lognormal")
     one, same = schedule(traffic), schedule(traffic)
     assert np.array_equal(one.at_seconds, same.at_seconds) and np.array_equal(one.tenants, same.tenants)
     assert shapes.times(traffic.shape, 5.0, "9").tolist() == one.at_seconds.tolist()

@@ -58,12 +58,20 @@ def test_each_key_is_a_tenant() -> None:
         (("--levels", ""), "steps need levels"),
         (("--levels", "1 x"), "could not convert"),
         (("--noisy-part", "0.5"), "--noisy-part: needs the keys of at least two"),
+        (("--replay", "x.csv", "--arrivals", "herd"), "leave the arrivals herd out"),
+        (("--replay", "x.csv", "--skew", "zipf"), "leave the skew zipf out"),
         (("--noisy-part", "1", "--keys", "A:1,B:2"), "noisy tenant's part"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_in_a_sentence(arguments: tuple[str, ...], says: str) -> None:
     with pytest.raises(BadOption, match=says):
         read(parsed(*arguments))
+
+
+def test_arrivals_that_do_not_fit_into_the_run_are_refused() -> None:
+    with pytest.raises(BadOption, match="herd with a period of 10 s does not fit into the 5 s"):
+        read(parsed("--open-rate", "5", "--arrivals", "herd")).check_seconds(5.0)
+    read(parsed("--arrivals", "herd")).check_seconds(5.0)
 
 
 def test_the_host_is_an_http_address() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.arrivals.shapes import Shape
-from loadtest.open_loop import outcomes, result, spec
+from loadtest.open_loop import outcomes, result, sample, spec
 from loadtest.open_loop.merge import Followed, Merged, conclude, merge
 from loadtest.open_loop.outcomes import CONNECTION, MAX_REASONS, Outcomes, Part
 from loadtest.open_loop.result import latency
@@ -39,15 +39,16 @@ def driver(numbers: Sequence[int], due_ms: Sequence[int], tenants: Sequence[int]
 
 
 def unknown(merged: Merged) -> Followed:
-    return Followed(np.full(len(merged.numbers), np.nan), np.array([]), 0.0)
+    """Nobody looked for their starts."""
+    none = np.full(len(merged.numbers), np.nan)
+    return Followed(none, none, np.zeros(len(none), dtype=np.bool_), np.array([]), 0, 0.0)
 
 
 def test_each_kind_of_end_is_counted() -> None:
     one, clock = driver([0, 2, 4, 6, 8], [0, 100, 200, 300, 400])
-    for place in (0, 1, 2, 4):
+    for place in range(5):
         clock.now_ns = one.due_ns[place] + (50 * MS if place == 2 else MS)
-        one.sent(place)
-    one.dropped(3)
+        one.dropped(place) if place == 3 else one.sent(place)
     clock.now_ns = 1_000 * MS
     one.accepted(0)
     one.refused(1, "THROTTLED")
@@ -65,9 +66,68 @@ def test_each_kind_of_end_is_counted() -> None:
     assert found.refused == {"THROTTLED": 2, CONNECTION: 1}
     # The one that left 50 ms after its time.
     assert found.late == 1 and found.generator_cpu == 0.4
+    # The accepted one, and two that were given up: one at 1,000 ms as told, one at the end.
     assert found.accept is not None and found.accept.max_ms == 1_000.0
+    assert found.accept.count == 3 and found.accept.p50_ms == 800.0
     assert found.sent == found.accepted + sum(found.refused.values()) + found.unanswered
-    assert found.void == void_reasons(7, 1, 1, 0.4)
+    assert found.void == void_reasons(7, 1, 0.4)
+    assert found.error_part == 6 / 7
+
+
+def test_events_without_an_answer_count_until_they_were_given_up() -> None:
+    """Told by a door that stands still: its few quick answers are not all there is."""
+    one, clock = driver(range(10), [0] * 10)
+    for place in range(10):
+        one.sent(place)
+    clock.now_ns = 5 * MS
+    for place in range(4):
+        one.accepted(place)
+    clock.now_ns = 30_000 * MS
+    merged = merge([one.part(0.0)])
+    found = conclude(SPEC, merged, unknown(merged))
+    assert found.unanswered == 6 and found.accept is not None
+    assert (found.accept.count, found.accept.p50_ms, found.accept.p99_ms) == (10, 30_000.0, 30_000.0)
+
+
+def test_answers_behind_the_schedules_end_are_no_throughput() -> None:
+    """A door of 200/s that is offered 300/s for 10 s gives 200/s, whenever the rest is answered."""
+    one, clock = driver(range(3_000), [int(number / 0.3) for number in range(3_000)])
+    for place in range(3_000):
+        clock.now_ns = one.due_ns[place]
+        one.sent(place)
+    for place in range(3_000):
+        clock.now_ns = max(one.due_ns[place], place * 5 * MS)
+        one.accepted(place)
+    merged = merge([one.part(0.0)])
+    spec_of_10 = replace(SPEC, traffic=Traffic(Shape("constant", 300.0), 10.0))
+    found = conclude(spec_of_10, merged, unknown(merged))
+    assert found.accepted == 3_000 and found.answered == 2_000
+    assert found.accepted_per_second == 200.0 and found.planned_per_second == 300.0
+
+
+def test_sends_that_are_dropped_in_time_are_errors_and_no_reason_to_void() -> None:
+    """The fleet did not answer, so that there was no room; where it was the driver that stood still, it is late."""
+    one, clock = driver(range(100), [number * 10 for number in range(100)])
+    for place in range(100):
+        clock.now_ns = one.due_ns[place] + (20 * MS if place == 99 else 0)
+        one.sent(place) if place < 10 else one.dropped(place)
+    merged = merge([one.part(0.0)])
+    found = conclude(SPEC, merged, unknown(merged))
+    assert (found.sent, found.dropped, found.late, found.void) == (10, 90, 1, ())
+    assert found.error_part == 1.0
+
+
+def test_handlers_that_fail_unasked_are_counted() -> None:
+    one, _ = driver(range(3), [0] * 3)
+    for place in range(3):
+        one.sent(place)
+    one.accepted(0)
+    one.failed(1)
+    one.refused(2, "THROTTLED")
+    merged = merge([one.part(0.0)])
+    found = conclude(SPEC, merged, unknown(merged))
+    assert (found.accepted, found.answered, found.handler_failures) == (2, 2, 1)
+    assert found.error_part == 2 / 3
 
 
 def test_latency_counts_from_the_intended_send_and_not_from_the_real_one() -> None:
@@ -101,14 +161,20 @@ def test_starts_of_accepted_events_are_told_by_tenant() -> None:
         one.accepted(place) if place != 2 else one.refused(place, "X")
     merged = merge([one.part(0.0)])
     start_ms = np.array([10.0, 20.0, 30.0, 40.0, np.nan, 60.0])
-    found = conclude(SPEC, merged, Followed(start_ms, np.array([70.0]), 1.5))
-    assert found.start is not None and found.start.count == 4 and found.start.max_ms == 60.0
+    gave_up_ms = np.full(6, 9_000.0)
+    is_followed = np.ones(6, dtype=np.bool_)
+    found = conclude(SPEC, merged, Followed(start_ms, gave_up_ms, is_followed, np.array([70.0]), 3, 1.5, 4))
+    # One was refused; one never started, and counts until it was given up.
+    assert found.start is not None and found.start.count == 5 and found.start.max_ms == 9_000.0
+    assert (found.not_started, found.not_settled, found.completed) == (1, 3, 4)
+    assert found.error_part == 2 / 6
     assert {name: one["accept"].count for name, one in found.by_tenant.items()} == {"3": 2, "1": 2, "2": 1}
-    assert {name: one["start"].count for name, one in found.by_tenant.items()} == {"3": 2, "1": 1, "2": 1}
+    assert {name: one["start"].count for name, one in found.by_tenant.items()} == {"3": 2, "1": 2, "2": 1}
     assert found.settled is not None and found.settled.count == 1 and found.drained_seconds == 1.5
     assert result.from_json(json.loads(json.dumps(result.as_json(found)))) == found
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4_000)), min_size=1, max_size=60), st.integers(1, 4))
 def test_how_events_are_shared_over_drivers_changes_nothing(events: list[tuple[int, int]], count: int) -> None:
     """Latencies are put together as they are, never through quantiles."""
@@ -162,20 +228,44 @@ def test_a_part_goes_through_its_file(tmp_path: Path) -> None:
     assert (found.ids, found.cpu, found.reasons) == ({4: "an id"}, 0.25, ())
 
 
-def test_the_sample_keeps_its_rate_and_leaves_the_warm_up_out() -> None:
+def test_the_sample_is_of_the_plan_however_late_the_answers_are() -> None:
+    """All of it answered at one moment, after a freeze: by gaps between answers a single one would be chosen."""
     clock = Clock()
-    one = Outcomes(2.0, clock)
-    one.plan(range(100), [0] * 100, [0] * 100)
-    one.sample_from(3_000 * MS)
-    chosen = []
+    one = Outcomes(clock=clock)
+    sampled = sample.draw(30, 70, 14, "1").tolist()
+    one.plan(range(100), [0] * 100, [0] * 100, sampled)
     for place in range(100):
         one.sent(place)
-        clock.now_ns = place * 100 * MS
-        if one.accepted(place):
-            chosen.append(place)
-    assert chosen == list(range(30, 100, 5))
+    clock.now_ns = 5_000 * MS
+    assert [place for place in range(100) if one.accepted(place)] == sampled
 
 
+def test_a_closed_loops_sample_keeps_its_rate_and_leaves_the_warm_up_out() -> None:
+    """By the moments of sending."""
+    clock = Clock()
+    one = Outcomes(2.0, clock)
+    one.sample_from(3_000 * MS)
+    for number in range(100):
+        clock.now_ns = number * 100 * MS
+        one.sent(one.add(number, 0))
+    assert [place for place in range(100) if one.accepted(place)] == list(range(30, 100, 5))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.integers(0, 400), st.floats(0, 500), st.integers(0, 3))
+def test_one_is_drawn_of_each_stretch(first: int, events: int, wanted: float, seed: int) -> None:
+    found = sample.draw(first, events, wanted, str(seed))
+    assert len(found) == min(events, np.ceil(wanted))
+    assert np.array_equal(found, sample.draw(first, events, wanted, str(seed)))
+    for place, number in enumerate(found):
+        assert place * events // len(found) <= number - first < (place + 1) * events // len(found)
+
+
+def test_the_sample_has_a_bound() -> None:
+    assert len(sample.draw(0, 10**6, 1e9, "1")) == sample.MAX_SAMPLED
+
+
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
 def test_quantiles_are_values_that_enough_do_not_exceed(values: list[float]) -> None:
     given_ms = np.array(values)
@@ -198,17 +288,16 @@ def test_no_values_have_no_latency() -> None:
 
 
 @pytest.mark.parametrize(
-    ("planned", "late", "dropped", "cpu", "says"),
+    ("planned", "late", "cpu", "says"),
     [
-        (1_000, 10, 0, 0.7, ""),
-        (1_000, 11, 0, 0.1, "11 late, 0 dropped"),
-        (1_000, 5, 6, 0.1, "5 late, 6 dropped"),
-        (1_000, 0, 0, 0.71, "71 % of a core"),
-        (0, 0, 0, 0.0, "nothing was sent"),
+        (1_000, 10, 0.7, ""),
+        (1_000, 11, 0.1, "11 of 1,000"),
+        (1_000, 0, 0.71, "71 % of a core"),
+        (0, 0, 0.0, "nothing was sent"),
     ],
 )
-def test_a_run_counts_or_says_why_not(planned: int, late: int, dropped: int, cpu: float, says: str) -> None:
-    reasons = void_reasons(planned, late, dropped, cpu)
+def test_a_run_counts_or_says_why_not(planned: int, late: int, cpu: float, says: str) -> None:
+    reasons = void_reasons(planned, late, cpu)
     assert bool(reasons) == bool(says)
     assert not says or says in reasons[0]
 
@@ -239,6 +328,8 @@ def test_a_spec_goes_through_json() -> None:
         {"door": "stream", "synchronous": True},
         {"drivers": 0},
         {"answer_seconds": 0.0},
+        {"traffic": Traffic(Shape("herd", period_seconds=3.0), 2.0)},
+        {"records": "there", "shares_clock": False},
     ],
 )
 def test_a_spec_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:

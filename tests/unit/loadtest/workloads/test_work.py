@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.workloads import handler
@@ -28,6 +28,7 @@ def test_a_payload_says_what_there_is_to_do_and_no_more() -> None:
     assert asked == {"run": 1, "number": 7, "sleep_ms": 6.5, "burn_ms": 2.0, "allocate_mib": 3, "pad": "x" * 10}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(0, 1), st.integers(0, 500), st.integers(0, 500))
 def test_the_same_event_asks_the_same(number: int, fail_rate: float, pad: int, most: int) -> None:
     work = Work(fail_rate=fail_rate, pad_bytes=pad, pad_bytes_max=most)

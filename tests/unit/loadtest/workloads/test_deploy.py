@@ -1,0 +1,29 @@
+"""The load's function is sized for what its events ask of it."""
+
+import pytest
+
+from loadtest.workloads.deploy import Functions
+from loadtest.workloads.work import Work
+
+
+def test_without_much_work_it_stays_as_it_is() -> None:
+    assert Functions().sized_for(Work(sleep_ms=100.0, allocate_mib=10)) == Functions()
+
+
+def test_it_gets_the_time_and_the_memory_that_it_needs() -> None:
+    found = Functions().sized_for(Work(sleep_ms=100_000.0, burn_ms=1_000.0, allocate_mib=500), 50_000.0)
+    assert found.timeout_seconds >= 160 and found.memory_mb >= 550
+    assert Functions().sized_for(Work(), 880_000.0).timeout_seconds == 890
+
+
+@pytest.mark.parametrize(
+    ("work", "longest_ms", "says"),
+    [
+        (Work(sleep_ms=900_000.0), 0.0, "a function may run for 900 s"),
+        (Work(), 899_000.0, "a function may run for 900 s"),
+        (Work(allocate_mib=10_240), 0.0, "allocate_mib must be at most 10,176"),
+    ],
+)
+def test_what_no_function_may_have_is_refused(work: Work, longest_ms: float, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Functions().sized_for(work, longest_ms)
