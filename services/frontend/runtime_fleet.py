@@ -49,6 +49,7 @@ class RuntimeHost:
         self.host_id = member.node_id
         self.target = peer.target
         self.takes_new = True
+        self.slots = 0
         self.credits = 0
         self.load = runtime_pb2.HostLoad()
         self._outbox: deque[Run] = deque()
@@ -81,6 +82,11 @@ class RuntimeHost:
     def has_room(self) -> bool:
         """Whether the host takes one more invocation now."""
         return self._link.is_up and self.takes_new and self.credits > 0
+
+    @property
+    def crowding(self) -> float:
+        """Invocations there, whoever sent them, for each slot; what others have is known a moment late."""
+        return max(len(self._running), self.load.busy + self.load.waiting) / max(1, self.slots)
 
     def send(self, run: Run) -> None:
         """Use one credit."""
@@ -208,7 +214,8 @@ class RuntimeFleet:
         rooms = {h.host_id: h for h in self._hosts.values() if h.has_room and h.host_id not in run.avoided}
         invocation = run.invocation
         ranked = rank_hosts(invocation.tenant_id, invocation.function_name, rooms)
-        host_id = choose_host(ranked, {host_id: host.credits for host_id, host in rooms.items()})
+        credits = {host_id: host.credits for host_id, host in rooms.items()}
+        host_id = choose_host(ranked, credits, lambda host_id: rooms[host_id].crowding)
         if host_id is None:
             return False
         rooms[host_id].send(run)
@@ -244,6 +251,7 @@ class RuntimeFleet:
                     places_elsewhere=self._place,
                 )
                 host.start()
+            self._hosts[host_id].slots = member.slots
             self._hosts[host_id].takes_new = member.state != resources_pb2.MEMBER_STATE_LEAVING
         self._pump()
 

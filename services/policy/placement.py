@@ -1,7 +1,7 @@
 """Placement: which runtime host an invocation goes to. Pure; pollers and the simulator use it."""
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 
 def rank_hosts(tenant_id: str, function_name: str, host_ids: Iterable[str]) -> tuple[str, ...]:
@@ -14,18 +14,19 @@ def rank_hosts(tenant_id: str, function_name: str, host_ids: Iterable[str]) -> t
     return tuple(sorted(host_ids, key=lambda host_id: _weight(seed, host_id), reverse=True))
 
 
-def choose_host(ranked: Sequence[str], credits: Mapping[str, int]) -> str | None:
-    """The preferred host while it has credits, else the one with the most; None when no host has any.
+def choose_host(ranked: Sequence[str], credits: Mapping[str, int], crowding: Callable[[str], float]) -> str | None:
+    """The preferred host while it has credits and a slot for one more, else the least crowded one with credits.
 
-    `ranked` comes from `rank_hosts`; `credits`: host id -> invocations that it takes now. Between equals the function's
-    order decides, so that its overflow stays on few hosts.
+    None when no host has any. `ranked` comes from `rank_hosts`; `credits`: host id -> invocations that it takes now;
+    `crowding`: invocations at a host, whoever sent them, for each of its slots. A host takes far more than it runs at
+    once, so that its sandboxes never wait: that is no reason to wait there while another host's slots are free.
+    Between equals the function's order decides, so that its overflow stays on few hosts.
     """
     if not ranked:
         return None
-    if credits.get(ranked[0], 0) > 0:
+    if credits.get(ranked[0], 0) > 0 and crowding(ranked[0]) < 1:
         return ranked[0]
-    best = max(ranked, key=lambda host_id: credits.get(host_id, 0))
-    return best if credits.get(best, 0) > 0 else None
+    return min((host_id for host_id in ranked if credits.get(host_id, 0) > 0), key=crowding, default=None)
 
 
 def choose_sharing_host(

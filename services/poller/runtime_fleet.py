@@ -66,12 +66,17 @@ class RuntimeFleet:
             without_share = running.hosts_without_share(now_ms)
             host_id = choose_sharing_host(plan.ranked, credits, running.by_host, self._slots, without_share)
         else:
-            host_id = choose_host(plan.ranked, credits)
+            host_id = choose_host(plan.ranked, credits, self._crowding)
         if host_id is None:
             return False
         held.host_id = host_id
         self._hosts[host_id].send(held, plan)
         return True
+
+    def _crowding(self, host_id: str) -> float:
+        host = self._hosts[host_id]
+        # What others have there is known from the host alone, and a moment late.
+        return max(len(host.running), host.busy + host.waiting) / max(1, self._slots.get(host_id, 1))
 
     def stuck(self) -> dict[FunctionKey, int]:
         """By function, the invocations at hosts that take nothing new: they may be frozen, or leave."""
