@@ -1,6 +1,6 @@
 """`python -m loadtest.bench`: runs the bench, prints the table, writes .bench/*.json.
 
-Exit codes: 0; 1 it could not be measured; EXIT_REGRESSION a whole run found a regression, which the last lines name.
+Exit codes: 0; 1 it could not be measured; faces.EXIT_REGRESSION a whole run found a regression, which the last lines name.
 """
 
 import sys
@@ -28,7 +28,6 @@ RESULTS_FOLDER = ROOT / ".bench"
 HISTORY = fleet_run.PUBLISHED_FOLDER / "history.jsonl"
 # Of the queue nodes by themselves, in all: as many as `evenflow up` has.
 NODE_SHARDS = 8
-EXIT_REGRESSION = 3
 
 
 def make_peers(folder: Path, results: Results) -> list[Peer]:
@@ -133,13 +132,6 @@ def publish(options: Options, run: FleetRun, results: Results) -> list[str]:
     return regression.worse(changes)
 
 
-def verdict(worse: list[str], *, is_quick: bool) -> int:
-    """The exit code; regressions are told line by line. A quick run's are told only: it is too short to fail by."""
-    for title in worse:
-        say(f"REGRESSION: {title}")
-    return EXIT_REGRESSION if worse and not is_quick else 0
-
-
 async def run(options: Options) -> int:
     """Measure and publish; whatever happens, every child is ended first."""
     if options.history_only:
@@ -149,7 +141,7 @@ async def run(options: Options) -> int:
     async def work(run: FleetRun) -> int:
         results = Results()
         await measure(options, run.folder, results)
-        return verdict(publish(options, run, results), is_quick=options.is_quick)
+        return faces.conclude(publish(options, run, results), is_quick=options.is_quick)
 
     return await fleet_run.run_to_end("bench", work, keeps_data=options.keeps_data)
 

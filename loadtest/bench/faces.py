@@ -1,5 +1,6 @@
 """The table in a terminal and as Markdown."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ PLAIN_WIDTH = 230
 _STYLES = {"met": "green", "missed": "bold red", "not measured": "dim", "regression": "bold red", "better": "green"}
 # Of the history: as many columns as fit.
 MAX_RUNS_SHOWN = 6
+EXIT_REGRESSION = 3
 
 
 def print_table(lines: list[Line], cpu: list[str], notes: list[str], machine: dict[str, Any]) -> None:
@@ -95,3 +97,10 @@ def _about(machine: dict[str, Any]) -> str:
         f"Redis: {machine['redis']}, taskiq {machine['taskiq_version']}, "
         f"Celery {machine['celery_version']}, NATS: {machine['nats']}, nats-py {machine['nats_py_version']}"
     )
+
+
+def conclude(worse: list[str], *, is_quick: bool) -> int:
+    """The exit code; regressions are told line by line. A quick run's are told only: it is too short to fail by."""
+    for title in worse:
+        print(f"REGRESSION: {title}", file=sys.stderr, flush=True)
+    return EXIT_REGRESSION if worse and not is_quick else 0

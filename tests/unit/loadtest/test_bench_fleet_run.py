@@ -62,12 +62,15 @@ async def test_an_interrupt_lets_the_run_clean_up_once() -> None:
 
 @pytest.mark.parametrize("comparison", [backlog.COMPARISON, functions.COMPARISON])
 def test_much_is_judged_by_little(comparison: report.Comparison) -> None:
-    """A drain at half the rate misses, an accept at 0.9 times meets; what was not measured has no line."""
+    """A drain at half the rate misses, an accept at 0.9 times meets; what was not measured meets nothing."""
     results = Results()
     for measure, little, much in (("accept", 1_000, 900), ("drain", 1_000, 500)):
         results.add(measure, comparison.little, little)
         results.add(measure, comparison.much, much)
-    accept, drain = report.lines(comparison, results)
+    titles = {row.measure: row.title for row in comparison.rows}
+    lines = {line[0]: line for line in report.lines(comparison, results)}
+    accept, drain = lines.pop(titles["accept"]), lines.pop(titles["drain"])
+    assert all(line[-1] != "met" for line in lines.values())
     assert accept[-3:] == ("0.90x", ">= 0.8x", "met")
     assert drain[-3:] == ("0.50x", ">= 0.8x", "missed")
     page = report.as_markdown(comparison, results, "a machine")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import __main__ as bench
 from loadtest.bench import faces, history, regression, report
 from loadtest.bench.history import SavedRow, SavedRun
 from loadtest.bench.meter import Rate
@@ -147,8 +146,8 @@ def test_more_rounds_do_not_hide_a_regression() -> None:
 
 def test_a_regression_fails_a_whole_run_only(capsys: pytest.CaptureFixture[str]) -> None:
     """And is named in a line of its own either way."""
-    assert bench.verdict(["accept"], is_quick=False) == bench.EXIT_REGRESSION != 0
-    assert bench.verdict(["accept"], is_quick=True) == bench.verdict([], is_quick=False) == 0
+    assert faces.conclude(["accept"], is_quick=False) == faces.EXIT_REGRESSION != 0
+    assert faces.conclude(["accept"], is_quick=True) == faces.conclude([], is_quick=False) == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count("REGRESSION: accept") == 2
 
