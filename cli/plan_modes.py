@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import typer
 
+from cli.commands.load import EXIT_VOID
 from cli.failures import EXIT_FAILED, EXIT_USAGE, CliError, describe_refusal, from_rpc
 from cli.load_packages import needs_load
-from cli.output import print_line
+from cli.output import print_line, span_of_ms
 from cli.plan_options import Given
 from cli.plan_watcher import bar
 
@@ -27,11 +29,15 @@ POLICY_AGES = (0, 1, 10)
 
 
 def measure(given: Given, out: Path, *, as_json: bool) -> None:
-    """Make a plan. CliError: bad options, a fleet or driver that fails, Ctrl-C (what was measured is kept)."""
+    """Make a plan. CliError: bad options, a fleet or driver that fails, Ctrl-C (what was measured is kept).
+
+    typer.Exit: EXIT_VOID, when it is written and shows nothing of the fleet.
+    """
     with needs_load():
         from cli.plan_options import asked_of, fleet_of, prices_of, targets_of
         from loadtest.plan import interruptible
         from loadtest.plan.measure import Measuring
+        from loadtest.plan.report.headline import void_words, warning
         from loadtest.plan.rig import Rig
     _check_out(out)
     asked, fleet = asked_of(given), fleet_of(given)
@@ -48,14 +54,21 @@ def measure(given: Given, out: Path, *, as_json: bool) -> None:
         print_line(f"note: {note}")
     with keeping(lambda: measured, out):
         _save(measured, found, out, as_json=as_json)
+    if wrong := warning(found):
+        print_line(wrong)
+        raise typer.Exit(EXIT_VOID)
+    print_line(void_words(found))
 
 
 def confirm(path_json: Path, per_second: float, out: Path | None, *, as_json: bool) -> None:
-    """Put a prediction to the test and add what came out to the plan; out: where to instead. CliError: as measure."""
+    """Put a prediction to the test and add what came out to the plan; out: where to instead. CliError: as measure.
+
+    typer.Exit: EXIT_VOID, when every run of a fleet was void.
+    """
     with needs_load():
         from loadtest.bench import machine
         from loadtest.plan import files, interruptible
-        from loadtest.plan.confirm import Confirming, summary, unlike
+        from loadtest.plan.confirm import Confirming, announced, summary, unlike
         from loadtest.plan.rig import PlanError
     out = out or path_json.with_suffix(".html")
     _check_out(out)
@@ -71,14 +84,19 @@ def confirm(path_json: Path, per_second: float, out: Path | None, *, as_json: bo
             confirming = Confirming(plan, found, per_second, Path(folder), shown)
         except PlanError as e:
             raise CliError(str(e)) from None
+        words = announced(confirming.trials, per_second)
+        shown.done(f"{words}, about {span_of_ms(1_000 * round(confirming.seconds))}")
         with keeping(lambda: confirming.measured() if confirming.runs else None, out):
             measured = interruptible.run(confirming.run())
     with keeping(lambda: measured, out):
         targets = tuple(one.per_second for one in found.needed)
         prices = found.cost.prices if found.cost else None
-        _save(measured, _conclude(measured, prices, targets, found.policies), out, as_json=as_json)
-    for line in (*notes, *summary(confirming.trials, confirming.runs)):
+        _write(measured, _conclude(measured, prices, targets, found.policies), out, as_json=as_json)
+    came_out = summary(confirming.trials, confirming.runs)
+    for line in (*notes, *came_out.lines):
         print_line(line)
+    if not came_out.is_known:
+        raise typer.Exit(EXIT_VOID)
 
 
 @contextmanager
@@ -150,21 +168,26 @@ def _conclude(
 
 
 def _save(measured: "Measured", found: "Findings", out: Path, *, as_json: bool) -> None:
+    from loadtest.plan.report.headline import chosen_slots, first_to_break, plan_with, title
+
+    _write(measured, found, out, as_json=as_json)
+    best = found.best
+    print_line(f"{title(found)} ({best.held} of {best.repeats} runs)" if best.per_second else title(found))
+    for line in (
+        plan_with(measured, found) if best.per_second else "",
+        first_to_break(found),
+        chosen_slots(measured, found),
+    ):
+        if line:
+            print_line(line)
+
+
+def _write(measured: "Measured", found: "Findings", out: Path, *, as_json: bool) -> None:
     from loadtest.plan import files
-    from loadtest.plan.report.headline import fleet_words
 
     files.save(measured, found, out)
     if as_json:
         print_line(files.as_text(measured, found).rstrip())
-    best = found.best
-    if best.per_second:
-        print_line(
-            f"holds {best.per_second:,.4g} events/s on {fleet_words(found.fleet)} "
-            f"({best.held} of {best.repeats} runs); "
-            f"first to be full: {found.bottleneck.service or 'unknown'}"
-        )
-    else:
-        print_line(f"no rate held the objective on {fleet_words(found.fleet)}")
     print_line(f"written: {out} and {out.with_suffix('.json')}")
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from loadtest.plan.measure import Asked
     from loadtest.plan.rig import FleetAsked
 
-# Handlers that sleep need no CPU: what bounds a host are its slots, and so few that this machine can fill them.
-SLOTS_KEY, SLEEPERS_SLOTS = "runtime.max_sandboxes", "8"
 MAX_RUN_SECONDS = 600.0
 MAX_REPEATS = 50
 QUICK_CALLERS, QUICK_RESOLUTION, QUICK_OUTAGE_SECONDS = (1, 4, 16), 0.25, 1.0
@@ -59,6 +57,7 @@ class Given:
 def fleet_of(given: Given) -> "FleetAsked":
     """The fleet to start. CliError: out of bounds, an unknown setting, or a fleet that runs already was named, too."""
     from loadtest.plan.rig import FleetAsked
+    from loadtest.plan.slots import SLEEPERS_SLOTS, SLOTS_KEY
 
     counts = (("--queues", given.queues), ("--pollers", given.pollers), ("--runtimes", given.runtimes))
     for name, value in counts:

@@ -104,7 +104,8 @@ def plan(
     ] = None,
     rate: Annotated[float | None, typer.Option(help="For --confirm: a rate not measured yet.")] = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Two saved plans beside each other.", show_default=False)
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A.json B.json", help="Two saved plans beside each other.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
@@ -114,7 +115,8 @@ def plan(
 ) -> None:
     """Measure what a fleet carries: a capacity plan as a page and JSON.
 
-    Finds the highest rate that holds the objective, what breaks first, and the replicas that other rates need.
+    Finds the highest rate that holds the objective, what breaks first, and the replicas that other rates need. Exit
+    code 3: so many runs were void that it shows nothing of the fleet.
     """
     if compare is not None:
         if confirm is not None:

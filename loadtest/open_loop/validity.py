@@ -19,12 +19,12 @@ def void_reasons(planned: int, late: int, generator_cpu: float) -> tuple[str, ..
         return ("nothing was sent",)
     if (part := late / planned) > MAX_LATE_PART:
         reasons.append(
-            f"{100 * part:.1f} % of the sends were late ({late:,} of {planned:,}; "
+            f"{100 * part:.2f} % of the sends were late ({late:,} of {planned:,}; "
             f"{100 * MAX_LATE_PART:.0f} % are allowed)"
         )
     if generator_cpu > MAX_GENERATOR_CPU:
         reasons.append(
-            f"the generator used {100 * generator_cpu:.0f} % of a core ({100 * MAX_GENERATOR_CPU:.0f} % are allowed): "
+            f"the generator used {100 * generator_cpu:.1f} % of a core ({100 * MAX_GENERATOR_CPU:.0f} % are allowed): "
             "add drivers or lower the rate"
         )
     return tuple(reasons)

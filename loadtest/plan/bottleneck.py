@@ -47,7 +47,9 @@ class Resource:
     @property
     def name(self) -> str:
         """For people."""
-        return {"process": f"{self.service}: busiest process", "slots": "sandbox slots"}.get(self.kind, "machine CPU")
+        if self.kind == "machine":
+            return "machine CPU, with the generator"
+        return {"process": f"{self.service}: busiest process", "slots": "sandbox slots"}[self.kind]
 
     @property
     def unit(self) -> str:

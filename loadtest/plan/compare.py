@@ -62,9 +62,17 @@ class Comparison:
     changed: Mapping[str, tuple[str, str]]
 
     @property
+    def not_comparable(self) -> Sequence[str]:
+        """Why, in words; empty: both were measured alike and validly."""
+        sides = (("a", self.a), ("b", self.b))
+        invalid = [f"the runs of {name} were not valid" for name, plan in sides if not plan.findings.generator.valid]
+        differ = f"{', '.join(self.unlike)} {'differs' if len(self.unlike) == 1 else 'differ'}"
+        return [differ, *invalid] if self.unlike else invalid
+
+    @property
     def is_fair(self) -> bool:
-        """Whether both were measured alike and validly."""
-        return not self.unlike and self.a.findings.generator.valid and self.b.findings.generator.valid
+        """Whether the figures may be set against each other."""
+        return not self.not_comparable
 
 
 def compare(a: Plan, b: Plan) -> Comparison:
@@ -106,14 +114,13 @@ def run(a: Path, b: Path, html: Path | None) -> str:
 def as_text(found: Comparison) -> str:
     """For a terminal, a line a figure."""
     lines = [f"a: {_side(found.a)}", f"b: {_side(found.b)}"]
+    if not found.is_fair:
+        lines.insert(0, f"Not comparable: {'; '.join(found.not_comparable)}")
     for name, (one, other) in found.unlike.items():
-        lines.append(f"warning: not comparable: {name} is {one} in a and {other} in b")
-    for name, plan in (("a", found.a), ("b", found.b)):
-        if not plan.findings.generator.valid:
-            lines.append(f"warning: not comparable: the generator of {name} was not valid")
+        lines.append(f"differs: {name}: {one} in a, {other} in b")
     lines += [f"changed: {name}: {one} in a, {other} in b" for name, (one, other) in found.changed.items()]
-    lines.append(_line(found.best, 1.0))
-    lines += [_line(one, 1_000.0, "CPU ms an event of ") for one in found.demands]
+    lines.append(_line(found.best, 1.0, found.is_fair))
+    lines += [_line(one, 1_000.0, found.is_fair, "CPU ms an event of ") for one in found.demands]
     return "\n".join(lines)
 
 
@@ -124,10 +131,11 @@ def _side(plan: Plan) -> str:
     )
 
 
-def _line(one: Ratio, times: float, before: str = "") -> str:
+def _line(one: Ratio, times: float, is_fair: bool, before: str = "") -> str:
     ratio = "" if one.ratio is None else f", b/a {shown(one.ratio)}"
     reach = "" if one.interval is None else f" ({shown(one.interval.low)} to {shown(one.interval.high)})"
-    return f"{before}{one.what}: a {shown(one.a * times)}, b {shown(one.b * times)}{ratio}{reach}: {one.verdict}"
+    verdict = f": {one.verdict}" if is_fair else ""
+    return f"{before}{one.what}: a {shown(one.a * times)}, b {shown(one.b * times)}{ratio}{reach}{verdict}"
 
 
 def _range(best: BestRate) -> Interval | None:
@@ -178,4 +186,6 @@ def _differences(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, tuple[
 
 
 def _names(a: Path, b: Path) -> tuple[str, str]:
-    return (a.stem, b.stem) if a.stem != b.stem else (f"a {a.stem}", f"b {b.stem}")
+    if a.stem != b.stem:
+        return a.stem, b.stem
+    return (str(a), str(b)) if str(a) != str(b) else (f"a {a}", f"b {b}")

@@ -7,14 +7,18 @@ from pathlib import Path
 from loadtest.plan.findings import Findings, needed
 from loadtest.plan.measure import GUESSED_OVERHEAD_SECONDS, START_SECONDS, Watcher, outcome_words
 from loadtest.plan.measured import Measured, Run
-from loadtest.plan.readings import is_of_fleet
+from loadtest.plan.readings import is_of_fleet, rate_words
+from loadtest.plan.replicas import MAX_UTILISATION
 from loadtest.plan.rig import FleetAsked, PlanError, Rig
 from loadtest.plan.runner import Runner
 from loadtest.plan.search import MAX_DRIVERS, Request
+from loadtest.plan.slots import SLOTS_KEY
 
 RUNS = 3
 # Instead of void ones, each.
 MAX_FURTHER_RUNS = 3
+# Of one fleet: the next one would be void, too.
+MAX_VOID_IN_A_ROW = 3
 # What `evenflow up` runs one of.
 ONE_OF_EACH = ("frontend", "control")
 MAX_PROCESSES = 16
@@ -23,7 +27,6 @@ PREDICTED = "predicted"
 ALIKE = 0.01
 # What a machine tells of itself that differs between any two runs.
 _PASSING = ("time", "load_average")
-SLOTS_KEY = "runtime.max_sandboxes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,33 @@ class Confirming:
         self._watcher = watcher
 
     async def run(self) -> Measured:
-        """Every trial; what it found is added to the plan's runs. PlanError: a fleet or a driver failed."""
+        """Every trial, until one has no run that counts; what it found is added to the plan's runs.
+
+        PlanError: a fleet or a driver failed.
+        """
         for index, trial in enumerate(self.trials):
+            before = len(self.runs)
             await self._try(trial, len(self.trials) - index)
+            if all(run.result.void for run in self.runs[before:]):
+                break
         return self.measured()
+
+    @property
+    def seconds(self) -> float:
+        """About how long all trials take."""
+        return len(self.trials) * self._trial_seconds
 
     def measured(self) -> Measured:
         """The plan with what was found so far."""
         return replace(self._measured, runs=(*self._measured.runs, *self.runs))
+
+    @property
+    def _run_seconds(self) -> float:
+        return self._measured.spec.traffic.seconds + GUESSED_OVERHEAD_SECONDS
+
+    @property
+    def _trial_seconds(self) -> float:
+        return START_SECONDS + RUNS * self._run_seconds
 
     async def _try(self, trial: Trial, trials_left: int) -> None:
         told = self._measured
@@ -122,41 +144,81 @@ class Confirming:
             # Those of a fleet that ran already are not known: at least its slots are the same.
             {SLOTS_KEY: str(told.fleet.slots), **told.fleet.settings},
         )
-        a_run = told.spec.traffic.seconds + GUESSED_OVERHEAD_SECONDS
         rig = Rig(asked)
         runner = Runner(rig, told.spec, told.objective, self._folder)
         try:
-            self._watcher.doing(f"{trial.name}: starting", trials_left * (START_SECONDS + RUNS * a_run))
+            self._watcher.doing(f"{trial.name}: starting", trials_left * self._trial_seconds)
             await rig.start()
             await runner.prepare()
-            drivers, counting = told.spec.drivers, 0
+            drivers, counting, void_in_a_row = told.spec.drivers, 0, 0
             for number in range(RUNS + MAX_FURTHER_RUNS):
                 if counting == RUNS:
                     return
-                left = (RUNS - counting) * a_run + (trials_left - 1) * (START_SECONDS + RUNS * a_run)
-                self._watcher.doing(f"{trial.name}, {self._per_second:g}/s", left)
+                if void_in_a_row == MAX_VOID_IN_A_ROW:
+                    self._watcher.done(f"{trial.name}: given up after {void_in_a_row} void runs in a row")
+                    return
+                left = (RUNS - counting) * self._run_seconds + (trials_left - 1) * self._trial_seconds
+                self._watcher.doing(f"{trial.name}, {rate_words(self._per_second)}", left)
                 request = Request("confirm", self._per_second, f"confirm {trial.name} {number}", drivers)
                 run = await runner.run(request, rig.site.replicas)
                 self.runs.append(run)
                 counting += not run.result.void
+                void_in_a_row = void_in_a_row + 1 if run.result.void else 0
                 drivers = min(2 * drivers, MAX_DRIVERS) if run.result.void else drivers
-                self._watcher.done(f"{trial.name}, {self._per_second:g}/s: {outcome_words(run)}")
+                self._watcher.done(f"{trial.name}, {rate_words(self._per_second)}: {outcome_words(run)}")
         finally:
             await rig.stop()
 
 
-def summary(trials_made: Sequence[Trial], runs: Sequence[Run]) -> list[str]:
-    """Whether the prediction held, a line for each trial and one of all. Pure."""
-    lines, right, is_known = [], True, True
+def announced(trials_made: Sequence[Trial], per_second: float) -> str:
+    """What is about to be tried, in one sentence. Pure."""
+    asked = ", ".join(f"{name} {count}" for name, count in trials_made[0].replicas.items())
+    names = " and ".join(one.name for one in trials_made)
+    return (
+        f"at {rate_words(per_second)} the plan asks for {asked}, so that each is used to at most "
+        f"{100 * MAX_UTILISATION:.0f} %; {RUNS} runs of each fleet ({names}), {RUNS * len(trials_made)} in all"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """lines: one for each trial, and the verdict last. is_known: each trial has a run that counts; without, nothing is
+    shown."""
+
+    lines: Sequence[str]
+    is_known: bool
+
+
+def summary(trials_made: Sequence[Trial], runs: Sequence[Run]) -> Summary:
+    """Whether the prediction held. Pure."""
+    lines, wrong, is_known = [], [], True
     for trial in trials_made:
-        mine = [run for run in runs if dict(run.replicas) == dict(trial.replicas) and not run.result.void]
+        all_of_it = [run for run in runs if dict(run.replicas) == dict(trial.replicas)]
+        if not all_of_it:
+            lines.append(f"{trial.name}: not tried")
+            is_known = False
+            continue
+        mine = [run for run in all_of_it if not run.result.void]
         held = sum(not run.failed for run in mine)
         shown = ", ".join(f"{name} {count}" for name, count in trial.replicas.items())
-        lines.append(f"{trial.name} ({shown}): {held} of {len(mine)} runs that count held the objective")
+        planned = f", planned to {100 * MAX_UTILISATION:.0f} % use" if trial.name == PREDICTED else ""
+        void = f"; {len(all_of_it) - len(mine)} more were void" if len(mine) < len(all_of_it) else ""
+        lines.append(f"{trial.name} ({shown}{planned}): {held} of {len(mine)} runs that count held the objective{void}")
         is_known &= bool(mine)
-        right &= (2 * held > len(mine)) == (trial.name == PREDICTED)
+        if (holds := 2 * held > len(mine)) != (trial.name == PREDICTED):
+            wrong.append(_why_wrong(trial, holds))
     if len(trials_made) == 1:
         lines.append("one replica fewer was not tried: there is one of each")
     if not is_known:
-        return [*lines, "nothing is shown: every run of a fleet was void"]
-    return [*lines, "the prediction held" if right else "the prediction did not hold"]
+        return Summary([*lines, "nothing is shown: every run of a fleet was void"], False)
+    verdict = f"the prediction did not hold: {'; '.join(wrong)}" if wrong else "the prediction held"
+    return Summary([*lines, verdict], True)
+
+
+def _why_wrong(trial: Trial, holds: bool) -> str:
+    if not holds:
+        return "the fleet that it asks for was not enough"
+    return (
+        f"{trial.name} was enough, too (it plans each to {100 * MAX_UTILISATION:.0f} % use: what that leaves may carry "
+        "the rate)"
+    )

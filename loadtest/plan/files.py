@@ -89,8 +89,10 @@ def load(path_json: Path) -> tuple[Measured, Findings]:
         if (size := path_json.stat().st_size) > MAX_JSON_BYTES:
             raise PlanFileError(f"{path_json}: {size:,} bytes; a plan has at most {MAX_JSON_BYTES:,}")
         return from_text(path_json.read_text())
-    except (OSError, UnicodeDecodeError) as e:
-        raise PlanFileError(f"{path_json}: cannot be read: {e}") from e
+    except OSError as e:
+        raise PlanFileError(f"{path_json}: cannot be read: {e.strerror or e}") from e
+    except UnicodeDecodeError as e:
+        raise PlanFileError(f"{path_json}: cannot be read: it is not text ({e.reason})") from e
     except PlanFileError as e:
         raise e if str(path_json) in str(e) else PlanFileError(f"{path_json}: {e}") from e
 

@@ -10,7 +10,7 @@ from loadtest.open_loop.spec import LoadSpec
 from loadtest.plan import outage
 from loadtest.plan.judge import verdict
 from loadtest.plan.measured import Drain, Fleet, Measured, Objective, Run
-from loadtest.plan.readings import completed_per_second
+from loadtest.plan.readings import completed_per_second, rate_words
 from loadtest.plan.rig import Rig
 from loadtest.plan.runner import FUNCTIONS, Runner
 from loadtest.plan.search import Request, Scope, Search
@@ -127,7 +127,7 @@ def words_of(request: Request) -> str:
     """A run, for people."""
     if request.callers:
         return f"{request.purpose}, {request.callers} callers"
-    return f"{request.purpose}, {request.per_second:.5g}/s"
+    return f"{request.purpose}, {rate_words(request.per_second)}"
 
 
 def drain_words(drain: Drain) -> str:
@@ -143,5 +143,5 @@ def outcome_words(run: Run) -> str:
     if result.void:
         return f"void: {result.void[0]}"
     accept, start = (f"{one.p99_ms:.0f}" if one else "-" for one in (result.accept, result.start))
-    figures = f"{completed_per_second(run):.5g}/s ended, p99 accept {accept} ms, start {start} ms"
+    figures = f"{rate_words(completed_per_second(run))} ended, p99 accept {accept} ms, start {start} ms"
     return f"{figures}; failed: {', '.join(run.failed)}" if run.failed else figures

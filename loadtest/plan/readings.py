@@ -41,6 +41,11 @@ def rate_key(per_second: float) -> float:
     return float(f"{per_second:.4g}")
 
 
+def rate_words(per_second: float) -> str:
+    """A rate for people: 336.36 is 336/s, 2.5 is 2.5/s."""
+    return f"{per_second:,.0f}/s" if per_second >= 100 else f"{per_second:.3g}/s"
+
+
 def counted(run: Run, spec: LoadSpec) -> Sequence[Sample]:
     """The looks within the counted part of the schedule."""
     return tuple(one for one in run.samples if spec.warm_up_seconds <= one.at_seconds <= spec.traffic.seconds)

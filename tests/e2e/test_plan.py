@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli.commands.load import EXIT_VOID
 from loadtest.plan import files
 from loadtest.plan.measured import SERVICES
 from tests.kit.waiting import wait_until
@@ -45,8 +46,9 @@ def test_a_tiny_plan_from_end_to_end(tmp_path: Path) -> None:
     finally:
         # Its fleet ends with it.
         process.kill()
-    assert process.returncode == 0, errors
-    assert str(page) in told
+    # On a busy machine most runs may be void: then it says so.
+    assert process.returncode == (EXIT_VOID if "NOT VALID" in told else 0), errors
+    assert str(page) in told and "runs were void" in told.splitlines()[-1]
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
     measured, found = files.load(page.with_suffix(".json"))
     assert measured.fleet.replicas == {"control": 1, "queue": 1, "runtime": 1, "poller": 1, "frontend": 1}

@@ -18,16 +18,16 @@ def write(found: "Comparison", text: str) -> str:
     body = [
         html.heading(f"Evenflow capacity: {title}", 1),
         html.box(
-            html.paragraph(_headline(best), "big"),
+            html.paragraph(_headline(found), "big" if found.is_fair else "big bad"),
             html.paragraph(f"a is {a.name}: {shown(best.a)} events/s. b is {b.name}: {shown(best.b)} events/s."),
             html.paragraph(f"The ratio is told from both intervals: {_reach(best)}."),
-            *_warnings(found),
         ),
         html.heading("Both curves"),
         html.plots(_figures(found)),
         html.heading("What an event costs each service"),
         html.table(
-            ("service", "a, CPU ms", "b, CPU ms", "b / a", "within", "verdict"), [_row(one) for one in found.demands]
+            ("service", "a, CPU ms", "b, CPU ms", "b / a", "within", *(["verdict"] if found.is_fair else [])),
+            [_row(one, found.is_fair) for one in found.demands],
         ),
         _differences("Not alike, so not comparable", found.unlike),
         _differences("What changed", found.changed),
@@ -37,7 +37,10 @@ def write(found: "Comparison", text: str) -> str:
     return html.page(f"Evenflow capacity: {title}", "".join(body))
 
 
-def _headline(best: "Ratio") -> str:
+def _headline(found: "Comparison") -> str:
+    best = found.best
+    if not found.is_fair:
+        return f"Not comparable: {'; '.join(found.not_comparable)}"
     if not best.differs or best.ratio is None:
         return "No difference shown in the best rate"
     return f"b holds {shown(best.ratio)} times the rate of a"
@@ -49,16 +52,6 @@ def _reach(one: "Ratio") -> str:
     if one.interval is None:
         return f"{shown(one.ratio)}, without an interval"
     return f"{shown(one.ratio)}, within {shown(one.interval.low)} to {shown(one.interval.high)}"
-
-
-def _warnings(found: "Comparison") -> list[str]:
-    told = []
-    if found.unlike:
-        told.append(html.paragraph(f"Not comparable: {', '.join(found.unlike)} differ (below).", "bad"))
-    for name, plan in (("a", found.a), ("b", found.b)):
-        if not plan.findings.generator.valid:
-            told.append(html.paragraph(f"Not comparable: the generator of {name} was not valid.", "bad"))
-    return told
 
 
 def _figures(found: "Comparison") -> list[str]:
@@ -76,14 +69,14 @@ def _figures(found: "Comparison") -> list[str]:
     return told
 
 
-def _row(one: "Ratio") -> html.Row:
+def _row(one: "Ratio", is_fair: bool) -> html.Row:
     return (
         one.what,
         html.number(one.a * 1_000),
         html.number(one.b * 1_000),
         html.number(one.ratio),
         html.between(one.interval),
-        one.verdict,
+        *([one.verdict] if is_fair else []),
     )
 
 

@@ -33,7 +33,7 @@ def latency(plans: Plans, of: str, bound_ms: float, quantiles: Sequence[str] = (
             void = [run for run in runs if run.result.void]
             if void:
                 told = [_quantile(run, of, quantiles[-1]) for run in void]
-                axes.plot([run.per_second for run in void], told, "x", color=TEXT, label=f"{name} void run".strip())
+                axes.plot([run.per_second for run in void], told, "x", color=TEXT, label="void run")
         axes.axhline(bound_ms, color=TEXT, linestyle=(0, (1, 1.5)), label=f"objective: p99 {bound_ms:g} ms")
         axes.set_yscale("log")
         logarithmic(axes.yaxis)

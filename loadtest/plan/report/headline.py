@@ -1,10 +1,12 @@
 """The plan in a few sentences, for the page's first box and for a terminal. Pure."""
 
 from loadtest.bench.stats import shown
+from loadtest.plan import slots
 from loadtest.plan.best_rate import BestRate, Knee, bound_words
 from loadtest.plan.findings import Findings
 from loadtest.plan.intervals import CONFIDENCE, Interval
 from loadtest.plan.measured import Fleet, Measured
+from loadtest.plan.readings import completed_per_second, counts
 
 
 def title(findings: Findings) -> str:
@@ -12,7 +14,26 @@ def title(findings: Findings) -> str:
     best = findings.best
     if not best.per_second:
         return f"No tested rate held the objective on {fleet_words(findings.fleet)}"
-    return f"Holds {shown(best.per_second)} events/s on {fleet_words(findings.fleet)}"
+    at_least = "at least " if findings.first_failure is None else ""
+    return f"Holds {at_least}{shown(best.per_second)} events/s on {fleet_words(findings.fleet)}"
+
+
+def warning(findings: Findings) -> str:
+    """Why the figures say nothing of the fleet; empty: they do. It stands before everything else."""
+    if findings.generator.valid:
+        return ""
+    repeats = sum(one.purpose == "repeat" for one in findings.generator.void)
+    which = f", {repeats} of them repeats of the best rate found by then" if repeats else ""
+    return (
+        f"NOT VALID: {void_words(findings)}{which}. Do not rely on these figures: use more drivers, lower rates or a "
+        "quieter machine."
+    )
+
+
+def void_words(findings: Findings) -> str:
+    """How many runs count for nothing."""
+    found = findings.generator
+    return f"{len(found.void)} of {found.runs} runs were void"
 
 
 def fleet_words(fleet: Fleet) -> str:
@@ -28,10 +49,14 @@ def _count(count: int, name: str) -> str:
 
 
 def sentences(measured: Measured, findings: Findings) -> list[str]:
-    """What was measured, what breaks first and why, the limit, the knee, whether the generator was valid."""
-    told = [_measured(measured, findings.best)] if findings.best.per_second else []
-    told.append(_first_to_break(findings))
+    """What was measured, what breaks first and why, the limit, the knee, how well the generator kept up."""
+    told: list[str] = []
     best = findings.best
+    if best.per_second:
+        told += [_measured(measured, best), plan_with(measured, findings)]
+    told.append(first_to_break(findings))
+    if chosen := chosen_slots(measured, findings):
+        told.append(chosen)
     if best.limit_per_second is not None:
         told.append(
             f"Over all runs the objective's tightest bound is reached at {shown(best.limit_per_second)} events/s"
@@ -39,20 +64,46 @@ def sentences(measured: Measured, findings: Findings) -> list[str]:
         )
     if findings.knee is not None:
         told.append(_knee(findings.knee))
-    return [*told, generator(findings)]
+    return [*told, _generator(findings)]
 
 
-def generator(findings: Findings) -> str:
-    """Whether the runs speak of the fleet."""
-    found = findings.generator
-    if found.valid:
-        return (
-            f"The generator was valid: at most {100 * found.busiest_core:.0f} % of a core and "
-            f"{100 * found.late_part:.2f} % late sends; {len(found.void)} of {found.runs} runs were void and left out."
-        )
+def plan_with(measured: Measured, findings: Findings) -> str:
+    """Which of the plan's rates to rely on, and what the others are."""
+    best, capacity = findings.best, findings.capacity
+    others: list[str] = []
+    if best.limit_per_second is not None:
+        others.append(f"the tightest bound is used up at {shown(best.limit_per_second)}")
+    full = next((one.saturates_per_second for one in findings.bottleneck.resources if one.kind == "slots"), None)
+    if full is not None:
+        others.append(f"the slots are full at {shown(full)}, by the line through all runs")
+    if capacity is not None and not capacity.is_floor:
+        others.append(f"under overload {shown(capacity.per_second)} ended a second")
+    most = max((completed_per_second(run) for run in measured.runs if counts(run)), default=0.0)
+    if most:
+        others.append(f"the most that ever ended a second, in one run, was {shown(most)}")
+    told = f"Plan with {shown(best.per_second)} events/s, the rate that held"
+    return f"{told}; {'; '.join(others)}." if others else f"{told}."
+
+
+def chosen_slots(measured: Measured, findings: Findings) -> str:
+    """That the slots are the plan's own choice; empty: they are not."""
+    if not slots.are_the_plans(measured):
+        return ""
+    resources = findings.bottleneck.resources
+    is_limit = bool(resources) and resources[0].kind == "slots" and findings.bottleneck.service == "runtime"
+    limit = "They are the limit found here: " if is_limit else ""
     return (
-        f"The generator was NOT valid: {len(found.void)} of {found.runs} runs were void. "
-        "Do not rely on these figures: use more drivers, lower rates or a quieter machine."
+        f"{_count(findings.fleet.slots, 'slot')} a host are what a plan chooses for handlers that sleep. "
+        f"{limit}--set {slots.SLOTS_KEY}=N changes {'it' if is_limit else 'that'}."
+    )
+
+
+def _generator(findings: Findings) -> str:
+    found = findings.generator
+    return (
+        f"The generator was {'' if found.valid else 'NOT '}valid: in runs that count at most "
+        f"{100 * found.busiest_core:.0f} % of a core and {100 * found.late_part:.2f} % late sends; "
+        f"{void_words(findings)} and left out."
     )
 
 
@@ -77,15 +128,27 @@ def _bound(name: str, found_ms: float | None, bound_ms: float) -> str:
     return f"{name} {'not measured' if found_ms is None else shown(found_ms) + ' ms'} <= {bound_ms:g} ms"
 
 
-def _first_to_break(findings: Findings) -> str:
+def first_to_break(findings: Findings) -> str:
+    """What fails first above the best rate and why, or why no limit was found."""
     failure = findings.first_failure
     if failure is None:
-        return "No rate above it failed: the limit lies beyond what was tested."
+        return _no_limit(findings)
     what = bound_words(failure.bound)
     use = f" ({shown(failure.use)} times its bound)" if failure.bound else f" ({'; '.join(failure.words)})"
     return (
         f"First to break: {what}, at {shown(failure.per_second)} events/s{use}, because {findings.bottleneck.evidence}."
     )
+
+
+def _no_limit(findings: Findings) -> str:
+    above = [one for one in findings.generator.void if not one.callers and one.per_second > findings.best.per_second]
+    if above:
+        first = min(above, key=lambda one: one.per_second)
+        return (
+            f"No limit was found: the generator gave out first, as runs at {shown(first.per_second)} events/s were "
+            f"void ({'; '.join(first.reasons)})."
+        )
+    return "No limit was found: no rate above it failed, up to the highest that was tried (--max-rate)."
 
 
 def _knee(knee: Knee) -> str:

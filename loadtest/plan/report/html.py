@@ -10,10 +10,10 @@ from loadtest.plan.intervals import HeldOut, Interval
 # Colours: Okabe and Ito's palette, told apart by colour-blind readers, lighter on the dark ground. Plots name them.
 _STYLE = """
 :root { color-scheme: light dark; --ground: #ffffff; --raised: #f4f6f8; --text: #1b1f24; --soft: #57606a;
-  --line: #d5dae0; --good: #00664b; --bad: #a33f00;
+  --line: #d5dae0; --shade: rgb(0 0 0 / .28); --good: #00664b; --bad: #a33f00;
   --c1: #0072b2; --c2: #d55e00; --c3: #009e73; --c4: #b0618c; --c5: #b07a00; --c6: #3e94c4; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14171b; --raised: #1d2127; --text: #e6e9ed; --soft: #a2abb5;
-  --line: #363d46; --good: #4fd1a5; --bad: #ff9a5c;
+  --line: #363d46; --shade: rgb(255 255 255 / .3); --good: #4fd1a5; --bad: #ff9a5c;
   --c1: #57a9e2; --c2: #ff8a3d; --c3: #2fc79b; --c4: #e094bd; --c5: #f0b72f; --c6: #8fd0f5; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--ground); color: var(--text);
@@ -28,7 +28,12 @@ h3 { font-size: 1rem; margin: 0 0 .4rem; } p { margin: .4rem 0; max-width: 72ch;
 figure { margin: 0; padding: .8rem; border: 1px solid var(--line); border-radius: .5rem; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; } figcaption { font-size: .9rem; color: var(--soft); }
 svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
-.wide { overflow-x: auto; }
+/* A shade at an edge behind which there is more; at the table's own end the ground covers it. */
+.wide { overflow-x: auto; scrollbar-width: thin; background:
+  linear-gradient(to right, var(--ground) 40%, transparent) 0 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(to left, var(--ground) 40%, transparent) 100% 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) 0 0 / .8rem 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) 100% 0 / .8rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
 th { font-weight: 600; vertical-align: bottom; } td { min-width: 3rem; }
@@ -41,7 +46,7 @@ details summary { cursor: pointer; margin: .4rem 0; }
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of its own kind: "number" to the right, "words" wide, "good" or "bad" coloured."""
+    """A cell of its own kind: "number" to the right, "words" wide, "good", "bad" or "soft" coloured."""
 
     text: str
     kind: str = ""
@@ -97,7 +102,7 @@ def plots(figures: Sequence[str]) -> str:
 def table(head: Sequence[str], rows: Sequence[Row]) -> str:
     """A table that scrolls by itself on a narrow screen. Columns whose first cell is a number are right-aligned."""
     first = rows[0] if rows else ()
-    kinds = ["number" if isinstance(one, Cell) and one.kind == "number" else "" for one in first]
+    kinds = ["number" if isinstance(one, Cell) and "number" in one.kind.split() else "" for one in first]
     names = "".join(
         f'<th class="{kind}">{escape(name)}</th>'
         for name, kind in zip(head, [*kinds, *[""] * (len(head) - len(kinds))], strict=True)

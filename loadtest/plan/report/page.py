@@ -4,16 +4,18 @@ from loadtest.bench.stats import shown
 from loadtest.plan.findings import Findings
 from loadtest.plan.measured import Measured
 from loadtest.plan.report import curves, html, pictures, runs, sizes, tables
-from loadtest.plan.report.headline import sentences, title
+from loadtest.plan.report.headline import sentences, title, warning
 
 
 def write(measured: Measured, findings: Findings) -> str:
     """The HTML: readable without scripts and without a network, light or dark, wide or narrow."""
-    kind = "" if findings.generator.valid and findings.best.per_second else "bad"
+    wrong = warning(findings)
+    kind = "bad" if wrong or not findings.best.per_second else ""
     body = [
         html.heading("Evenflow capacity plan", 1),
         html.paragraph(_on(measured), "soft"),
         html.box(
+            html.paragraph(wrong, "bad") if wrong else "",
             html.paragraph(title(findings), f"big {kind}".strip()),
             *(html.paragraph(one) for one in sentences(measured, findings)),
         ),
@@ -23,7 +25,7 @@ def write(measured: Measured, findings: Findings) -> str:
         tables.objective(measured),
         tables.bottleneck(findings),
         tables.demand(findings),
-        sizes.replicas(findings),
+        sizes.replicas(measured, findings),
         sizes.headroom(findings),
         sizes.drains(findings),
         sizes.cost(findings),
@@ -34,7 +36,8 @@ def write(measured: Measured, findings: Findings) -> str:
         runs.machine(measured),
         runs.settings(measured),
     ]
-    return html.page(f"Evenflow capacity plan: {title(findings)}", "".join(body))
+    not_valid = "NOT VALID: " if wrong else ""
+    return html.page(f"Evenflow capacity plan: {not_valid}{title(findings)}", "".join(body))
 
 
 def _on(measured: Measured) -> str:

@@ -36,7 +36,12 @@ def steps(measured: Measured) -> str:
 def void_runs(findings: Findings) -> str:
     """Those left out and why; nothing when there are none."""
     rows: list[Row] = [
-        (one.purpose, number(one.per_second), Cell("; ".join(one.reasons), "words")) for one in findings.generator.void
+        (
+            run_name(one.purpose, one.callers),
+            number(None if one.callers else one.per_second, missing=""),
+            Cell("; ".join(one.reasons), "words"),
+        )
+        for one in findings.generator.void
     ]
     if not rows:
         return ""
@@ -96,8 +101,8 @@ def _step(measured: Measured, run: Run) -> Row:
     result = run.result
     slope = depth_slope(run, measured.spec)
     return (
-        _name(run),
-        number(run.per_second),
+        run_name(run.purpose, run.callers),
+        number(None if run.callers else run.per_second, missing=""),
         number(completed_per_second(run)),
         *_latency(result.accept),
         *_latency(result.start),
@@ -120,7 +125,8 @@ def _verdict(run: Run) -> Cell:
     return Cell(f"failed: {'; '.join(run.failed)}", "words") if run.failed else Cell("held", "good")
 
 
-def _name(run: Run) -> str:
-    if not run.callers:
-        return run.purpose
-    return "1 caller" if run.callers == 1 else f"{run.callers} callers"
+def run_name(purpose: str, callers: int) -> str:
+    """A closed loop by its callers: no rate was offered."""
+    if not callers:
+        return purpose
+    return "1 caller" if callers == 1 else f"{callers} callers"

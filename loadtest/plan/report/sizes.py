@@ -5,6 +5,8 @@ from loadtest.plan.cost import Prices
 from loadtest.plan.drain import Capacity, DrainCheck
 from loadtest.plan.findings import Findings
 from loadtest.plan.intervals import CONFIDENCE
+from loadtest.plan.measured import Measured
+from loadtest.plan.readings import is_open
 from loadtest.plan.replicas import ASSUMPTIONS, MAX_UTILISATION
 from loadtest.plan.report.html import (
     Cell,
@@ -19,24 +21,38 @@ from loadtest.plan.report.html import (
     yes_no,
 )
 
+# Times the highest rate that was measured: beyond it the table is a guess.
+FAR_TIMES = 10.0
+# A prediction of the drain that is farther off than this part is warned of.
+MAX_DRAIN_GAP = 0.25
 
-def replicas(findings: Findings) -> str:
+
+def replicas(measured: Measured, findings: Findings) -> str:
     """How many of each, and what that assumes."""
     if not findings.needed:
         return heading("How many of each") + paragraph("Too few runs at different rates to tell.")
     names = list(findings.needed[0].replicas)
-    rows: list[Row] = [
-        (
-            number(one.per_second),
-            *(Cell(f"{one.replicas[name]:,}", "number") for name in names),
-            number(one.slots),
-            Cell(f"{one.cores:,}", "number"),
+    highest = max((run.per_second for run in measured.runs if is_open(run)), default=0.0)
+    far = [one.per_second > FAR_TIMES * highest for one in findings.needed]
+    rows: list[Row] = []
+    for one, is_far in zip(findings.needed, far, strict=True):
+        figures = (
+            number(one.per_second).text,
+            *(f"{one.replicas[name]:,}" for name in names),
+            # A queue node without a shard has nothing to do.
+            f"{one.replicas.get('queue', 1):,}",
+            number(one.slots).text,
+            f"{one.cores:,}",
         )
-        for one in findings.needed
-    ]
+        cells = [Cell(text, "number soft" if is_far else "number") for text in figures]
+        note = [Cell("far beyond what was measured", "words soft")] if is_far else []
+        rows.append([*cells, *note])
+    head = ("events/s", *names, "shards, at least", "slots busy", "cores in all", *([""] if any(far) else []))
+    measured_to = paragraph(f"The highest rate measured was {shown(highest)} events/s.") if any(far) else ""
     return (
         heading("How many of each")
-        + table(("events/s", *names, "slots busy", "cores in all"), rows)
+        + measured_to
+        + table(head, rows)
         + folded("What this assumes", bullets(ASSUMPTIONS))
         + _confirmed(findings)
     )
@@ -84,6 +100,7 @@ def drains(findings: Findings) -> str:
     told = heading("Drain after an outage") + paragraph(_capacity(findings.capacity))
     if findings.drain is not None:
         told += paragraph(_drain_check(findings.drain, findings.capacity))
+        told += _drain_warning(findings.drain)
     rows: list[Row] = [
         (
             f"{one.outage_seconds / 60:g} min",
@@ -124,6 +141,17 @@ def _drain_check(found: DrainCheck, capacity: Capacity | None) -> str:
     else:
         told += "; predicted: never, as no more than that is worked off." if capacity else "."
     return f"{told} It shows nothing of the fleet: {'; '.join(found.void)}." if found.void else told
+
+
+def _drain_warning(found: DrainCheck) -> str:
+    if found.gap is not None and abs(found.gap) > MAX_DRAIN_GAP:
+        off = percent(found.gap, sign=True).text
+        return paragraph(f"The prediction is {off} off what was measured: the table below may be as far off.", "bad")
+    predicted = found.predicted_seconds
+    is_late = found.measured_seconds is None and not found.void
+    if is_late and predicted is not None and predicted < found.within_seconds:
+        return paragraph("By then it was predicted to be gone: the times of the table below may be too short.", "bad")
+    return ""
 
 
 def cost(findings: Findings) -> str:

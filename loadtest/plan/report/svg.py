@@ -66,7 +66,11 @@ def draw(told: str, paint: Callable[[Axes], None], x: str, y: str, legend_column
         axes.set_ylabel(y)
         handles, labels = axes.get_legend_handles_labels()
         if labels:
-            figure.legend(handles, labels, loc="outside upper left", ncols=legend_columns, handlelength=2.6)
+            # What stands for the same in several plans is told once.
+            once = dict(zip(labels, handles, strict=True))
+            figure.legend(
+                list(once.values()), list(once), loc="outside upper left", ncols=legend_columns, handlelength=2.6
+            )
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(out.getvalue(), told)

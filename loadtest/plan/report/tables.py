@@ -2,7 +2,7 @@
 
 from loadtest.bench.stats import shown
 from loadtest.plan.findings import Findings
-from loadtest.plan.little import MAX_GAP
+from loadtest.plan.little import MAX_GAP, STANDARD_ERRORS, LittleCheck
 from loadtest.plan.measured import Measured
 from loadtest.plan.report.html import (
     Cell,
@@ -16,6 +16,7 @@ from loadtest.plan.report.html import (
     percent,
     table,
 )
+from loadtest.plan.report.runs import run_name
 
 _MILLI = 1_000.0
 
@@ -63,6 +64,17 @@ def bottleneck(findings: Findings) -> str:
     head = ("resource", "full at events/s", "use at best rate", "use at first failure", "capacity", "ms of it an event")
     told = heading("What fills up first") + paragraph(f"{found.evidence[:1].upper()}{found.evidence[1:]}.")
     told += table(head, rows)
+    less = [
+        one.name
+        for one in found.resources
+        if one.use_at_best is not None and one.use_at_failure is not None and one.use_at_failure < one.use_at_best
+    ]
+    if less:
+        told += paragraph(
+            f"Used less at the first failure than at the best rate: {'; '.join(less)}. What is full lets no more "
+            "events through to the others, and single runs scatter: it is no sign that these got faster.",
+            "soft",
+        )
     growth = found.growth
     if growth is not None:
         told += paragraph(
@@ -127,13 +139,13 @@ def little(findings: Findings) -> str:
     """Every run's check."""
     rows: list[Row] = [
         (
-            one.purpose,
-            number(one.per_second),
+            run_name(one.purpose, one.callers),
+            number(None if one.callers else one.per_second, missing=""),
             one.of,
             number(one.counted),
             number(one.predicted),
             percent(one.gap, sign=True),
-            _little_verdict(one.steady, one.flagged),
+            _little_verdict(one),
         )
         for one in findings.little
     ]
@@ -143,16 +155,22 @@ def little(findings: Findings) -> str:
         heading("Little's law, L = lambda W")
         + paragraph(
             f"Counts against latencies, on every run: {flagged} of {len(findings.little)} checks differ by more than "
-            f"{100 * MAX_GAP:.0f} % and three standard errors. Where the depth grows the law says nothing."
+            f"{100 * MAX_GAP:.0f} % and three standard errors of the mean count. Where the depth grows the "
+            "law says nothing. Invocations that wait at a host for a slot are counted and not in W: those differ where "
+            "slots are full."
         )
         + folded("All runs", table(head, rows))
     )
 
 
-def _little_verdict(steady: bool, flagged: bool) -> Cell:
-    if not steady:
+def _little_verdict(one: LittleCheck) -> Cell:
+    if not one.steady:
         return Cell("depth grows")
-    return Cell("differs", "bad") if flagged else Cell("agrees", "good")
+    if one.flagged:
+        return Cell("differs", "bad")
+    # So few looks at so small a count vary by more than the gap.
+    is_wide = abs(one.gap) > MAX_GAP
+    return Cell(f"within {STANDARD_ERRORS:g} standard errors" if is_wide else "agrees", "good")
 
 
 def objective(measured: Measured) -> str:

@@ -292,7 +292,7 @@ def test_no_values_have_no_latency() -> None:
     [
         (1_000, 10, 0.7, ""),
         (1_000, 11, 0.1, "11 of 1,000"),
-        (1_000, 0, 0.71, "71 % of a core"),
+        (1_000, 0, 0.71, "71.0 % of a core"),
         (0, 0, 0.0, "nothing was sent"),
     ],
 )

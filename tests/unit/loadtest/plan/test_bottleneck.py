@@ -21,7 +21,7 @@ def test_slots_are_found_and_where_each_resource_would_saturate(known: KnownFlee
     assert by_name["poller: busiest process"].saturates_per_second == pytest.approx(poller, rel=0.03)
     whole = sum(known.demand.values()) + known.generator_cpu_an_event
     machine = (2 - sum(known.idle.values())) / whole
-    assert by_name["machine CPU"].saturates_per_second == pytest.approx(machine, rel=0.1)
+    assert by_name["machine CPU, with the generator"].saturates_per_second == pytest.approx(machine, rel=0.1)
 
 
 def test_a_process_at_its_core_is_found() -> None:

@@ -8,6 +8,7 @@ import pytest
 from loadtest.plan import compare, files
 from loadtest.plan.findings import Findings, conclude
 from loadtest.plan.measured import Measured
+from loadtest.plan.report import compare_page
 from tests.unit.loadtest.plan.known_fleet import KnownFleet
 from tests.unit.loadtest.plan.test_report import shape_of
 
@@ -52,7 +53,11 @@ def test_another_machine_objective_or_load_is_a_warning(measured: Measured, find
     found = compare.compare(compare.Plan("a", measured, findings), compare.Plan("b", other, findings))
     assert set(found.unlike) == {"cores", "objective start_p99_ms", "load door"} and not found.is_fair
     assert set(found.changed) == {"commit"}
-    assert "warning: not comparable: cores is 2 in a and 64 in b" in compare.as_text(found)
+    text = compare.as_text(found)
+    assert text.startswith("Not comparable: cores, objective start_p99_ms, load door differ\n")
+    assert "differs: cores: 2 in a, 64 in b" in text
+    assert "no difference shown" not in text + compare_page.write(found, text)
+    assert "Not comparable: cores" in compare_page.write(found, text)
 
 
 def test_without_an_interval_no_difference_is_claimed(
@@ -77,3 +82,12 @@ def test_it_reads_two_files_and_writes_a_page(
         compare.run(one, other, tmp_path / "both.txt")
     with pytest.raises(files.PlanFileError, match=r"both\.html: it is not JSON"):
         compare.run(one, tmp_path / "both.html", None)
+
+
+def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, measured: Measured) -> None:
+    short = replace(measured, runs=measured.runs[:2])
+    paths = [tmp_path / name / "plan.json" for name in ("old", "new")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(files.as_text(short, conclude(short)))
+    assert f"a: {paths[0]}: " in (text := compare.run(paths[0], paths[1], None)) and f"b: {paths[1]}: " in text

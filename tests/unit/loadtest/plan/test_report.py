@@ -11,8 +11,8 @@ import pytest
 from loadtest.plan import files
 from loadtest.plan.findings import Findings, Policy, conclude
 from loadtest.plan.measured import Measured
-from loadtest.plan.report import page
-from loadtest.plan.report.headline import sentences, title
+from loadtest.plan.report import page, runs, sizes
+from loadtest.plan.report.headline import chosen_slots, plan_with, sentences, title, warning
 
 POLICIES = [Policy("best_of_two", age, 1.02 + age, 2.0, 1.01, 1.03 + 2 * age) for age in (0, 10)]
 
@@ -81,12 +81,60 @@ def test_the_headline_says_rate_interval_bounds_and_why(measured: Measured, find
 
 
 def test_an_invalid_generator_is_told_first_of_all(measured: Measured) -> None:
-    runs = tuple(replace(run, result=replace(run.result, void=("too late",))) for run in measured.runs)
-    void = replace(measured, runs=runs)
+    late = tuple(replace(run, result=replace(run.result, void=("too late",))) for run in measured.runs)
+    void = replace(measured, runs=late)
     told = conclude(void)
     assert title(told) == "No tested rate held the objective on one runtime host of 8 slots"
-    assert "NOT valid" in " ".join(sentences(void, told))
-    assert "too late" in page.write(void, told)
+    assert warning(told).startswith(f"NOT VALID: {len(late)} of {len(late)} runs were void, 5 of them repeats")
+    text = page.write(void, told)
+    assert text.index(warning(told)) < text.index(f">{title(told)}<")
+    assert "too late" in text and "<title>Evenflow capacity plan: NOT VALID: " in text
+
+
+def test_it_says_which_rate_to_plan_with(measured: Measured, findings: Findings) -> None:
+    assert warning(findings) == ""
+    told = plan_with(measured, findings)
+    assert told.startswith("Plan with 340 events/s, the rate that held; the tightest bound is used up at ")
+    for part in ("the slots are full at ", "under overload ", "the most that ever ended a second"):
+        assert part in told
+
+
+def test_without_a_failure_it_holds_at_least_that(open_runs: Measured) -> None:
+    held = replace(open_runs, runs=tuple(run for run in open_runs.runs if not run.failed))
+    told = conclude(held)
+    assert title(told).startswith("Holds at least ")
+    assert "up to the highest that was tried (--max-rate)" in " ".join(sentences(held, told))
+    gave_out = replace(held.runs[0], per_second=900.0, result=replace(held.runs[0].result, void=("too late",)))
+    void = replace(held, runs=(*held.runs, gave_out))
+    assert "the generator gave out first, as runs at 900 events/s were void (too late)" in " ".join(
+        sentences(void, conclude(void))
+    )
+
+
+def test_slots_that_the_plan_chose_are_told(measured: Measured, findings: Findings) -> None:
+    assert chosen_slots(measured, findings) == ""
+    chosen = replace(measured, fleet=replace(measured.fleet, settings={"runtime.max_sandboxes": "8"}))
+    assert chosen_slots(chosen, findings) == (
+        "8 slots a host are what a plan chooses for handlers that sleep. They are the limit found here: "
+        "--set runtime.max_sandboxes=N changes it."
+    )
+
+
+def test_rates_far_beyond_the_measured_ones_are_marked(text: str) -> None:
+    """510/s is the highest that was measured: 10,000 is more than ten times it, 1,000 is not."""
+    rows = {row[0]: row for row in re.findall(r'<tr><td class="number(?: soft)?">([\d,]+)</td>(.*?)</tr>', text)}
+    assert "far beyond what was measured" in rows["10,000"][1] and "soft" in rows["10,000"][1]
+    assert "soft" not in rows["1,000"][1]
+
+
+def test_a_drain_that_was_predicted_badly_is_warned_of(measured: Measured, findings: Findings) -> None:
+    assert findings.drain is not None
+    assert "may be as far off" not in sizes.drains(findings)
+    assert "The prediction is +83.0 % off" in sizes.drains(replace(findings, drain=replace(findings.drain, gap=0.83)))
+
+
+def test_closed_loops_are_named_by_their_callers_and_offer_no_rate(measured: Measured) -> None:
+    assert '<td>64 callers</td><td class="number"></td>' in runs.steps(measured)
 
 
 def _without(measured: Measured) -> Sequence[Measured]:

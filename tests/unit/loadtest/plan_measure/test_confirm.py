@@ -1,11 +1,15 @@
 """Which fleets put a prediction to the test, and what their runs say of it."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from loadtest.plan.confirm import PREDICTED, Trial, summary, trials, unlike
+from loadtest.plan.confirm import MAX_VOID_IN_A_ROW, PREDICTED, Confirming, Trial, announced, summary, trials, unlike
 from loadtest.plan.findings import conclude
+from loadtest.plan.measured import Run
 from loadtest.plan.rig import FleetAsked, PlanError
 from tests.unit.loadtest.plan.known_fleet import KnownFleet
 
@@ -27,7 +31,7 @@ def test_where_there_is_one_of_each_nothing_can_be_fewer() -> None:
     (only,) = trials(MEASURED, FOUND, 60.0)
     assert set(only.replicas.values()) == {1}
     run = replace(FLEET.run("confirm", 60, 3), replicas=only.replicas)
-    assert summary([only], [run])[-2:] == [
+    assert list(summary([only], [run]).lines[-2:]) == [
         "one replica fewer was not tried: there is one of each",
         "the prediction held",
     ]
@@ -60,8 +64,8 @@ def test_a_plan_that_predicts_nothing_is_refused() -> None:
     ("predicted_rate", "fewer_rate", "words"),
     [
         (200, 800, "the prediction held"),
-        (800, 800, "the prediction did not hold"),
-        (200, 200, "the prediction did not hold"),
+        (800, 800, "the prediction did not hold: the fleet that it asks for was not enough"),
+        (200, 200, "the prediction did not hold: one runtime fewer was enough, too (it plans each to 70 % use"),
     ],
 )
 def test_a_prediction_held_when_it_was_enough_and_one_fewer_was_not(
@@ -71,9 +75,9 @@ def test_a_prediction_held_when_it_was_enough_and_one_fewer_was_not(
     enough, fewer = Trial(PREDICTED, {"runtime": 2}), Trial("one runtime fewer", {"runtime": 1})
     runs = [replace(FLEET.run("confirm", predicted_rate, n), replicas={"runtime": 2}) for n in range(3)]
     runs += [replace(FLEET.run("confirm", fewer_rate, n), replicas={"runtime": 1}) for n in range(3)]
-    lines = summary([enough, fewer], runs)
-    assert lines[-1] == words
-    assert len(lines) == 3
+    found = summary([enough, fewer], runs)
+    assert found.lines[-1].startswith(words) and found.is_known
+    assert len(found.lines) == 3 and "planned to 70 % use" in found.lines[0]
 
 
 def test_void_runs_confirm_nothing() -> None:
@@ -81,7 +85,70 @@ def test_void_runs_confirm_nothing() -> None:
     trial = Trial(PREDICTED, {"runtime": 2})
     run = FLEET.run("confirm", 200, 1)
     void = replace(run, replicas={"runtime": 2}, result=replace(run.result, void=("late",)))
-    assert "nothing is shown" in summary([trial], [void])[-1]
+    found = summary([trial], [void])
+    assert "nothing is shown" in found.lines[-1] and not found.is_known
+    assert "0 of 0 runs that count held the objective; 1 more were void" in found.lines[0]
+
+
+def test_what_is_tried_is_told_before() -> None:
+    told = announced(trials(MEASURED, FOUND, 500.0), 500.0)
+    assert told.startswith("at 500/s the plan asks for ") and "used to at most 70 %" in told
+    assert told.endswith("3 runs of each fleet (predicted and one runtime fewer), 6 in all")
+
+
+class Heard:
+    """Keeps what a Watcher is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def doing(self, what: str, seconds_left: float) -> None:
+        """Not kept."""
+
+    def done(self, words: str) -> None:
+        """Kept."""
+        self.lines.append(words)
+
+
+class AnyRig:
+    """Starts nothing: the runs are replaced, too."""
+
+    def __init__(self, asked: FleetAsked) -> None:
+        self.replicas = {"runtime": asked.runtimes}
+        self.site = self
+
+    async def start(self) -> None:
+        """Nothing."""
+
+    async def stop(self) -> None:
+        """Nothing."""
+
+
+def test_a_fleet_whose_runs_are_void_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Three in a row are enough to know that the next one will be."""
+    void = FLEET.run("confirm", 60, 1)
+    void = replace(void, result=replace(void.result, void=("late",)))
+
+    class VoidRunner:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def prepare(self) -> None:
+            """Nothing."""
+
+        async def run(self, _: object, replicas: Mapping[str, int]) -> Run:
+            """Void."""
+            return replace(void, replicas=replicas)
+
+    monkeypatch.setattr("loadtest.plan.confirm.Rig", AnyRig)
+    monkeypatch.setattr("loadtest.plan.confirm.Runner", VoidRunner)
+    heard = Heard()
+    confirming = Confirming(MEASURED, FOUND, 500.0, tmp_path, heard)
+    asyncio.run(confirming.run())
+    assert len(confirming.runs) == MAX_VOID_IN_A_ROW
+    assert heard.lines[-1] == "predicted: given up after 3 void runs in a row"
+    found = summary(confirming.trials, confirming.runs)
+    assert found.lines[1] == "one runtime fewer: not tried" and not found.is_known
 
 
 def test_a_fleet_is_asked_for_as_evenflow_up_takes_it() -> None:
