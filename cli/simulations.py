@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.failures import EXIT_USAGE, CliError
 from cli.load_packages import MISSING_PACKAGES
+from cli.output import print_line
 
 
 @contextmanager
@@ -61,13 +63,27 @@ def write_json(path: Path | None, command: str, settings: dict[str, Any], rows: 
         path.write_text(json.dumps(told, indent=1) + "\n")
 
 
+def tell_written(*paths: Path | None) -> None:
+    """A line for each file that was asked for."""
+    for path in paths:
+        if path is not None:
+            print_line(f"written: {path}")
+
+
+def policy_names(told: Sequence[str]) -> tuple[str, ...]:
+    """As the simulator has them: best_of_two for best-of-two."""
+    return tuple(name.strip().lower().replace("-", "_") for name in told)
+
+
 def figure(value: float | None) -> str:
     """Three digits or so; a dash for none."""
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def percent(part: float) -> str:
-    """A part of 1, small ones with more digits."""
+    """A part of 1, small ones with more digits; a dash for none."""
+    if math.isnan(part):
+        return "-"
     return f"{part:.2%}" if part < 0.1 else f"{part:.1%}"

@@ -2,22 +2,25 @@
 
 import asyncio
 import secrets
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
-from cli import fleet_file
+from cli import fleet_file, load_report
 from cli.commands.options import DataOption, JsonOption
 from cli.failures import EXIT_USAGE, CliError
 from cli.fleet_folder import data_folder
 from cli.load_packages import MISSING_PACKAGES
-from cli.output import console, print_json, span_of_ms, table
+from cli.load_report import Asked
+from cli.output import console, print_json
 from services.shared.channels import Peer, read_token
 
 if TYPE_CHECKING:
@@ -26,7 +29,13 @@ if TYPE_CHECKING:
     from loadtest.workloads.deploy import Functions
 
 EXIT_VOID = 3
+EXIT_INTERRUPTED = 130
 _HOST = "127.0.0.1"
+_HTTP_PORT, _GRPC_PORT = 9_000, 9_001
+# Options that are not called as the fields behind them.
+_OPTIONS = {"per_second": "rate"}
+# Without a terminal, what is waited for is said so often.
+_SAY_SECONDS = 10.0
 
 
 def load(
@@ -71,55 +80,95 @@ def load(
     host: Annotated[
         str, typer.Option(help="Doors of another fleet, whose function `load` (or --function) is there already.")
     ] = "",
-    http_port: Annotated[int, typer.Option(help="With --host.")] = 9_000,
-    grpc_port: Annotated[int, typer.Option(help="With --host.")] = 9_001,
+    http_port: Annotated[int, typer.Option(help="With --host.")] = _HTTP_PORT,
+    grpc_port: Annotated[int, typer.Option(help="With --host.")] = _GRPC_PORT,
     as_json: JsonOption = False,
 ) -> None:
     """Send events at their times, whatever becomes of them, and tell latencies from the intended send.
 
-    Exit code 3: the run is void, since the generator and not the fleet was the bottleneck.
+    Exit code 1: events were refused, unanswered, dropped or never started. 3: the run is void, since the generator and
+    not the fleet was the bottleneck.
     """
-    try:
-        from loadtest.arrivals.shapes import Shape
-        from loadtest.open_loop import result
-        from loadtest.open_loop.spec import LoadSpec, Traffic
-        from loadtest.workloads.deploy import Functions
-        from loadtest.workloads.work import RUN_BITS, Work
-    except ImportError:
-        raise CliError(MISSING_PACKAGES) from None
-    try:
-        spec = LoadSpec(
-            host=host or _HOST,
-            http_port=http_port,
-            grpc_port=grpc_port,
-            door=door,
-            synchronous=sync,
-            function=function or "load",
-            traffic=Traffic(Shape(arrivals, rate), seconds, seed, tenants, skew, noisy, replay),
-            work=Work(sleep_ms, burn_ms, allocate_mib, fail_rate, pad_bytes, pad_bytes_max),
-            run=secrets.randbits(RUN_BITS),
-            shares_clock=not host,
-            warm_up_seconds=warm_up,
-            in_flight=in_flight,
-            drivers=drivers,
-            # The records' folder, without which callers of asynchronous events are refused, is known below.
-            callers=0,
-        )
-        functions = Functions(retries=retries, destination_on=destination_on, destination_sleep_ms=destination_sleep_ms)
-        found = asyncio.run(_drive(spec, functions, data, callers, is_own=not host, deploys=not function))
-    except ValueError as e:
-        raise CliError(str(e), EXIT_USAGE) from None
-    except TimeoutError as e:
-        # Before OSError, which it is one of.
-        raise CliError(f"the fleet did not answer in time: {e}".removesuffix(": ")) from None
-    except OSError as e:
-        raise CliError(f"{e.filename or ''}: {e.strerror or e}".removeprefix(": "), EXIT_USAGE) from None
+    with _interruptible():
+        try:
+            from loadtest.arrivals.shapes import Shape
+            from loadtest.open_loop import result
+            from loadtest.open_loop.spec import LoadSpec, Traffic
+            from loadtest.option_names import by_option
+            from loadtest.workloads.deploy import Functions
+            from loadtest.workloads.work import RUN_BITS, Work
+        except ImportError:
+            raise CliError(MISSING_PACKAGES) from None
+        try:
+            _check(seconds, noisy, pad_bytes, pad_bytes_max)
+            if not host and (http_port, grpc_port) != (_HTTP_PORT, _GRPC_PORT):
+                raise ValueError(
+                    "--http-port and --grpc-port go with --host; else the fleet of the data folder is used"
+                )
+            spec = LoadSpec(
+                host=host or _HOST,
+                http_port=http_port,
+                grpc_port=grpc_port,
+                door=door,
+                synchronous=sync,
+                function=function or "load",
+                traffic=Traffic(Shape(arrivals, rate), seconds, seed, tenants, skew, noisy, replay),
+                work=Work(sleep_ms, burn_ms, allocate_mib, fail_rate, pad_bytes, pad_bytes_max),
+                run=secrets.randbits(RUN_BITS),
+                shares_clock=not host,
+                warm_up_seconds=warm_up,
+                in_flight=in_flight,
+                drivers=drivers,
+                # The records' folder, without which callers of asynchronous events are refused, is known below.
+                callers=0,
+            )
+            functions = Functions(
+                retries=retries, destination_on=destination_on, destination_sleep_ms=destination_sleep_ms
+            )
+            found = asyncio.run(_drive(spec, functions, data, callers, is_own=not host, deploys=not function))
+        except ValueError as e:
+            raise CliError(by_option(str(e), _OPTIONS), EXIT_USAGE) from None
+        except TimeoutError as e:
+            # Before OSError, which it is one of.
+            raise CliError(f"the fleet did not answer in time: {e}".removesuffix(": ")) from None
+        except OSError as e:
+            raise CliError(f"{e.filename or ''}: {e.strerror or e}".removeprefix(": "), EXIT_USAGE) from None
     if as_json:
         print_json(result.as_json(found))
     else:
-        _print(found)
+        _print(found, Asked(callers, sync, function, host))
+    _end(found, Asked(callers, sync, function, host))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Around all that takes time: Ctrl-C ends it with a line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted: nothing is reported", file=sys.stderr, flush=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _check(seconds: float, noisy: float, pad_bytes: int, pad_bytes_max: int) -> None:
+    """ValueError: what the spec does not refuse, or not in words of an option."""
+    if not seconds > 0:
+        raise ValueError(f"--seconds must be above 0, not {seconds:g}")
+    if not 0 <= noisy < 1:
+        raise ValueError(f"--noisy must be at least 0 and below 1, not {noisy:g}")
+    if 0 < pad_bytes_max < pad_bytes:
+        raise ValueError(f"--pad-bytes-max must be at least --pad-bytes, {pad_bytes}, not {pad_bytes_max}")
+
+
+def _end(found: "LoadResult", asked: Asked) -> None:
+    """Exit: the run is void. CliError: events were lost."""
+    lost = load_report.failure(found, asked)
     if found.void:
+        if lost:
+            print(lost, file=sys.stderr, flush=True)
         raise typer.Exit(EXIT_VOID)
+    if lost:
+        raise CliError(lost)
 
 
 async def _drive(
@@ -157,10 +206,12 @@ async def _drive(
                 spec = replace(spec, keys=await deploy.put(peer, senders, functions))
             finally:
                 await peer.close()
+    if callers and not (spec.synchronous or spec.records):
+        raise CliError("--callers needs --sync, or the function `load` of a fleet on this machine", EXIT_USAGE)
     spec = replace(spec, callers=callers)
     try:
-        with tempfile.TemporaryDirectory(prefix="evenflow-load-") as folder, _progress(spec.traffic.seconds) as tell:
-            return await run(spec, Path(folder), tell, schedule=told)
+        with tempfile.TemporaryDirectory(prefix="evenflow-load-") as folder, _progress(spec) as shown:
+            return await run(spec, Path(folder), shown.sent, schedule=told, waiting=shown.waiting)
     except (DriverFailed, TooManyFiles) as e:
         raise CliError(str(e)) from None
 
@@ -170,8 +221,32 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+class _Shown:
+    """How far a run is: on a bar, and without one in lines."""
+
+    def __init__(self, bar: Progress, task: TaskID, spec: "LoadSpec") -> None:
+        self._bar = bar
+        self._task = task
+        self._spec = spec
+        self._said_at = float("-inf")
+
+    def sent(self, part: float) -> None:
+        """So much of the schedule's time is over, 0 to 1."""
+        what = "sending" if part < 1 else "waiting for the last answers"
+        self._bar.update(self._task, completed=part * self._spec.traffic.seconds, description=what)
+
+    def waiting(self, what: str) -> None:
+        """All is sent; what a run waits for."""
+        line = f"waiting for {what}, at most {self._spec.drain_seconds:g} s; retries come after retry.base_seconds"
+        self._bar.update(self._task, description=line)
+        now = time.monotonic()
+        if not self._bar.console.is_terminal and now >= self._said_at + _SAY_SECONDS:
+            self._said_at = now
+            print(line, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
+def _progress(spec: "LoadSpec") -> Iterator[_Shown]:
     """A bar on standard error, where that is a terminal."""
     shown = Console(stderr=True)
     columns = (
@@ -182,56 +257,13 @@ def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task("starting", total=seconds)
-
-        def tell(part: float) -> None:
-            what = "sending" if part < 1 else "waiting for the last events"
-            bar.update(task, completed=part * seconds, description=what)
-
-        yield tell
+        yield _Shown(bar, bar.add_task("starting", total=spec.traffic.seconds), spec)
 
 
-def _print(found: "LoadResult") -> None:
+def _print(found: "LoadResult", asked: Asked) -> None:
     out = console()
-    counts = table("what", "events", right=("events",))
-    rows: list[tuple[str, int]] = [
-        ("planned", found.planned),
-        ("sent", found.sent),
-        ("late", found.late),
-        ("dropped", found.dropped),
-        ("accepted", found.accepted),
-        *((f"refused: {reason}", count) for reason, count in found.refused.items()),
-        ("unanswered", found.unanswered),
-        ("not started", found.not_started),
-        ("not settled, of the sample", found.not_settled),
-        ("handler failures", found.handler_failures),
-    ]
-    for what, count in rows:
-        counts.add_row(what, f"{count:,}")
-    out.print(counts)
-    out.print()
-    names = ("p50", "p90", "p99", "p99.9", "max")
-    latencies = table("from the intended send to", "events", *names, right=("events", *names))
-    for what, one in (("accept", found.accept), ("start", found.start), ("settled", found.settled)):
-        if one is not None:
-            values = (one.p50_ms, one.p90_ms, one.p99_ms, one.p999_ms, one.max_ms)
-            latencies.add_row(what, f"{one.count:,}", *map(span_of_ms, values))
-    out.print(latencies)
-    for what, missing, whole in (
-        ("accept", found.unanswered, found.accept),
-        ("start", found.not_started, found.start),
-        ("settled", found.not_settled, found.settled),
-    ):
-        if missing and whole is not None:
-            out.print(f"{what}: {missing:,} of {whole.count:,} never came, and count until they were given up")
-    out.print()
-    figures: list[Any] = [
-        f"planned {found.planned_per_second:,.1f}/s",
-        f"accepted in time {found.accepted_per_second:,.1f}/s",
-        *([f"handled in time {found.completed / found.seconds:,.1f}/s"] if found.completed else []),
-        f"drained {found.drained_seconds:.2f} s after the schedule's end",
-        f"generator {100 * found.generator_cpu:.0f} % of a core",
-    ]
-    out.print("; ".join(figures))
+    load_report.show(found, asked, out)
     for reason in found.void:
         out.print(f"[bold red]VOID[/] {reason}")
+    if found.void:
+        out.print("void: this measured the generator, not the fleet; the tables count for nothing")

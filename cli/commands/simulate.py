@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from cli.output import console, table
-from cli.simulations import check_paths, failures, figure, percent, progress, write_json
+from cli.simulations import check_paths, failures, figure, percent, policy_names, progress, tell_written, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "simulation"
+# What is counted of a flood, service times since it began.
+_WINDOW = (0.0, 2_000.0)
 
 group = typer.Typer(
     help="Run the shard-choice policies on a virtual clock: placement, queues, floods.",
@@ -22,7 +24,13 @@ Processes = Annotated[int, typer.Option(help="Processes side by side; 0: one a c
 Shards = Annotated[int, typer.Option(help="Shards.", min=1, max=10_000)]
 Seeds = Annotated[int, typer.Option(help="Seeds, 0 and up.", min=1, max=10_000)]
 Policies = Annotated[
-    list[str] | None, typer.Option("--policy", help="This policy only; again for more.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        help="This policy only; again for more: hash, random, best_of_two, best_of_three, best_of_four, shuffle_two, "
+        "shuffle_quota, global_least, global_least_first.",
+        show_default=False,
+    ),
 ]
 
 
@@ -46,7 +54,7 @@ def placement(
         from loadtest.simulate.choices import POLICIES
 
         check_paths(json_file, plot_file)
-        names, ages = tuple(policy or POLICIES), tuple(age or (0, 1, 10))
+        names, ages = policy_names(policy or tuple(POLICIES)), tuple(age or (0, 1, 10))
         with progress(policies.runs_of(ages, seeds, names)) as done:
             found = policies.compare(
                 shards,
@@ -66,12 +74,17 @@ def placement(
             ratios = (one.max_over_mean, one.low, one.high, one.max_minus_mean)
             shown.add_row(one.policy, str(one.stale_events_a_shard), *map(figure, ratios))
         console().print(shown)
+        console().print(
+            f"{shards:,} shards, {events:,} events a shard, {tenants:,} tenants (sigma {sigma:g}), reports {reports}, "
+            f"{seeds:,} seeds; the deepest shard against the mean, medians over the seeds; age in events a shard"
+        )
         settings = {"shards": shards, "tenants": tenants, "sigma": sigma, "events_a_shard": events, "seeds": seeds}
         write_json(json_file, "placement", {**settings, "reports": reports}, found)
         if plot_file is not None:
             from loadtest.simulate import plots
 
             plots.outcomes(found, plot_file)
+        tell_written(json_file, plot_file)
 
 
 @group.command()
@@ -99,7 +112,7 @@ def queueing(
         from loadtest.simulate.queueing import Scenario, p99_text
 
         check_paths(json_file, plot_file)
-        names = tuple(policy or ("random", "best_of_two", "best_of_four", "global_least"))
+        names = policy_names(policy or ("random", "best_of_two", "best_of_four", "global_least"))
         ages = tuple(age or (0.0, 5.0, 20.0))
         base = Scenario(
             names[0],
@@ -131,6 +144,13 @@ def queueing(
             late = (p99_text(one.response_p99, one.response_p99_most), percent(one.never_ended))
             shown.add_row(one.policy, f"{one.report_age:g}", *map(figure, responses), *late, *map(percent, one.tail))
         console().print(shown)
+        console().print(
+            f"{shards:,} shards at load {load:g}, {service} service, {order}, {tenants:,} tenants, {frontends} "
+            f"frontends, reports {reports}, {length:,.0f} service times, {seeds:,} seeds; times in service times"
+        )
+        if load >= 1:
+            what = "above" if load > 1 else "at"
+            console().print(f"load is {what} 1: queues grow for ever, and all figures with the length of the run")
         settings = {"shards": shards, "load": load, "reports": reports, "frontends": frontends, "service": service}
         more = {"service_sigma": service_sigma, "order": order, "tenants": tenants, "sigma": sigma, "length": length}
         write_json(json_file, "queueing", {**settings, **more, "seeds": seeds, "tail": queues.TAIL}, found)
@@ -143,13 +163,14 @@ def queueing(
                 for name in names
             ]
             plots.responses(lines, plot_file)
+        tell_written(json_file, plot_file)
 
 
 @group.command()
 def flood(
     shards: Shards = 100,
-    begun: Annotated[float, typer.Option(help="Count from here, service times since it began.", min=0)] = 0.0,
-    ended: Annotated[float, typer.Option(help="Count until here.", min=1)] = 2_000.0,
+    begun: Annotated[float, typer.Option(help="Count from here, service times since it began.", min=0)] = _WINDOW[0],
+    ended: Annotated[float, typer.Option(help="Count until here.", min=1)] = _WINDOW[1],
     seed: Annotated[int, typer.Option(help="The seed.", min=0)] = 0,
     processes: Processes = 0,
     json_file: JsonFile = None,
@@ -160,20 +181,32 @@ def flood(
         from loadtest.simulate import flood as floods
 
         check_paths(json_file, plot_file)
+        if not ended > begun:
+            raise ValueError(f"--ended must be above --begun, {begun:g}, not {ended:g}")
         windows = [(begun, ended)]
         with progress(floods.runs_of(windows)) as done:
             found = floods.make(windows, seed=seed, shards=shards, processes=processes, done=done)
-        numbers = ("met over 50", "capacity.md", "response", "p99", "never ended")
+        # What the design says is of this scenario alone.
+        designed = (shards, begun, ended) == (floods.SHARDS, *_WINDOW)
+        numbers = ("met over 50", *(("design",) if designed else ()), "response", "p99", "never ended")
         shown = table("policy", "dequeue", *numbers, right=numbers)
         for one in found:
-            met = (percent(one.deep_part), percent(floods.PUBLISHED[one.name]))
+            met = (percent(one.deep_part), *((percent(floods.PUBLISHED[one.name]),) if designed else ()))
             shown.add_row(one.name, one.order, *met, figure(one.response), one.p99_text, percent(one.never_ended))
         console().print(shown)
+        console().print(
+            f"{shards:,} shards, {floods.TENANTS:,} tenants at {floods.BACKGROUND_LOAD:g} of the capacity and "
+            f"one more at {floods.FLOOD_LOAD:g}, service times {begun:,g} to {ended:,g} since that began, seed {seed}; "
+            "the others' events: met over 50 is the part that met a depth over 50, responses in service times"
+        )
+        if designed:
+            console().print("design: figures of the design's own simulation (docs/simulation)")
         write_json(json_file, "flood", {"shards": shards, "begun": begun, "ended": ended, "seed": seed}, found)
         if plot_file is not None:
             from loadtest.simulate import plots
 
             plots.isolation(found, plot_file)
+        tell_written(json_file, plot_file)
 
 
 @group.command("table")
@@ -216,8 +249,11 @@ def whole_table(
             ratios = (cell.published, cell.found, cell.low, cell.high, cell.ratio, cell.delayed)
             shown.add_row(cell.policy, f"{cell.shards:,}", str(cell.age), *map(figure, ratios))
         console().print(shown)
+        console().print(
+            f"max / mean: depth of the deepest shard against the mean, {tables.EVENTS_A_SHARD} events a shard; design: "
+            "figures of the design's own simulation (docs/simulation); ratio: found against those"
+        )
         write_json(json_file, "table", {}, cells)
         if plot_file is not None:
             plots.spread(cells, plot_file)
-        if save:
-            console().print(f"written: {FOLDER}")
+        tell_written(json_file, plot_file, FOLDER if save else None)

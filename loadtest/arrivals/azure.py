@@ -45,7 +45,7 @@ def replay(path: Path, seconds: float, per_second: float, seed: str, tenants: in
     draw = np.random.default_rng(list(f"azure {seed}".encode()))
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
-        head = tuple(name.strip() for name in next(rows, []))
+        head = tuple(name.strip() for name in _first(path, rows))
         if head == (*HEAD_2019, *map(str, range(1, MINUTES + 1))):
             return _of_2019(path, rows, seconds, events, draw, tenants)
         if head == HEAD_2021:
@@ -54,6 +54,17 @@ def replay(path: Path, seconds: float, per_second: float, seed: str, tenants: in
         f"{path}:1: the first line is neither `{','.join(HEAD_2019)},1,..,{MINUTES}` (Azure Functions 2019) "
         f"nor `{','.join(HEAD_2021)}` (2021)"
     )
+
+
+def _first(path: Path, rows: Iterator[list[str]]) -> Sequence[str]:
+    """BadTrace: there is no line, or it is no text."""
+    try:
+        row = next(rows, None)
+    except (csv.Error, UnicodeDecodeError):
+        raise BadTrace(f"{path}:1: this is no text of comma-separated values: unpack it first?") from None
+    if row is None:
+        raise BadTrace(f"{path}: the file is empty")
+    return row
 
 
 def _of_2019(

@@ -11,6 +11,7 @@ from locust.runners import STATE_MISSING, LocalRunner, MasterRunner
 
 from loadtest.locust_users import order as orders
 from loadtest.locust_users import rows, tally
+from loadtest.locust_users.driver import DEFAULT_HOST
 from loadtest.locust_users.order import Order
 from loadtest.locust_users.settings import DEFAULT_OPEN_SECONDS, Settings, check_host, read
 from loadtest.locust_users.tally import Tally
@@ -100,6 +101,11 @@ class Overseer:
         is_open = self._settings.is_open
         for line in tally.lines(self.order.drivers, self._tallies, is_open):
             logger.info(line)
+        failures = [str(one.error) for one in self._environment.stats.errors.values()]
+        doors = f"{self._environment.host or DEFAULT_HOST} and {self._settings.grpc}"
+        found = tally.total(list(self._tallies.values()))
+        if hint := tally.hint(found, failures, self._settings.function, doors):
+            logger.error("%s", hint)
         if not is_open:
             return
         reasons = tally.open_loop_void(self.order.drivers, self._tallies)

@@ -9,8 +9,11 @@ from loadtest.arrivals import shapes
 from loadtest.arrivals import tenants as spread
 from loadtest.arrivals.shapes import Shape
 from loadtest.open_loop.spec import MAX_IN_FLIGHT, Traffic
+from loadtest.option_names import by_option
 from loadtest.workloads.work import Work
 
+# Options that are not called as the fields behind them.
+_OPTIONS = {"per_second": "open-rate"}
 # One PublishBatch takes no more.
 MAX_BATCH_EVENTS = 1_000
 MAX_FOLLOWED_PER_SECOND = 100.0
@@ -116,7 +119,7 @@ def read(options: Mapping[str, Any]) -> Settings:
             drain_seconds=float(options["drain_seconds"]),
         )
     except ValueError as e:
-        raise BadOption(str(e)) from None
+        raise BadOption(by_option(str(e), _OPTIONS)) from None
     _check(settings)
     return settings
 
@@ -162,6 +165,9 @@ def _check(settings: Settings) -> None:
     ):
         if not least <= value <= most:
             raise BadOption(f"{name}: {least:g} to {most:g}, not {value:g}")
+    work = settings.work
+    if 0 < work.pad_bytes_max < work.pad_bytes:
+        raise BadOption(f"--pad-bytes-max: at least --pad-bytes, {work.pad_bytes}, not {work.pad_bytes_max}")
     if settings.noisy_part and settings.tenants < 2:
         raise BadOption(
             "--noisy-part: needs the keys of at least two tenants (--keys); the last one is the noisy one's"

@@ -82,3 +82,16 @@ def lines(drivers: Sequence[str], tallies: Mapping[str, Tally], is_open: bool) -
             words += f"; {found.unfollowed:,} more were not followed, too many were at once"
         told.append(words)
     return told
+
+
+def hint(found: Tally, failures: Sequence[str], function: str, doors: str) -> str:
+    """One line for a run of which nothing was taken: what most likely is missing; empty: something was, or nothing was
+    sent. failures: messages of NotTaken, as Locust keeps them; doors: their addresses."""
+    if not found.answered or found.failed < found.answered:
+        return ""
+    # By the HTTP door's status, or by the gRPC door's reason.
+    if failures and all("404" in one or "FUNCTION_NOT_FOUND" in one for one in failures):
+        return f"nothing was accepted: there is no function {function!r}: `evenflow deploy` it, or see to --function"
+    if failures and all("connection" in one or "UNAVAILABLE" in one for one in failures):
+        return f"nothing was accepted: is there a fleet at {doors}? `evenflow up`, or see to --host and --grpc"
+    return f"nothing was accepted by {doors}: see the failures above"

@@ -23,7 +23,7 @@ class Followed:
     none was seen, and to the moment from which nobody looked for it any longer. is_followed: by place, whether its
     start was looked for at all. settled_ms: of the sample's accepted events in the counted part, to their end, those
     that were not seen to end with the time until they were given up; not_settled: how many these are. completed:
-    handlers that ended within the counted part.
+    handlers that ended within the counted part. settled_seconds: see LoadResult.
     """
 
     start_ms: NDArray[np.float64]
@@ -33,6 +33,7 @@ class Followed:
     not_settled: int
     drained_seconds: float
     completed: int = 0
+    settled_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ def conclude(spec: LoadSpec, found: Merged, followed: Followed) -> LoadResult:
     not_started = followed_to_start & np.isnan(followed.start_ms)
     start_ms = np.where(np.isnan(followed.start_ms), followed.gave_up_ms, followed.start_ms)
     planned = int(counted.sum())
+    times: _Times = {"accept": (waited, accept_ms), "start": (followed_to_start, start_ms)}
     return LoadResult(
         door=spec.door,
         planned=planned,
@@ -103,33 +105,39 @@ def conclude(spec: LoadSpec, found: Merged, followed: Followed) -> LoadResult:
         accept=latency(accept_ms[waited]),
         start=latency(start_ms[followed_to_start]),
         settled=latency(followed.settled_ms),
-        by_tenant=_by_tenant(found.tenants, counted, (waited, accept_ms), (followed_to_start, start_ms)),
+        by_tenant=_by_tenant(found.tenants, counted, times),
         void=void_reasons(planned, late, found.cpu),
         answered=int(answered.sum()),
         not_started=int(not_started.sum()),
         handler_failures=int((codes == FAILED).sum()),
         completed=followed.completed,
         not_settled=followed.not_settled,
+        settled_seconds=followed.settled_seconds,
+        groups=_groups(spec, found.tenants, times),
     )
 
 
-# Which events have a time, and the times of all, in ms.
-_Timed = tuple[NDArray[np.bool_], NDArray[np.float64]]
+# Of each latency: which events have a time, and the times of all, in ms.
+_Times = Mapping[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]
 
 
-def _by_tenant(
-    tenants: NDArray[np.int32], counted: NDArray[np.bool_], accept: _Timed, start: _Timed
-) -> dict[str, dict[str, Latency]]:
+def _by_tenant(tenants: NDArray[np.int32], counted: NDArray[np.bool_], times: _Times) -> dict[str, dict[str, Latency]]:
     """Of those tenants that had the most events; none where there is one tenant."""
     events = np.bincount(tenants[counted], minlength=1)
     hottest = [int(one) for one in np.argsort(-events, kind="stable")[:HOTTEST_TENANTS] if events[one]]
     if len(hottest) < 2:
         return {}
-    told: dict[str, dict[str, Latency]] = {}
-    for tenant in hottest:
-        mine = tenants == tenant
-        kinds = {
-            name: latency(times_ms[has & mine]) for name, (has, times_ms) in (("accept", accept), ("start", start))
-        }
-        told[str(tenant)] = {name: one for name, one in kinds.items() if one is not None}
-    return told
+    return {str(tenant): _latencies(tenants == tenant, times) for tenant in hottest}
+
+
+def _groups(spec: LoadSpec, tenants: NDArray[np.int32], times: _Times) -> dict[str, dict[str, Latency]]:
+    if not spec.traffic.noisy_part:
+        return {}
+    # The last one, see arrivals.tenants.
+    is_noisy = tenants == spec.traffic.tenants
+    return {"noisy": _latencies(is_noisy, times), "others": _latencies(~is_noisy, times)}
+
+
+def _latencies(mine: NDArray[np.bool_], times: _Times) -> dict[str, Latency]:
+    kinds = {name: latency(times_ms[has & mine]) for name, (has, times_ms) in times.items()}
+    return {name: one for name, one in kinds.items() if one is not None}

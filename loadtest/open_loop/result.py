@@ -41,7 +41,9 @@ class LoadResult:
     GetEvent tells it, of a sample drawn from the schedule; one that has not ended counts likewise. start and settled
     are None where they were not measured. not_settled: those of the sample that had not. completed: handlers that ended
     within the counted part of the schedule's time, 0 without records. seconds: of the counted part; drained_seconds:
-    from its end to the last handler's end. void: why it counts for nothing; empty: it counts.
+    from its end to the last handler's end; settled_seconds: to the end of the sample's last event, or to when that was
+    given up. groups: accept and start of the noisy tenant's events ("noisy") and of all the others'; empty: there is no
+    noisy one. void: why it counts for nothing; empty: it counts.
     """
 
     door: str
@@ -65,6 +67,8 @@ class LoadResult:
     handler_failures: int = 0
     completed: int = 0
     not_settled: int = 0
+    settled_seconds: float = 0.0
+    groups: Mapping[str, Mapping[str, Latency]] = field(default_factory=dict)
 
     @property
     def error_part(self) -> float:
@@ -108,10 +112,12 @@ def from_json(told: Mapping[str, Any]) -> LoadResult:
     fields = dict(told)
     for name in ("accept", "start", "settled"):
         fields[name] = _latency_from(fields[name])
-    fields["by_tenant"] = {
-        tenant: {name: one for name, found in kinds.items() if (one := _latency_from(found)) is not None}
-        for tenant, kinds in fields["by_tenant"].items()
-    }
+    # Results that were saved before have no groups.
+    for table in ("by_tenant", "groups"):
+        fields[table] = {
+            whose: {name: one for name, found in kinds.items() if (one := _latency_from(found)) is not None}
+            for whose, kinds in fields.get(table, {}).items()
+        }
     fields["void"] = tuple(fields["void"])
     return LoadResult(**fields)
 

@@ -28,13 +28,15 @@ async def run(
     progress: Callable[[float], None] | None = None,
     began: Callable[[int], None] | None = None,
     schedule: Arrivals | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> LoadResult:
     """Run it; cancelled or failed, it leaves no process behind.
 
     folder: for files of this run, made when missing; no two runs at once share one. progress: told the part of the
     schedule's time that is over, 0 to 1, some 20 times a second. began: told once, about 0.1 s ahead, the moment of the
     schedule's begin in nanoseconds since the epoch: an event is due at this plus its place in the schedule. schedule:
-    what to send instead of what spec.traffic says; its `seconds` must be the traffic's.
+    what to send instead of what spec.traffic says; its `seconds` must be the traffic's. waiting: told, once all was
+    sent, about once a second what is still waited for ("11 events to start").
 
     ValueError: no such traffic; record_reader.TooManyFiles; drivers.DriverFailed: one broke or took too long. A fleet
     that is down or refuses is no error.
@@ -52,7 +54,7 @@ async def run(
         await _attend(spec, drivers, begin_ns, progress)
         parts = [await asyncio.to_thread(outcomes.load, folder / files.part(one)) for one in range(spec.drivers)]
         found = merge(parts)
-        followed = await follow(spec, found, records, begin_ns, wall_ns)
+        followed = await follow(spec, found, records, begin_ns, wall_ns, waiting)
     return conclude(spec, found, followed)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -16,6 +16,8 @@ from services.shared import ids
 _AT_ONCE = 16
 _CALL_SECONDS = 5.0
 _POLL_SECONDS = 0.1
+# How often whoever waits is told for how many.
+TELL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,17 @@ UNKNOWN = Status(0, 0, 0)
 
 
 async def ask(
-    spec: LoadSpec, sampled: Mapping[int, str], tenants: Mapping[int, int], within_seconds: float
+    spec: LoadSpec,
+    sampled: Mapping[int, str],
+    tenants: Mapping[int, int],
+    within_seconds: float,
+    waiting: Callable[[int], None] = lambda _: None,
 ) -> dict[int, Status]:
     """By the event's number: each is asked for until it ended or the time is over.
 
     sampled: request ids, of which every n-th is asked for where they are more than MAX_SAMPLED (a closed loop's);
-    tenants: the sender of each. UNKNOWN: of one that the door never told, or tells no more.
+    tenants: the sender of each. waiting: told how many have not ended, every TELL_SECONDS. UNKNOWN: of one that the
+    door never told, or tells no more. A door that stands still holds it for two calls' time more.
     """
     every = -(-len(sampled) // MAX_SAMPLED) or 1
     chosen = dict(sorted(sampled.items())[::every])
@@ -56,6 +63,8 @@ async def ask(
             while True:
                 try:
                     async with room:
+                        if time.monotonic() > deadline + _CALL_SECONDS:
+                            return
                         told = await stub.GetEvent(request, metadata=metadata, timeout=_CALL_SECONDS)
                     found[number] = Status(told.accepted_at_ms, told.first_started_at_ms, told.finished_at_ms)
                     if told.finished_at_ms:
@@ -68,5 +77,14 @@ async def ask(
                     return
                 await asyncio.sleep(_POLL_SECONDS)
 
-        await asyncio.gather(*(follow(number, ids.from_text(text)) for number, text in chosen.items()))
+        async def tell() -> None:
+            while True:
+                await asyncio.sleep(TELL_SECONDS)
+                waiting(sum(not one.finished_at_ms for one in found.values()))
+
+        telling = asyncio.create_task(tell())
+        try:
+            await asyncio.gather(*(follow(number, ids.from_text(text)) for number, text in chosen.items()))
+        finally:
+            telling.cancel()
     return found

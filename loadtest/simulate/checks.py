@@ -10,7 +10,7 @@ from loadtest.simulate.parallel import run_all
 
 ALLOWED = 0.05
 LOAD = 0.9
-# capacity.md: 100 shards at load 0.9, depths so many service times old; mean response in service times.
+# The design: 100 shards at load 0.9, depths so many service times old; mean response in service times.
 PUBLISHED_STALE = {
     ("best_of_two", 0.0): 2.58,
     ("best_of_two", 5.0): 3.93,
@@ -27,7 +27,7 @@ _MORE_SEEDS = {("global_least", 5.0): 3, ("global_least", 20.0): 2}
 # Who says what is expected.
 EXACT, ASYMPTOTIC = "maximum of binomials", "sqrt(2 (m/n) ln n)"
 FLUID, MITZENMACHER = "fluid limit", "Mitzenmacher, n = infinity"
-TAIL, CAPACITY = "load^((d^i - 1)/(d - 1))", "capacity.md"
+TAIL, DESIGN = "load^((d^i - 1)/(d - 1))", "design"
 # What has to hold; the others are compared, and what fails is explained.
 THEORY = (EXACT, FLUID, MITZENMACHER, TAIL)
 _CHOICES = {"random": 1, "best_of_two": 2, "best_of_three": 3}
@@ -158,5 +158,5 @@ def _of_queues(scenarios: Sequence[queueing.Scenario], outcomes: Sequence[queuei
         published = PUBLISHED_STALE.get((policy.removesuffix("_first"), age))
         if published is not None:
             name = f"mean response: {policy}, depths {age:g} service times old"
-            checks.append(_check(name, published, responses, CAPACITY))
+            checks.append(_check(name, published, responses, DESIGN))
     return checks

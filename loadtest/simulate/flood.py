@@ -12,6 +12,8 @@ from loadtest.simulate.queueing import p99_text
 BACKGROUND_LOAD = 0.5
 FLOOD_LOAD = 0.6
 TENANTS = 10_000
+# Those of the design's figures.
+SHARDS = 100
 # Name, policy, and the width in shards that every tenant's quota is good for.
 POLICIES = (
     ("best of two", "best_of_two", 0.0),
@@ -20,7 +22,7 @@ POLICIES = (
     ("shuffle shard, 2 wide", "shuffle_two", 0.0),
     ("shuffle shard, 8 wide", "shuffle_quota", 8.0),
 )
-# capacity.md: the part of the others' events that met a depth over 50.
+# The design: the part of the others' events that met a depth over 50.
 PUBLISHED = {
     "best of two": 0.91,
     "random": 0.77,
@@ -58,7 +60,7 @@ def make(
     windows: Sequence[tuple[float, float]],
     orders: Sequence[str] = ORDERS,
     seed: int = 0,
-    shards: int = 100,
+    shards: int = SHARDS,
     processes: int = 0,
     done: Callable[[], None] = lambda: None,
 ) -> list[Isolation]:

@@ -31,7 +31,7 @@ class UnknownSuffix(ValueError):
 
 
 def spread(cells: Sequence[Cell], path: Path) -> None:
-    """max / mean of every policy and age, a panel for each number of shards, with what capacity.md has."""
+    """max / mean of every policy and age, a panel for each number of shards, with what the design has."""
     sizes = sorted({cell.shards for cell in cells})
     figure, panels = pyplot.subplots(1, len(sizes), figsize=(5.6 * len(sizes), 4.6), squeeze=False)
     for panel, shards in zip(panels[0], sizes, strict=True):
@@ -55,14 +55,14 @@ def outcomes(found: Sequence[PolicyOutcome], path: Path) -> None:
 
 
 def responses(curves: Sequence[Curve], path: Path, published: Sequence[tuple[float, float]] = ()) -> None:
-    """Mean response against the age of depths; published: (age, response) of capacity.md."""
+    """Mean response against the age of depths; published: (age, response) of the design."""
     figure, panel = pyplot.subplots(figsize=(7.4, 4.8))
     for number, curve in enumerate(curves):
         style = "--" if "own sends" in curve.name else "-"
         colour = _COLOURS[number % len(_COLOURS)]
         panel.plot(curve.ages, curve.responses, style, marker="o", markersize=4, color=colour, label=curve.name)
     if published:
-        panel.plot(*zip(*published, strict=True), "k+", markersize=11, markeredgewidth=1.6, label="capacity.md")
+        panel.plot(*zip(*published, strict=True), "k+", markersize=11, markeredgewidth=1.6, label="design")
     panel.set_yscale("log")
     panel.set_yticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
     panel.set_xticks(sorted({age for curve in curves for age in curve.ages}))
@@ -154,7 +154,7 @@ def _spread_panel(panel: Any, found: Sequence[PolicyOutcome], published: Sequenc
             )
             known = published[place]
             if known is not None:
-                panel.plot([known], [where], "k+", markersize=8, label=None if told else "capacity.md")
+                panel.plot([known], [where], "k+", markersize=8, label=None if told else "design")
                 told = True
     panel.set_xscale("log")
     panel.set_xlim(1, 2.2 * max(one.high for one in found))

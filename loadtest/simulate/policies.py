@@ -1,4 +1,4 @@
-"""What each shard-choice policy would do with a traffic: the comparison of the plan and of capacity.md's table."""
+"""What each shard-choice policy would do with a traffic: the comparison of the plan and of the design's table."""
 
 import itertools
 import random

@@ -104,7 +104,9 @@ class Outcome:
 
 
 def p99_text(least: float, most: float | None) -> str:
-    """A p99 for people: one figure, its bounds, or "> X" when it lies among events that never ended."""
+    """A p99 for people: one figure, its bounds, "> X" when it lies among events that never ended, or "-" for none."""
+    if math.isnan(least):
+        return "-"
     if most is None:
         return f"> {least:,.1f}"
     # Bounds that differ by less than a reader sees.

@@ -20,18 +20,22 @@ compared with theory here, and with a real fleet in [docs/placement](../placemen
 **Age of depths.** All depths are told anew every so many events a shard, or service times, and frontends choose by
 them until then; own sends are not counted (*board*). In column *exactly so old* each depth is what it was just that
 long before; it has fewer seeds ({late}), so compare it where luck plays no part.
-Capacity.md does not say which it means. Its response times are those of the board (see below), so that is what the
+The design does not say which it means. Its response times are those of the board (see below), so that is what the
 simulator does unless it is told otherwise.
+
+**Design.** Figures of that name come from the project's design, which took them from a simulation of its own before
+there was this one. That simulation, its seeds and its settings are not in this repository; the figures are, all of
+them, in `loadtest/simulate` (`table.py`, `checks.py`, `flood.py`).
 """
-_WHY_TABLE = """Where it differs from capacity.md, and why:
+_WHY_TABLE = """Where it differs from the design, and why:
 
 - **hash and shuffle two are the hottest tenant's luck.** The hash puts that tenant into one shard, two shards halve it:
   max / mean is about its part of the traffic times the shards, over the width. {luck}
-  capacity.md's figures are within that.
-- **random, 100 shards**: capacity.md's 1.34 is above every usual run. The exact expected maximum is 1.26, and even the
+  The design's figures are within that.
+- **random, 100 shards**: the design's 1.34 is above every usual run. The exact expected maximum is 1.26, and even the
   asymptotic formula says 1.30.
 - **shuffle quota**: the hot tenants' sets overlap, and which ones do is chance; more tenants, more overlaps.
-- **old depths**: between the two meanings of old the figures move by as much as they differ from capacity.md's.
+- **old depths**: between the two meanings of old the figures move by as much as they differ from the design's.
 """
 _WHY_THEORY = """± is the standard error over the seeds: where it is not well below {allowed:.0%}, yes and no are luck.
 Max - mean is compared, not the maximum, in which the mean hides errors.
@@ -42,15 +46,15 @@ Max - mean is compared, not the maximum, in which the mean hides errors.
   grow with the events a shard is seen in the rows of 100 and 1,000. Of 10,000 shards a run with 100 events a shard
   costs ten times one with 10 and has fewer seeds.
 - **P(depth >= i)** below 0.1 is not judged: with 100 shards the far tail is heavier than with infinitely many.
-- **capacity.md, old depths**: simulated as depths told anew at that age (the board). The least of all shards is run
+- **Design, old depths**: simulated as depths told anew at that age (the board). The least of all shards is run
   with two rules for ties: one of the equals drawn (global least), and, at one age, the first of them (global least
-  first), which is no candidate for what capacity.md had.
+  first), which is no candidate for what the design had.
   {least}
 """
 _WHY_STALE = """A frontend that counts its own sends herds less; of many, each knows a smaller part of all sends.
 """
 _WHY_FLOOD = """With the flood there is 1.1 times the capacity: depths grow without end where it is spread, and the
-part that met more than 50 is a matter of when one counts. Capacity.md does not say when it counted. Over all of the
+part that met more than 50 is a matter of when one counts. The design does not say when it counted. Over all of the
 first {length:,.0f} service times the simulator does **not** reproduce it: see the differences. The window from
 {begun:,.0f} to {ended:,.0f} was looked for and chosen because its figures come near: it shows that some window does
 and checks nothing. Hash and shuffle shards do not depend on that much: theirs are the parts of tenants that share a
@@ -69,7 +73,7 @@ def write(study: Study) -> str:
     """The page's text."""
     late = " and ".join(f"{part.delayed_seeds} for {part.shards:,} shards" for part in table.PARTS)
     parts = [_HEAD.format(python=study.python, numpy=study.numpy, spent=_spent(study), late=late)]
-    parts.append(f"## Where events land: capacity.md's table\n![max / mean by policy]({SPREAD})\n")
+    parts.append(f"## Where events land: the design's table\n![max / mean by policy]({SPREAD})\n")
     for shards in dict.fromkeys(cell.shards for cell in study.cells):
         parts.append(_table([cell for cell in study.cells if cell.shards == shards]))
     parts.append(_WHY_TABLE.format(luck=_luck(study.luck)))
@@ -93,7 +97,7 @@ def _table(cells: Sequence[Cell]) -> str:
     first = cells[0]
     lines = [
         f"### {first.shards:,} shards, {first.tenants:,} tenants, {table.EVENTS_A_SHARD} events a shard\n",
-        "| policy | age, events a shard | capacity.md | max / mean | lowest to highest | ratio | exactly so old |",
+        "| policy | age, events a shard | design | max / mean | lowest to highest | ratio | exactly so old |",
         "|---|---|---|---|---|---|---|",
     ]
     for cell in cells:
@@ -137,7 +141,7 @@ def _least(found: Sequence[Check]) -> str:
         f"{check.name.removeprefix('mean response: global_least, ')} {check.difference:+.1%} ± {check.error or 0:.1%}"
         for check in missed
     )
-    return f"The former is not within it here: {told}. Capacity.md tells no seeds, and its own error is not known."
+    return f"The former is not within it here: {told}. The design tells no seeds, and its own error is not known."
 
 
 def _curves(curves: Sequence[Curve]) -> str:
@@ -159,7 +163,7 @@ def _flood(found: Sequence[Isolation]) -> str:
     ]
     (_, length), (begun, ended) = FLOOD_WINDOWS
     lines.append(
-        f"| policy | met over 50, capacity.md | 0 to {length:,.0f} | difference | {begun:,.0f} to {ended:,.0f} "
+        f"| policy | met over 50, design | 0 to {length:,.0f} | difference | {begun:,.0f} to {ended:,.0f} "
         "| order of arrival: p99 | never ended | fair order: p99 | never ended |"
     )
     lines.append("|---|---|---|---|---|---|---|---|---|")

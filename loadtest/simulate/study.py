@@ -17,7 +17,7 @@ from loadtest.simulate.checks import runs_of as runs_of_checks
 FORMAT = 2
 # What may be run by itself, the rest being kept as it is recorded.
 PARTS = ("table", "theory", "ages", "floods")
-# Service times since the flood began: all of it, and a part that was chosen because its figures are near capacity.md's.
+# Service times since the flood began: all of it, and a part that was chosen because its figures are near the design's.
 FLOOD_WINDOWS = ((0.0, 2_000.0), (400.0, 1_200.0))
 CURVE_SHARDS = 100
 CURVE_LENGTH = 1_000.0

@@ -1,4 +1,4 @@
-"""capacity.md's table of placement, simulated beside what it says."""
+"""The design's table of placement, simulated beside what it says."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ PARTS = (Part(100, 10_000, 100, 20), Part(10_000, 1_000_000, 5, 2))
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure of the table, max / mean; published: None where capacity.md has none.
+    """One figure of the table, max / mean; published: None where the design has none.
 
     found: depths told anew every `age` events a shard; delayed: depths exactly so old, None when age is 0.
     """

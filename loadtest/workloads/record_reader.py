@@ -119,7 +119,11 @@ class RecordReader:
     def _find_new(self, old_before: float | None = None) -> None:
         """old_before: seconds since the epoch, at first: what is there is not read, and old if unchanged since then."""
         # A new file changes the folder's time; one that grows does not.
-        changed_ns = os.stat(self.folder).st_mtime_ns
+        try:
+            changed_ns = os.stat(self.folder).st_mtime_ns
+        except FileNotFoundError:
+            # The fleet's data are gone; what was read of them stays.
+            return
         if changed_ns == self._folder_ns:
             return
         self._folder_ns = changed_ns

@@ -222,4 +222,4 @@ def test_an_option_out_of_bounds_ends_it_with_a_sentence(tmp_path: Path) -> None
         "--headless", "-t", "1s", "--arrivals", "herd", "--fail-rate", "2", folder=tmp_path, name="master"
     ) as one:
         assert one.wait(RUN_SECONDS) == 2
-    assert "error: fail_rate must be within 0 to 1, not 2" in said(tmp_path)
+    assert "error: --fail-rate must be within 0 to 1, not 2" in said(tmp_path)

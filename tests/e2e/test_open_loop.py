@@ -195,6 +195,12 @@ def test_the_command_drives_many_tenants(fleet: Fleet) -> None:
         assert {"load-0", "load-1", "load-2"} <= {one.tenant_id for one in list_all(connection)}
 
 
+def test_a_function_that_is_not_there_ends_in_what_to_do(fleet: Fleet) -> None:
+    done = run_cli("load", "--function", "nope", "--rate", "20", "--seconds", "0.5", data=fleet.data)
+    assert done.returncode in (1, EXIT_VOID), done.stdout
+    assert "there is no function 'nope': `evenflow deploy` it" in done.stderr and "Traceback" not in done.stderr
+
+
 def drivers_of(folder: Path) -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if str(folder) in one.cmdline()]
 

@@ -82,7 +82,7 @@ def test_traffic_replays_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", ":1: the first line"),
+        ("", ": the file is empty"),
         ("a,b,c\n1,2,3\n", ":1: the first line"),
         ("app,func,end_timestamp,duration\n", "no invocations"),
         ("app,func,end_timestamp,duration\na,f,1.0,0.5\na,f,x,0.5\n", ":3: end_timestamp and duration are seconds"),
@@ -97,6 +97,13 @@ def test_other_files_are_refused_with_the_line(tmp_path: Path, text: str, says: 
     with pytest.raises(BadTrace) as refused:
         replay(path, 10.0, 1.0, "1", 1)
     assert says in str(refused.value) and str(path) in str(refused.value)
+
+
+def test_a_packed_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "trace.tar.xz"
+    path.write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(BadTrace, match=r"trace\.tar\.xz:1: .*unpack it first"):
+        replay(path, 10.0, 1.0, "1", 1)
 
 
 def test_bad_counts_are_refused_with_the_line(tmp_path: Path) -> None:

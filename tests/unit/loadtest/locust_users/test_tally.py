@@ -85,3 +85,13 @@ def test_a_closed_loops_sample_is_one_of_each_stretch() -> None:
     sample = Sample(10.0, 0.0, random.Random(1).random)
     assert abs(sum(sample.takes(at / 1_000) for at in range(5_000)) - 50) <= 1
     assert not Sample(0.0, 0.0, random.Random(1).random).takes(1.0)
+
+
+def test_a_run_of_which_nothing_was_taken_has_a_hint() -> None:
+    lost = Tally(sent=5, answered=5, failed=5)
+    missing = tally.hint(lost, ["404 ResourceNotFoundException", "ERROR_REASON_FUNCTION_NOT_FOUND"], "nope", "A and B")
+    assert "no function 'nope'" in missing
+    assert "fleet at A and B" in tally.hint(lost, ["connection: ConnectionRefusedError", "UNAVAILABLE"], "f", "A and B")
+    assert "see the failures" in tally.hint(lost, ["UNAVAILABLE", "THROTTLED"], "f", "A and B")
+    assert tally.hint(Tally(sent=5, answered=5, failed=4), ["THROTTLED"], "f", "A and B") == ""
+    assert tally.hint(Tally(), [], "f", "A and B") == ""

@@ -70,14 +70,18 @@ def accepted(count: int, sampled: int) -> Merged:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtest.open_loop.follow._LEAST_ASK_SECONDS", 0.2)
     monkeypatch.setattr(status_sample, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(status_sample, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr("loadtest.open_loop.follow.TELL_SECONDS", 0.05)
 
 
 async def test_sampled_events_that_did_not_end_count_until_they_were_given_up() -> None:
     """Two of three: under way, and not known to the door."""
     begin_ns, wall_ns = time.monotonic_ns(), time.time_ns()
     merged = accepted(3, 3)
+    said: list[str] = []
     async with server_of(wall_ns // MS) as spec:
-        found = conclude(spec, merged, await follow(spec, merged, None, begin_ns, wall_ns))
+        found = conclude(spec, merged, await follow(spec, merged, None, begin_ns, wall_ns, said.append))
+    assert said[-1] == "2 events of the sample to end"
     assert found.settled is not None and found.settled.count == 3 and found.not_settled == 2
     assert found.settled.p50_ms >= 200.0
     # Without records their starts are the sample's as well.
@@ -104,7 +108,9 @@ async def test_accepted_events_without_a_record_count_until_they_were_given_up(t
     ends_ns = [wall_ns + 50 * MS, wall_ns + 999 * MS, wall_ns + 1_001 * MS]
     told = [RECORD.pack(spec.run, number, wall_ns + 20 * MS, end_ns) for number, end_ns in enumerate(ends_ns)]
     (tmp_path / "a.runs").write_bytes(b"".join(told))
-    found = conclude(spec, merged, await follow(spec, merged, records, begin_ns, wall_ns))
+    said: list[str] = []
+    found = conclude(spec, merged, await follow(spec, merged, records, begin_ns, wall_ns, said.append))
+    assert set(said) == {"1 events to start"}
     assert found.start is not None and found.start.count == 4 and found.not_started == 1
     assert found.start.p50_ms == 20.0 and found.start.max_ms >= 200.0
     assert found.completed == 2, "the third ended behind the schedule"

@@ -174,6 +174,22 @@ def test_starts_of_accepted_events_are_told_by_tenant() -> None:
     assert result.from_json(json.loads(json.dumps(result.as_json(found)))) == found
 
 
+def test_the_noisy_tenant_is_told_apart_from_the_others() -> None:
+    """It is the last one; also of tenants beyond those that are told one by one."""
+    one, clock = driver(range(40), [0] * 40, [*range(30), *[30] * 10])
+    for place in range(40):
+        one.sent(place)
+        clock.now_ns = (place + 1) * MS
+        one.accepted(place)
+    merged = merge([one.part(0.0)])
+    noisy = replace(SPEC, traffic=Traffic(Shape("constant", 10.0), 2.0, tenants=30, noisy_part=0.25))
+    found = conclude(noisy, merged, unknown(merged))
+    assert {name: kinds["accept"].count for name, kinds in found.groups.items()} == {"noisy": 10, "others": 30}
+    assert found.groups["others"]["accept"].max_ms == 30.0
+    assert result.from_json(json.loads(json.dumps(result.as_json(found)))) == found
+    assert not conclude(SPEC, merged, unknown(merged)).groups
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4_000)), min_size=1, max_size=60), st.integers(1, 4))
 def test_how_events_are_shared_over_drivers_changes_nothing(events: list[tuple[int, int]], count: int) -> None:

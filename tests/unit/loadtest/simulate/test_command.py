@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.failures import CliError
+from loadtest.simulate.choices import NAMES
 
 SMALL = ("--shards", "8", "--seeds", "2", "--processes", "1")
 
@@ -33,6 +34,7 @@ def test_placement_prints_draws_and_writes(tmp_path: Path) -> None:
     ]
     assert all(row["policy"] in shown for row in told["rows"])
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert "8 shards, 100 events a shard, 50 tenants" in shown and f"written: {tmp_path / 'b.json'}" in shown
 
 
 def test_queueing_and_flood_print_draw_and_write(tmp_path: Path) -> None:
@@ -48,6 +50,25 @@ def test_queueing_and_flood_print_draw_and_write(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
+def test_policies_may_have_dashes_and_help_has_them_all() -> None:
+    shown = run("placement", *SMALL, "--tenants", "50", "--age", "0", "--policy", "best-of-two", "--events", "5")
+    assert "best_of_two" in shown
+    told = " ".join(run("placement", "--help").split())
+    assert all(name in told for name in NAMES)
+
+
+def test_a_load_above_1_says_so_and_nothing_is_nan() -> None:
+    queue = ("queueing", "--shards", "1", "--seeds", "1", "--processes", "1", "--length", "1", "--age", "0")
+    shown = run(*queue, "--load", "0.001", "--policy", "random")
+    assert "nan" not in shown.split() and "grow for ever" not in shown
+    assert "load is above 1: queues grow for ever" in run(*queue, "--load", "2", "--policy", "random")
+
+
+def test_the_designs_figures_stand_beside_its_own_scenario_only() -> None:
+    flood = ("flood", "--processes", "1", "--shards", "8", "--ended", "20")
+    assert "design" not in run(*flood)
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
@@ -57,7 +78,7 @@ def test_queueing_and_flood_print_draw_and_write(tmp_path: Path) -> None:
         (("placement", "--json", "no/such/folder/a.json"), "there is no folder"),
         (("queueing", "--service", "normal"), "no distribution"),
         (("queueing", "--length", "1e9"), "at most 50,000,000"),
-        (("flood", "--begun", "30", "--ended", "20"), "length is above 0"),
+        (("flood", "--begun", "30", "--ended", "20"), "--ended must be above --begun"),
     ],
 )
 def test_bad_input_ends_in_one_line(arguments: tuple[str, ...], text: str) -> None:

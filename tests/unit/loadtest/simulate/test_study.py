@@ -47,7 +47,7 @@ def test_what_fails_is_shown_as_failed(one: study.Study) -> None:
     assert all(check.name.startswith("P(depth") for check in one.checks if not check.judged)
     text = report.write(one)
     assert text.count("**no**") == sum(not check.holds for check in one.checks) > 0
-    assert {check.source for check in one.checks if not check.holds} <= {checks.ASYMPTOTIC, checks.CAPACITY}
+    assert {check.source for check in one.checks if not check.holds} <= {checks.ASYMPTOTIC, checks.DESIGN}
     for age in (0, 5, 20):
         assert f"global least, depths {age} service times old" in text
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,14 @@ def test_what_is_new_is_told_once(tmp_path: Path) -> None:
     assert list(reader.read()) == []
     assert starts(reader, 0, 1, 2, 3, 5, 10**6) == [100, 0, 105, 200, 120, 0]
     assert reader.last_end_ns == 210 and reader.records == 4
+
+
+def test_records_that_go_with_their_fleet_leave_what_was_read(tmp_path: Path) -> None:
+    reader = RecordReader(tmp_path / "made", 1)
+    note(reader.folder, "a", (1, 0, 100, 110))
+    assert list(reader.read()) == [0]
+    shutil.rmtree(reader.folder)
+    assert list(reader.read()) == [] and starts(reader, 0) == [100]
 
 
 def test_the_first_start_counts_whatever_the_order(tmp_path: Path) -> None:
