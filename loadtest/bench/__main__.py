@@ -1,6 +1,6 @@
 """`python -m loadtest.bench`: runs the bench, prints the table, writes .bench/*.json.
 
-Exit codes: 0; 1 it could not be measured; faces.EXIT_REGRESSION a whole run found a regression, which the last lines name.
+Exit codes: 0; 1 it could not be measured; faces.EXIT_REGRESSION a whole run found a regression, which its end names.
 """
 
 import sys

@@ -20,7 +20,7 @@ from tests.faults.matrix.history import Ended, History, Ran, Sent
 from tests.faults.matrix.mutants import CAUGHT_BY
 from tests.faults.matrix.run import run
 
-EVENTS = 2_000
+EVENTS = 1_000
 MUTANT = "token-forgotten"
 MAX_ERRORS = 3
 HASH = bytes(32)

@@ -7,7 +7,7 @@ CELLS: dict[str, Cell] = {
     cell.name: cell for module in (loads, kills, networks, clocks, disks, files, crowds) for cell in module.CELLS
 }
 # What `make test` runs: one of each kind, together within a minute.
-QUICK = ("kill-queue-after-commit", "freeze-poller", "same-token")
+QUICK = ("kill-queue-after-commit", "kill-poller-after-handler")
 # Rows of faults.md that another suite of this project has.
 ELSEWHERE = {
     "power loss, torn write": "make crash, docs/reliability/power_loss.md",
