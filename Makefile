@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
-.PHONY: help setup node run demo test check style types imports contracts format bench attacks concurrency crash faults growth load plan \
+.PHONY: help setup node run demo test test-long check style types imports contracts format bench attacks concurrency crash faults growth load plan \
   placement fair-share fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -39,6 +39,10 @@ else
 	@$(PYTHON_IN_VENV) -m pytest -n 3 --dist loadfile $(addprefix --ignore=,$(WHOLE_MACHINE))
 	@$(PYTHON_IN_VENV) -m pytest $(WHOLE_MACHINE)
 endif
+
+test-long: ## run the tests that take too long for every change: theory, real shards beside the simulator, a whole plan, mutants
+	@tools/setup.sh load test
+	@$(PYTHON_IN_VENV) -m pytest -m long $(ARGS)
 
 check: style types imports contracts test ## lint, types, imports, contracts, tests: what CI runs
 

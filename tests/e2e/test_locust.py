@@ -206,6 +206,7 @@ def test_a_worker_that_stands_still_makes_an_open_loop_void(door: Door, tmp_path
     assert found["OPEN", "void"]["num_failures"] == 1
 
 
+@pytest.mark.long
 def test_greenlets_that_wait_for_grpc_do_not_hold_each_other_up(door: Door, tmp_path: Path) -> None:
     """Twenty users in one process run many handlers at once; one after the other they never would."""
     options = ["--headless", "-u", "20", "-r", "20", "-t", "15s", "--sleep-ms", "200", "--keys", door.keys[0]]

@@ -14,7 +14,7 @@ from loadtest.plan.measured import SERVICES
 from tests.kit.waiting import wait_until
 
 # Seconds on an idle machine; the bounds are for one that is busy with other tests.
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(270)]
+pytestmark = [pytest.mark.fleet, pytest.mark.long, pytest.mark.timeout(270)]
 # One rate, which holds on any machine: the objective is wide, as other tests run beside this one.
 RATE = 30
 TINY = [

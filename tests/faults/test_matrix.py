@@ -246,6 +246,7 @@ def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.fleet
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_a_promise_that_is_broken_is_seen() -> None:
     """A door that forgets tokens stores an event twice."""
     found = run(CELLS[CAUGHT_BY[MUTANT]], seed=1, events=EVENTS // 4, mutant=MUTANT)

@@ -1,10 +1,15 @@
 """A real queue process and the frontend's own accept path: depths are what the simulator says of the policy."""
 
+import pytest
+
 from loadtest.placement import rig, run
 from loadtest.placement.simulated import same_draws
 from loadtest.placement.variants import Variant
 from loadtest.simulate import traffic
 from loadtest.simulate.spread import max_minus_mean
+
+pytestmark = pytest.mark.long
+
 
 SEEDS = (0, 1)
 POLICIES = ("hash", "random", "best_of_two", "shuffle_two")

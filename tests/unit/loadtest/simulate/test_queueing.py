@@ -8,6 +8,9 @@ import pytest
 from loadtest.simulate import flood, theory
 from loadtest.simulate.queueing import DEEPEST, Scenario, p99_text, run
 
+pytestmark = pytest.mark.long
+
+
 QUICK = Scenario("random", shards=60, load=0.6, warm_up=40.0, length=500.0)
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from loadtest.simulate import policies, theory
 
+pytestmark = pytest.mark.long
+
+
 SHARDS, MEAN = 100, 25
 
 
