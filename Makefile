@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
-# Tests that measure or exhaust the machine: one at a time. The others run three by three: most of them wait.
+# Tests that measure or exhaust the machine: one at a time. The others run two by two.
 WHOLE_MACHINE := tests/e2e/test_concurrency.py tests/faults tests/attacks
 BUF := npx --yes @bufbuild/buf@1.75.0
 BASELINE := protos/baseline.binpb
@@ -36,7 +36,7 @@ test: ## run the tests (ARGS='-k shard -x' goes to pytest)
 ifdef ARGS
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 else
-	@$(PYTHON_IN_VENV) -m pytest -n 3 --dist loadfile $(addprefix --ignore=,$(WHOLE_MACHINE))
+	@$(PYTHON_IN_VENV) -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(WHOLE_MACHINE))
 	@$(PYTHON_IN_VENV) -m pytest $(WHOLE_MACHINE)
 endif
 

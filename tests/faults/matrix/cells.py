@@ -6,8 +6,8 @@ from tests.faults.matrix.cell import Cell
 CELLS: dict[str, Cell] = {
     cell.name: cell for module in (loads, kills, networks, clocks, disks, files, crowds) for cell in module.CELLS
 }
-# What `make test` runs: one of each kind, together within a minute.
-QUICK = ("kill-queue-after-commit", "kill-poller-after-handler")
+# What `make test` runs: the rest is a matter of minutes each.
+QUICK = ("kill-queue-after-commit",)
 # Rows of faults.md that another suite of this project has.
 ELSEWHERE = {
     "power loss, torn write": "make crash, docs/reliability/power_loss.md",

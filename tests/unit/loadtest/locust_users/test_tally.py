@@ -39,7 +39,7 @@ def test_one_driver_without_idle_cpu_makes_it_void() -> None:
     busy = good()
     busy.cpu = 0.71
     (reason,) = tally.open_loop_void(DRIVERS, {"a": good(), "b": busy})
-    assert "71 % of a core" in reason
+    assert "71.0 % of a core" in reason
 
 
 def test_a_driver_that_never_told_its_end_makes_it_void() -> None:
