@@ -13,7 +13,8 @@ from loadtest.simulate.choices import POLICIES
 from loadtest.simulate.spread import max_over_mean
 
 _HEAD = """# Where events land
-Written by `make placement ARGS=--save`; the runs behind it are in `depths.json`, one a line, with every shard's depth.
+Written by what `make placement ARGS=--save` calls, row by row;
+the runs are in `depths.json`, one a line, with every shard's depth.
 
 {about}
 

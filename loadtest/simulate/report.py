@@ -11,7 +11,8 @@ from loadtest.simulate.table import Cell, Luck
 
 SPREAD, RESPONSES, ISOLATION = "spread.svg", "responses.svg", "isolation.svg"
 _HEAD = """# What the simulator says
-Written by `evenflow simulate table --save`; the figures are in `table.json`. The same seeds give the same figures
+Written by what `evenflow simulate table --save` calls, part by part; the figures are in `table.json`.
+The same seeds give the same figures
 (Python {python}, numpy {numpy}; CPU time by part: {spent}).
 
 The simulator runs the fleet's own shard choice and fair order (`services/policy`, imported) on a virtual clock. It is
