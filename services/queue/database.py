@@ -115,7 +115,10 @@ class Database:
             self.connection.execute("ROLLBACK")
 
     def checkpoint(self, *, truncate: bool = False) -> None:
-        """Copy the WAL into the file; nobody else reads, so it always ends."""
+        """Copy the WAL into the file; nobody else reads, so it always ends. truncate: and give its space back.
+
+        apsw.FullError: the file had to grow and could not; the WAL is whole.
+        """
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
         self.connection.wal_checkpoint(mode=mode)
         self.wal_pages = 0
@@ -166,13 +169,11 @@ class Database:
 
     def file_bytes(self) -> int:
         """Size of file and WAL."""
-        total = 0
-        for suffix in ("", "-wal"):
-            try:
-                total += os.stat(f"{self.path}{suffix}").st_size
-            except FileNotFoundError:
-                continue
-        return total
+        return _size_of(str(self.path)) + self.wal_bytes()
+
+    def wal_bytes(self) -> int:
+        """Size of the WAL, which keeps its space when it was copied."""
+        return _size_of(f"{self.path}-wal")
 
     def _on_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages
@@ -191,3 +192,10 @@ class Database:
         c.set_wal_hook(self._on_wal)
         # After a failed write nothing may be copied into the file on the way out; a clean end checkpoints by itself.
         c.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

@@ -215,13 +215,18 @@ def note_numbers(database: Database, record: ShardRecord, numbers: losses.HasNum
 
 
 def close_verified(database: Database, shard_id: int, manifest: Manifest) -> None:
-    """Close cleanly: file and manifest get the same stamp, so that an older copy of the file is told apart."""
+    """Close cleanly: file and manifest get the same stamp, so that an older copy of the file is told apart.
+
+    DiskFull, apsw.Error: it is closed as after a crash, and nothing is lost.
+    """
     stamp = os.urandom(8).hex()
-    database.begin()
-    database.set_meta("closed", stamp)
-    database.commit()
-    database.checkpoint(truncate=True)
-    database.close()
+    try:
+        database.begin()
+        database.set_meta("closed", stamp)
+        database.commit()
+        database.checkpoint(truncate=True)
+    finally:
+        database.close()
     manifest.records[shard_id].closed = stamp
     manifest.save()
 

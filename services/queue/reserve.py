@@ -15,8 +15,7 @@ class Reserve:
         """Reserve the space (again); False when the volume has less than twice of it left."""
         if self._bytes == 0 or (self._path.exists() and self._path.stat().st_size == self._bytes):
             return True
-        space = os.statvfs(self._path.parent)
-        if space.f_bavail * space.f_frsize < 2 * self._bytes:
+        if self.is_scarce():
             return False
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -27,6 +26,11 @@ class Reserve:
         finally:
             os.close(descriptor)
         return True
+
+    def is_scarce(self) -> bool:
+        """Whether the volume has less left than twice what is reserved."""
+        space = os.statvfs(self._path.parent)
+        return space.f_bavail * space.f_frsize < 2 * self._bytes
 
     def give_up(self) -> None:
         """Free the space."""

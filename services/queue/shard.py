@@ -221,8 +221,15 @@ class Shard:
 
     def checkpoint_if_due(self) -> None:
         """Copy the WAL into the file when it is long; after the answers went out."""
-        if self.database.wal_pages >= self.settings.checkpoint_pages:
-            self.database.checkpoint()
+        if self.database.wal_pages >= self.settings.checkpoint_pages and not self.is_disk_full:
+            self._checkpoint()
+
+    def _checkpoint(self, *, truncate: bool = False) -> None:
+        try:
+            self.database.checkpoint(truncate=truncate)
+        except apsw.FullError:
+            # The file could not grow: nothing is lost, what did not fit stays in the WAL.
+            self.is_disk_full = True
 
     def _write(
         self,
@@ -274,6 +281,8 @@ class Shard:
             log.error("the data volume is full: settles go on from reserved space", extra={"shard_id": self.shard_id})
         first_time, self.is_disk_full = not self.is_disk_full, True
         self.reserve.give_up()
+        # The WAL begins anew in the space that it has.
+        self._checkpoint()
         for batch in enqueues:
             completions.append((batch.reply, (EnqueueResult(refusal=self.refusal(), depth=self.depth),)))
         if not settles:
@@ -361,6 +370,9 @@ class Shard:
         self.lanes.drop_idle()
         self._used_bytes = self.database.used_bytes()
         self.file_bytes = self.database.file_bytes()
+        if self.reserve.is_scarce() and self.database.wal_bytes() > self.settings.reserve_bytes:
+            # Together the shards' logs may be most of what is on the volume.
+            self._checkpoint(truncate=True)
         if self.is_disk_full and self.reserve.keep():
             self.is_disk_full = False
             log.info("there is room on the data volume again", extra={"shard_id": self.shard_id})

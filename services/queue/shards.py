@@ -347,9 +347,11 @@ class Shards:
         # Of a file that failed, too: when it does not open again its loss has a name.
         self._manifest.records[shard.shard_id].known = known_from(shard.stats(), self._clock.wall_ms())
         if is_whole:
-            with self._manifest.lock:
-                close_verified(shard.database, shard.shard_id, self._manifest)
-            self._unlock(shard.shard_id)
+            try:
+                with self._manifest.lock:
+                    close_verified(shard.database, shard.shard_id, self._manifest)
+            finally:
+                self._unlock(shard.shard_id)
             return
         shard.database.close()
         with self._manifest.lock:

@@ -13,6 +13,7 @@ import apsw
 from evenflow.queue.v1 import queue_pb2
 
 from services.queue.counts import DrainReport, ShardStats
+from services.queue.database import DiskFull
 from services.queue.domain import (
     Call,
     Command,
@@ -278,7 +279,7 @@ class ShardWriter:
             shard.wake_others(entry.session.release(key, 1), key)
         try:
             self._close_shard(shard, is_whole)
-        except (apsw.Error, OSError) as e:
+        except (apsw.Error, OSError, DiskFull) as e:
             log.warning("the shard did not close cleanly: %s", e, extra={"shard_id": self.shard_id})
 
     def _set_state(self, state: "queue_pb2.ShardState.ValueType", reason: str) -> None:

@@ -13,6 +13,8 @@ from tests.kit.fleet import Fleet
 # Its dead letters stay in the shard; and the other one's failures go to a destination.
 PLAIN, TOLD, DESTINATION = "plain", "told", "destination"
 ALL = (PLAIN, TOLD, DESTINATION)
+# Its events only wait: nobody runs them.
+STANDING = "standing"
 BUCKET = "fault-records"
 # What an event asks for: how its runs end.
 SUCCEED, FAIL, WAVER, SEGFAULT = "succeed", "fail", "waver", "segfault"

@@ -41,7 +41,7 @@ class Probe:
 
     async def begin(self) -> None:
         """Put events in and lease them. TimeoutError: they are not to be had."""
-        await self._pause()
+        await pause(self._fleet, FUNCTION)
         door = Peer.dial(next(iter(self._fleet.file.of_role("frontend").values())).target, self._token)
         try:
             event = frontend_pb2.EventSubmission(function_name=FUNCTION, payload=b"{}", tenant_id=TENANT)
@@ -56,24 +56,13 @@ class Probe:
     async def finish(self, left: Callable[[], set[bytes]]) -> tuple[int, int]:
         """Stale settlements that were sent, and those that were taken. left: says which of its events have no end."""
         # A poller that was started anew knows nothing of the pause.
-        await self._pause()
+        await pause(self._fleet, FUNCTION)
         new = await self._lease(await asyncio.to_thread(left), "after")
         stale = list(self._old.values())
         taken = await self._ack(stale)
         refused = len(new) - await self._ack(list(new.values()))
         # An event that an old receipt ended has no lease to settle any more: it counts by itself.
         return len(stale), max(taken, refused)
-
-    async def _pause(self) -> None:
-        request = poller_pb2.PauseFunctionRequest(tenant_id=TENANT, function_name=FUNCTION, paused=True)
-        for node in self._fleet.file.of_role("poller").values():
-            peer = Peer.dial(node.target, self._token)
-            try:
-                await poller_pb2_grpc.PollerServiceStub(peer.channel).PauseFunction(
-                    request, metadata=peer.metadata, timeout=CALL_SECONDS, wait_for_ready=True
-                )
-            finally:
-                await peer.close()
 
     async def _lease(self, wanted: set[bytes], name: str) -> dict[bytes, queue_pb2.Receipt]:
         """The receipts of these events, over all queue nodes."""
@@ -97,7 +86,7 @@ class Probe:
             hello = queue_pb2.LeaseHello(
                 poller_id=f"probe-{name}", incarnation=ids.new_incarnation(), shard_map_epoch=epoch
             )
-            others = (functions.PLAIN, functions.TOLD, functions.DESTINATION)
+            others = (*functions.ALL, functions.STANDING)
             limits = [queue_pb2.FunctionLimit(tenant_id=TENANT, function_name=one, max_leases=0) for one in others]
             await call.write(queue_pb2.LeaseRequest(hello=hello))
             await call.write(queue_pb2.LeaseRequest(limits=queue_pb2.FunctionLimits(limits=limits)))
@@ -148,6 +137,20 @@ class Probe:
             finally:
                 await peer.close()
         return taken
+
+
+async def pause(fleet: Fleet, function_name: str) -> None:
+    """Have every poller leave this function's events where they are."""
+    request = poller_pb2.PauseFunctionRequest(tenant_id=TENANT, function_name=function_name, paused=True)
+    token = read_token(fleet.file.token_file)
+    for node in fleet.file.of_role("poller").values():
+        peer = Peer.dial(node.target, token)
+        try:
+            await poller_pb2_grpc.PollerServiceStub(peer.channel).PauseFunction(
+                request, metadata=peer.metadata, timeout=CALL_SECONDS, wait_for_ready=True
+            )
+        finally:
+            await peer.close()
 
 
 async def _has(found: dict[bytes, queue_pb2.Receipt], wanted: set[bytes]) -> bool:

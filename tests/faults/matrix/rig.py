@@ -12,12 +12,12 @@ from typing import Any
 
 import grpc
 from evenflow.common.v1 import event_pb2
-from evenflow.queue.v1 import queue_pb2
+from evenflow.queue.v1 import queue_pb2, queue_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.commands.shards import describe_shards
 from cli.connection import TENANT
-from services.shared.channels import read_token
+from services.shared.channels import TOKEN_KEY, read_token
 from tests.faults.matrix import faulty_disk, functions, probe, wall_clock
 from tests.faults.matrix.cell import Cell
 from tests.faults.matrix.checker import ENDS
@@ -54,6 +54,8 @@ class Rig:
 
     def __init__(self, cell: Cell, seed: int, folder: Path, environment: dict[str, str]) -> None:
         self.cell = cell
+        # Events that are to stand there when the cell has ended: nothing runs them.
+        self.standing = 0
         self.draw = random.Random(f"fault {cell.name} {seed}")
         self.folder = folder
         self.kill_points = KillPoints(folder / "kill-points")
@@ -143,14 +145,15 @@ class Rig:
         self.notes.append(f"{node_id} died at {point!r}: serves again after {self.recoveries[-1]:.2f} s")
 
     def wait_serving(self, node_id: str, old_pid: int = 0) -> None:
-        """Until the node, under another pid than the old one, says over its own socket that it serves."""
+        """Until the node, under another pid than the old one, says over its own socket that it serves; a queue node,
+        that each of its shards does."""
 
         def serves() -> bool:
             pid = self.fleet.pid_of(node_id)
             if not pid or pid == old_pid:
                 return False
-            node = self.fleet.file.nodes[node_id]
-            return is_serving(node.target, read_token(self.fleet.file.token_file))
+            node, token = self.fleet.file.nodes[node_id], read_token(self.fleet.file.token_file)
+            return is_serving(node.target) and (node.role != "queue" or has_open_shards(node.target, token))
 
         wait_until(serves, SERVING_SECONDS, f"{node_id} to serve again")
 
@@ -220,7 +223,7 @@ class Rig:
                     yield from events
 
 
-def is_serving(target: str, token: str) -> bool:
+def is_serving(target: str) -> bool:
     """Whether a node's health service says SERVING."""
     with grpc.insecure_channel(target) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -229,6 +232,18 @@ def is_serving(target: str, token: str) -> bool:
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def has_open_shards(target: str, token: str) -> bool:
+    """Whether a queue node knows its shards and has opened all of them."""
+    with grpc.insecure_channel(target) as channel:
+        request = queue_pb2.DescribeShardsRequest()
+        metadata = ((TOKEN_KEY, token),)
+        try:
+            answer = queue_pb2_grpc.QueueServiceStub(channel).DescribeShards(request, timeout=0.5, metadata=metadata)
+        except grpc.RpcError:
+            return False
+    return bool(answer.shards) and all(one.depth.state != queue_pb2.SHARD_STATE_OPENING for one in answer.shards)
 
 
 def _ended(status: queue_pb2.EventStatus) -> Ended:

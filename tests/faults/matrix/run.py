@@ -135,7 +135,7 @@ def _under_load(rig: Rig, load: Load) -> tuple[History, list[str]]:
     try:
         # A poller that was started anew knew of no pause, and may have run some of the probe's.
         rig.wait_depth(
-            lambda depth: 0 <= depth <= PROBES and not rig.left_of(*functions.ALL),
+            lambda depth: rig.standing <= depth <= rig.standing + PROBES and not rig.left_of(*functions.ALL),
             rig.cell.drain_seconds,
             "all events to be settled",
         )
