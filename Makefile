@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # One step after the other whatever -j says: a check's output is read from the top.
 .NOTPARALLEL:
 .PHONY: help setup node run demo test test-long check style types imports contracts format bench attacks concurrency crash faults growth load plan \
-  placement fair-share fuzz-http many-functions proto-baseline lock clean
+  placement fair-share soak fuzz-http many-functions proto-baseline lock clean
 
 PYTHON_IN_VENV := .venv/bin/python
 TYPED := $(wildcard services cli sdk loadtest tests tools)
@@ -113,6 +113,10 @@ placement: ## compare where events land on real shards with what the simulator s
 
 fair-share: setup ## flood a fleet with one tenant and measure another one's dwell (ARGS='--save')
 	@$(PYTHON_IN_VENV) -m loadtest.fair_share $(ARGS)
+
+soak: ## steady load for half an hour: memory, fds, disk, rows and latency must stay flat (MINUTES=30 SAVE=1 publishes)
+	@tools/setup.sh load
+	@$(PYTHON_IN_VENV) -m loadtest.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SAVE),--save) $(ARGS)
 
 many-functions: setup ## invoke 1,000 functions in turn on memory for 50 sandboxes (SAVE=1 keeps the page)
 	@$(PYTHON_IN_VENV) -m loadtest.many_functions $(ARGS)

@@ -95,9 +95,10 @@ def as_text(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, indent=1) + "\n"
 
 
-def publish(name: str, facts: Mapping[str, Any], page: str) -> None:
-    """Write docs/benchmarks/NAME.json and NAME.md."""
-    PUBLISHED_FOLDER.mkdir(parents=True, exist_ok=True)
-    (PUBLISHED_FOLDER / f"{name}.json").write_text(as_text(facts))
-    (PUBLISHED_FOLDER / f"{name}.md").write_text(page)
-    say(f"written: {PUBLISHED_FOLDER.relative_to(ROOT)}/{name}.json and {name}.md")
+def publish(name: str, facts: Mapping[str, Any], page: str, folder: Path | None = None) -> None:
+    """Write NAME.json and NAME.md in docs/benchmarks, or in another folder of this tree."""
+    folder = folder or PUBLISHED_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(as_text(facts))
+    (folder / f"{name}.md").write_text(page)
+    say(f"written: {folder.relative_to(ROOT)}/{name}.json and {name}.md")

@@ -14,7 +14,7 @@ from loadtest.open_loop import files, outcomes, sample
 from loadtest.open_loop import spec as specs
 from loadtest.open_loop.drivers import SAVE_SECONDS, DriverFailed, Drivers
 from loadtest.open_loop.follow import follow
-from loadtest.open_loop.merge import conclude, merge
+from loadtest.open_loop.merge import Followed, Merged, conclude, merge
 from loadtest.open_loop.result import LoadResult
 from loadtest.open_loop.spec import LoadSpec
 from loadtest.workloads.record_reader import RecordReader
@@ -29,6 +29,7 @@ async def run(
     began: Callable[[int], None] | None = None,
     schedule: Arrivals | None = None,
     waiting: Callable[[str], None] = lambda _: None,
+    seen: Callable[[Merged, Followed], None] = lambda _found, _followed: None,
 ) -> LoadResult:
     """Run it; cancelled or failed, it leaves no process behind.
 
@@ -36,7 +37,8 @@ async def run(
     schedule's time that is over, 0 to 1, some 20 times a second. began: told once, about 0.1 s ahead, the moment of the
     schedule's begin in nanoseconds since the epoch: an event is due at this plus its place in the schedule. schedule:
     what to send instead of what spec.traffic says; its `seconds` must be the traffic's. waiting: told, once all was
-    sent, about once a second what is still waited for ("11 events to start").
+    sent, about once a second what is still waited for ("11 events to start"). seen: told at the end what the result is
+    made from, an entry an event, for whoever looks at the run by stretches of time.
 
     ValueError: no such traffic; record_reader.TooManyFiles; drivers.DriverFailed: one broke or took too long. A fleet
     that is down or refuses is no error.
@@ -55,6 +57,7 @@ async def run(
         parts = [await asyncio.to_thread(outcomes.load, folder / files.part(one)) for one in range(spec.drivers)]
         found = merge(parts)
         followed = await follow(spec, found, records, begin_ns, wall_ns, waiting)
+    seen(found, followed)
     return conclude(spec, found, followed)
 
 

@@ -23,11 +23,14 @@ CALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """All shards at one moment. depths: events not settled, by shard id; finished: ended since their nodes started."""
+    """All shards at one moment. depths: events not settled, by shard id; accepted, finished: taken
+    and ended since their nodes started; dead_letters: kept now."""
 
     depths: Sequence[int]
     leased: int
     finished: int
+    accepted: int = 0
+    dead_letters: int = 0
 
     @property
     def depth(self) -> int:
@@ -86,6 +89,8 @@ class Site:
             tuple(one.depth.depth for one in found),
             sum(one.depth.leased for one in found),
             sum(one.finished_total for one in found),
+            sum(one.accepted_total for one in found),
+            sum(one.dead_letters for one in found),
         )
 
     async def hosts(self) -> Hosts:

@@ -100,7 +100,7 @@ def write_folder(folder: Path, functions: Functions | None = None) -> None:
     manifest += f'\n[[functions.buckets]]\nname = "{BUCKET}"\naccess = "write"\n'
     manifest += f"\n[functions.async]\nmaximum_retry_attempts = {functions.retries}\n"
     if functions.destination_on:
-        manifest += f'on_{functions.destination_on} = "{DESTINATION}"\n'
+        manifest += f'on_{functions.destination_on} = {{ function = "{DESTINATION}" }}\n'
         manifest += "\n" + _table(DESTINATION, f"{_DESTINATION_MODULE}.handler", functions)
     (folder / "evenflow.toml").write_text(manifest)
 

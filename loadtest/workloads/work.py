@@ -50,6 +50,15 @@ def is_asked(error_type: str) -> bool:
     return error_type == ASKED
 
 
+def is_told_to_fail(work: Work, run: int, number: int) -> bool:
+    """Whether the payload of this event says so."""
+    return work.fail_rate > 0 and _draw(run, number).random() < work.fail_rate
+
+
+def _draw(run: int, number: int) -> random.Random:
+    return random.Random(f"work {run} {number}")
+
+
 def payload(work: Work, run: int, number: int, work_ms: float = 0.0) -> bytes:
     """The payload of one event of one run. Its draws are its number's own: the same event, the same work.
 
@@ -64,7 +73,7 @@ def payload(work: Work, run: int, number: int, work_ms: float = 0.0) -> bytes:
         told["allocate_mib"] = work.allocate_mib
     pad_bytes = work.pad_bytes
     if work.fail_rate or work.pad_bytes_max:
-        draw = random.Random(f"work {run} {number}")
+        draw = _draw(run, number)
         if draw.random() < work.fail_rate:
             told["fails"] = True
         if work.pad_bytes_max:

@@ -22,6 +22,7 @@ class ShardStats:
     delayed: int
     handovers: int
     dead_letters: int
+    outcomes: int
     accepted_total: int
     finished_total: int
     oldest_age_ms: int
@@ -58,6 +59,7 @@ def stats(shard: "Shard") -> ShardStats:
         delayed=shard.delayed_count,
         handovers=shard.handover_count,
         dead_letters=shard.dead_count,
+        outcomes=shard.outcomes.rows,
         accepted_total=shard.accepted_total,
         finished_total=shard.finished_total,
         oldest_age_ms=_oldest_age_ms(shard),

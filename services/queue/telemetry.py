@@ -86,6 +86,7 @@ class QueueTelemetry:
         metrics.gauge("evenflow_queue_depth", "Events not settled yet", self._gauge("depth"))
         metrics.gauge("evenflow_queue_leased", "Events leased now", self._gauge("leased"))
         metrics.gauge("evenflow_queue_dead_letters", "Dead letters kept", self._gauge("dead_letters"))
+        metrics.gauge("evenflow_queue_outcomes", "Finished events still known", self._gauge("outcomes"))
         metrics.gauge("evenflow_queue_oldest_age_ms", "Age of the oldest available event", self._gauge("oldest_age_ms"))
         self._accepted = metrics.counter("evenflow_queue_enqueued", "Events in committed batches, repeats included")
         self._settled = metrics.counter("evenflow_queue_settled", "Settlements committed")

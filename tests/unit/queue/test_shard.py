@@ -37,6 +37,19 @@ def test_an_acknowledged_event_is_gone_and_its_outcome_is_known(bench: Bench) ->
     assert bench.status(event.request_id, tenant="other") is None
 
 
+def test_outcomes_are_counted_until_they_are_dropped(bench: Bench) -> None:
+    """One goes with its stretch, once a later stretch has been open for as long as outcomes are kept."""
+    keep_ms = bench.settings.outcome_keep_seconds * 1_000
+    for kept in (1, 2):
+        bench.enqueue(bench.event())
+        bench.settle(*(ack(lease) for lease in bench.lease()))
+        assert bench.shard.stats().outcomes == kept
+        bench.clock.advance(keep_ms // 2)
+    bench.clock.advance(keep_ms // 2 + 1_000)
+    bench.drain()
+    assert bench.shard.stats().outcomes == 1
+
+
 def test_many_batches_are_one_transaction(bench: Bench) -> None:
     found: list[EnqueueResult] = []
     before = bench.shard.database.connection.total_changes()

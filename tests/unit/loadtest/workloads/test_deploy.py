@@ -1,8 +1,11 @@
 """The load's function is sized for what its events ask of it."""
 
+from pathlib import Path
+
 import pytest
 
-from loadtest.workloads.deploy import Functions
+from cli.manifest import read_manifest
+from loadtest.workloads.deploy import DESTINATION, FUNCTION, Functions, write_folder
 from loadtest.workloads.work import Work
 
 
@@ -27,3 +30,13 @@ def test_it_gets_the_time_and_the_memory_that_it_needs() -> None:
 def test_what_no_function_may_have_is_refused(work: Work, longest_ms: float, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Functions().sized_for(work, longest_ms)
+
+
+@pytest.mark.parametrize("kind", ["success", "failure"])
+def test_the_folder_with_a_destination_is_one_that_deploys(tmp_path: Path, kind: str) -> None:
+    write_folder(tmp_path, Functions(retries=2, destination_on=kind))
+    found = {one.name: one for one in read_manifest(tmp_path)}
+    assert set(found) == {FUNCTION, DESTINATION} and found[FUNCTION].maximum_retry_attempts == 2
+    assert (found[FUNCTION].on_success, found[FUNCTION].on_failure) == (
+        (DESTINATION, "") if kind == "success" else ("", DESTINATION)
+    )

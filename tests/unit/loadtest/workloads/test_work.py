@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadtest.workloads import handler
 from loadtest.workloads.handler import RECORD, SUFFIX, Asked
-from loadtest.workloads.work import Work, payload
+from loadtest.workloads.work import Work, is_told_to_fail, payload
 
 # The handler has no types: it is the package of a function.
 run_handler: Any = handler.handler
@@ -35,6 +35,11 @@ def test_the_same_event_asks_the_same(number: int, fail_rate: float, pad: int, m
     assert payload(work, 3, number) == payload(work, 3, number)
     size = len(str(told(work, number).get("pad", "")))
     assert size == pad if not most else min(pad, most) <= size <= max(pad, most)
+
+
+@pytest.mark.parametrize("work", [Work(), Work(fail_rate=0.3), Work(fail_rate=0.3, pad_bytes_max=9)])
+def test_whether_an_event_fails_is_known_without_its_payload(work: Work) -> None:
+    assert all(is_told_to_fail(work, 2, number) == ("fails" in told(work, number, 2)) for number in range(200))
 
 
 def test_failures_come_at_their_rate() -> None:

@@ -1,0 +1,1 @@
+"""The verdict of a soak run, on series whose truth is known."""
