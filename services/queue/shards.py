@@ -30,7 +30,7 @@ from services.queue.identity import (
     open_verified,
     shard_path,
 )
-from services.queue.keeper import Courier, Keeper, NoCourier, Progress
+from services.queue.keeper import LEASES_POLL_SECONDS, Courier, Keeper, NoCourier, Progress
 from services.queue.losses import known_from
 from services.queue.marks import Marks
 from services.queue.moves import Place, Step, Told, next_step, why_not_to_open
@@ -243,6 +243,22 @@ class Shards:
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers.values()))
         for writer in self:
             await writer.drain()
+
+    async def wait_leases_end(self) -> None:
+        """Until no lease is out: what runs is settled here, as the next start knows of no lease and it would run again.
+
+        Pollers extend the leases of what runs longer: whoever waits bounds it.
+        """
+        # Once in a process's life: asking is simpler than signals of every shard's thread.
+        while await self._leases_out():  # noqa: ASYNC110
+            await asyncio.sleep(LEASES_POLL_SECONDS)
+
+    async def _leases_out(self) -> int:
+        # A shard that is not served any more has none that could be settled.
+        counts = await asyncio.gather(
+            *(writer.call(lambda shard: len(shard.leases)) for writer in self), return_exceptions=True
+        )
+        return sum(count for count in counts if not isinstance(count, BaseException))
 
     async def stop(self) -> None:
         """Close every shard."""

@@ -1,10 +1,12 @@
 """All cells of the matrix, by name."""
 
-from tests.faults.matrix import clocks, crowds, disks, files, kills, loads, networks
+from tests.faults.matrix import clocks, crowds, disks, files, kills, loads, networks, restarts
 from tests.faults.matrix.cell import Cell
 
 CELLS: dict[str, Cell] = {
-    cell.name: cell for module in (loads, kills, networks, clocks, disks, files, crowds) for cell in module.CELLS
+    cell.name: cell
+    for module in (loads, kills, restarts, networks, clocks, disks, files, crowds)
+    for cell in module.CELLS
 }
 # What `make test` runs: the rest is a matter of minutes each.
 QUICK = ("kill-queue-after-commit",)
