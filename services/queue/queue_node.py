@@ -54,9 +54,10 @@ class QueueNode:
         await self._node.start()
 
     async def drain(self) -> None:
-        """Take nothing new, deliver nothing; settles go on until `stop`."""
+        """Take nothing new, deliver nothing, and have what runs settled."""
         await self._node.drain()
         await self.shards.drain()
+        await self.shards.wait_leases_end()
 
     async def stop(self) -> None:
         """End the calls, then close the files."""

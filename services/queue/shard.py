@@ -219,9 +219,14 @@ class Shard:
         """The numbers now."""
         return counts.stats(self)
 
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether the WAL is long; on a full volume housekeeping makes room first."""
+        return self.database.wal_pages >= self.settings.checkpoint_pages and not self.is_disk_full
+
     def checkpoint_if_due(self) -> None:
         """Copy the WAL into the file when it is long; after the answers went out."""
-        if self.database.wal_pages >= self.settings.checkpoint_pages and not self.is_disk_full:
+        if self.is_checkpoint_due:
             self._checkpoint()
 
     def _checkpoint(self, *, truncate: bool = False) -> None:

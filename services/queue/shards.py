@@ -30,7 +30,7 @@ from services.queue.identity import (
     open_verified,
     shard_path,
 )
-from services.queue.keeper import Courier, Keeper, NoCourier, Progress
+from services.queue.keeper import LEASES_POLL_SECONDS, Courier, Keeper, NoCourier, Progress
 from services.queue.losses import known_from
 from services.queue.marks import Marks
 from services.queue.moves import Place, Step, Told, next_step, why_not_to_open
@@ -244,6 +244,22 @@ class Shards:
         for writer in self:
             await writer.drain()
 
+    async def wait_leases_end(self) -> None:
+        """Until no lease is out: what runs is settled here, as the next start knows of no lease and it would run again.
+
+        Pollers extend the leases of what runs longer: whoever waits bounds it.
+        """
+        # Once in a process's life: asking is simpler than signals of every shard's thread.
+        while await self._leases_out():  # noqa: ASYNC110
+            await asyncio.sleep(LEASES_POLL_SECONDS)
+
+    async def _leases_out(self) -> int:
+        # A shard that is not served any more has none that could be settled.
+        counts = await asyncio.gather(
+            *(writer.call(lambda shard: len(shard.leases)) for writer in self), return_exceptions=True
+        )
+        return sum(count for count in counts if not isinstance(count, BaseException))
+
     async def stop(self) -> None:
         """Close every shard."""
         self._is_stopping = True
@@ -363,10 +379,10 @@ class Shards:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _check_file(self, shard: Shard) -> None:
+    def _check_file(self, shard: Shard, is_due: bool) -> None:
         """ShardDamaged: somebody removed, replaced or cut the file under us. apsw.Error: it cannot be written."""
         now = time.monotonic()
-        if now - self._checked.get(shard.shard_id, 0.0) < FILE_CHECK_SECONDS:
+        if not is_due and now - self._checked.get(shard.shard_id, 0.0) < FILE_CHECK_SECONDS:
             return
         self._checked[shard.shard_id] = now
         fault = self._watches[shard.shard_id].find_fault(shard.database.wal_pages)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared import ids
-from tests.faults.matrix import faulty_disk, report
+from tests.faults.matrix import faulty_disk, report, restarts
 from tests.faults.matrix.cell import Result
 from tests.faults.matrix.cells import CELLS, ELSEWHERE, QUICK
 from tests.faults.matrix.checker import check
@@ -163,6 +164,34 @@ def test_every_event_that_goes_missing_is_counted(events: int, data: st.DataObje
     )
     assert (verdict.acked, verdict.lost, verdict.unexpected) == (events, len(gone), len(foreign))
     assert verdict.holds == (not gone and not foreign)
+
+
+ACCEPTS: dict[str, tuple[Sent, str]] = {
+    "a repeated one was given up": (
+        sent(2, acked=b"", has_token=True, failure="no connection, gRPC: UNAVAILABLE"),
+        "2:",
+    ),
+    "one that is not repeated, by an answer": (sent(2, acked=b"", failure="HTTP 503"), "HTTP 503"),
+    "one that is not repeated, with its connection": (sent(2, acked=b"", failure="no connection, gRPC: CANCELLED"), ""),
+    "all well": (sent(2, has_token=True), ""),
+}
+
+
+@pytest.mark.parametrize("what", ACCEPTS)
+def test_a_restart_fails_no_accept_but_with_its_connection(what: str) -> None:
+    """And never one that its client repeats."""
+    second, words = ACCEPTS[what]
+    rig: Any = SimpleNamespace(broken=[], notes=[], restarts=[])
+    restarts.judge_accepts(rig, history(sent=[sent(1), second]))
+    assert words in "".join(rig.broken) and bool(rig.broken) == bool(words)
+
+
+def test_repeats_are_told_by_the_restart_that_they_were_in() -> None:
+    """And whether a lease explains them."""
+    rig: Any = SimpleNamespace(broken=[], notes=[], restarts=[("queue-1", 0, 5)])
+    restarts.judge_accepts(rig, history(ran=[ran(1), ran(2), ran(2, ended_ns=3_000_000_002)]))
+    assert "1 succeeded again after the first success in the restart of queue-1" in rig.notes[-1]
+    assert "3.0 to 3.0 s later" in rig.notes[-1]
 
 
 def result(**more: Any) -> Result:

@@ -61,7 +61,7 @@ class Fleet:
     """A fleet that runs inside `with`, or between `start` and `stop`.
 
     settings: what `--set` gets. data: kept when given, else a fresh folder that goes with the fleet. arguments: more
-    for `evenflow up`.
+    for `evenflow up`. python: another interpreter than this one, which has its own Evenflow.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Fleet:
         data: Path | None = None,
         arguments: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
         self._owns_data = data is None
         self.data = data or Path(tempfile.mkdtemp(prefix="evenflow-test-", dir="/tmp"))
@@ -82,6 +83,7 @@ class Fleet:
         self._settings = dict(settings or {})
         self._arguments = list(arguments)
         self._environment = dict(environment or {})
+        self._python = str(python or sys.executable)
         self._readers: list[threading.Thread] = []
 
     def __enter__(self) -> "Fleet":
@@ -98,7 +100,7 @@ class Fleet:
 
     def start(self, *, wait: bool = True) -> "Fleet":
         """Start it; returns when it is ready. AssertionError, with its logs: it is not in time."""
-        command = [sys.executable, "-P", "-m", "cli", "up", "--data", str(self.data)]
+        command = [self._python, "-P", "-m", "cli", "up", "--data", str(self.data)]
         command += ["--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port)]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]

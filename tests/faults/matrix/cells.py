@@ -1,11 +1,11 @@
 """All cells of the matrix, by name."""
 
-from tests.faults.matrix import backlogs, clocks, crowds, disks, files, kills, loads, networks
+from tests.faults.matrix import backlogs, clocks, crowds, disks, files, kills, loads, networks, restarts
 from tests.faults.matrix.cell import Cell
 
 CELLS: dict[str, Cell] = {
     cell.name: cell
-    for module in (loads, kills, backlogs, networks, clocks, disks, files, crowds)
+    for module in (loads, kills, restarts, backlogs, networks, clocks, disks, files, crowds)
     for cell in module.CELLS
 }
 # What `make test` runs: the rest is a matter of minutes each.

@@ -30,6 +30,8 @@ CALL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 REPEAT_SECONDS = 0.1
 MAX_UNDER_WAY = 256
+# How the words of a failure begin when there was no connection, or none any more.
+CUT = "no connection"
 MAX_TIMES = 3
 _UNKNOWN = (errors_pb2.ERROR_REASON_OUTCOME_UNKNOWN, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED)
 
@@ -59,6 +61,8 @@ class _Event:
     acked: bytes = b""
     refused: str = ""
     due_ns: int = 0
+    has_token: bool = False
+    failure: str = ""
 
 
 @dataclass(slots=True)
@@ -123,6 +127,8 @@ class Client:
                 one.acked,
                 one.refused,
                 one.due_ns,
+                one.has_token,
+                one.failure,
             )
             for one in self._events
         ]
@@ -162,6 +168,7 @@ class Client:
                     await free.acquire()
                     group.create_task(under_way(self._alone, door, event))
                 else:
+                    event.has_token = True
                     batch.append(event)
                     if len(batch) == BATCH_EVENTS:
                         await free.acquire()
@@ -189,12 +196,18 @@ class Client:
                     answer = await reader.read()
                 finally:
                     writer.close()
-        except (OSError, TimeoutError):
+        except TimeoutError:
+            event.failure = "HTTP: no answer in time"
+            event.refused = "" if is_sent else "no connection"
+            return
+        except OSError as e:
             # A connection that never was has stored nothing.
+            event.failure = f"{CUT}, HTTP: {type(e).__name__}"
             event.refused = "" if is_sent else "no connection"
             return
         head_text = answer.partition(b"\r\n\r\n")[0].decode("latin-1")
         status, headers = _parse_head(head_text)
+        event.failure = f"HTTP {status}" if status else f"{CUT}, HTTP: no answer"
         if status == "202":
             self._acked(event, ids.from_text(headers["x-amzn-requestid"]))
         elif status.startswith("4"):
@@ -208,6 +221,7 @@ class Client:
             answer = await door.InvokeAsync(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as e:
             error = EvenflowError.from_rpc_error(e)
+            event.failure = f"gRPC: {error.message}" if has_detail(e) else _words_of(e)
             if has_detail(e) and error.reason not in _UNKNOWN:
                 event.refused = error.message
             return
@@ -222,14 +236,18 @@ class Client:
             events = [_submission(one, f"{self.load.seed}-{one.number}") for one in waiting]
             try:
                 answer = await door.PublishBatch(frontend_pb2.PublishBatchRequest(events=events), timeout=CALL_SECONDS)
-            except grpc.aio.AioRpcError:
+            except grpc.aio.AioRpcError as e:
+                for event in waiting:
+                    event.failure = _words_of(e)
                 await asyncio.sleep(REPEAT_SECONDS)
                 continue
             again: list[_Event] = []
             for event, result in zip(waiting, answer.results, strict=True):
                 if not result.HasField("error"):
                     self._acked(event, result.request_id)
-                elif EvenflowError.from_detail(result.error).kind.retryable:
+                    continue
+                event.failure = result.error.message
+                if EvenflowError.from_detail(result.error).kind.retryable:
                     again.append(event)
                 else:
                     event.refused = result.error.message
@@ -238,7 +256,7 @@ class Client:
                 await asyncio.sleep(REPEAT_SECONDS)
 
     def _acked(self, event: _Event, request_id: bytes) -> None:
-        event.acked = request_id
+        event.acked, event.failure = request_id, ""
         self.progress.acked += 1
         self.progress.ack_at.append(time.monotonic())
 
@@ -262,6 +280,14 @@ def _make(load: Load, number: int, draw: random.Random) -> _Event:
 
 def _submission(event: _Event, token: str) -> frontend_pb2.EventSubmission:
     return frontend_pb2.EventSubmission(function_name=event.function, payload=event.payload, client_token=token)
+
+
+def _words_of(error: grpc.aio.AioRpcError) -> str:
+    """Of a call that the door did not answer itself."""
+    # A server that ends cancels what its socket has and nobody has begun.
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return f"{CUT}, gRPC: {error.code().name}"
+    return f"gRPC: {error.code().name}"
 
 
 def _parse_head(text: str) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,8 @@ class Sent:
 
     sends: calls that carried it (a token's repeats are the same event). acked: its request id, once the door answered
     that it is durable; b"" while that is not known. refused: the door's last word was a refusal, nothing was stored.
-    A send that is neither may have been stored. due_ns: when it was to be sent, wall clock.
+    A send that is neither may have been stored. due_ns: when it was to be sent, wall clock. has_token: it was repeated
+    until the door answered for it. failure: why the last send was not accepted, in words; "": it was.
     """
 
     number: int
@@ -21,6 +22,8 @@ class Sent:
     acked: bytes = b""
     refused: str = ""
     due_ns: int = 0
+    has_token: bool = False
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """kill -9 and SIGSTOP: every service at random moments, and at the points that matter."""
 
-import signal
-import time
-
 from tests.faults.matrix.cell import Cell, Inject
+from tests.faults.matrix.restarts import NODES
 from tests.faults.matrix.rig import LEASE_SECONDS, Rig
 
 # Of each random kill's cell.
@@ -11,20 +9,13 @@ KILLS = 3
 BETWEEN_EVENTS = 800
 # What the issue allows from the kill until the node serves again.
 BOUND_SECONDS = 5.0
-_NODES = {
-    "frontend": ("frontend-0",),
-    "queue": ("queue-0", "queue-1"),
-    "poller": ("poller-0", "poller-1"),
-    "runtime": ("runtime-0", "runtime-1"),
-    "control": ("control",),
-}
 _KEPT = "lost = 0, unexpected = 0; repeats only where a run's settle was lost"
 
 
 def _kill_at_random(role: str) -> Inject:
     def inject(rig: Rig) -> None:
         for _ in range(KILLS):
-            rig.kill(rig.draw.choice(_NODES[role]))
+            rig.kill(rig.draw.choice(NODES[role]))
             rig.wait_acked(rig.draw.randint(BETWEEN_EVENTS // 4, BETWEEN_EVENTS))
 
     return inject
@@ -33,7 +24,7 @@ def _kill_at_random(role: str) -> Inject:
 def _die_at(role: str, point: str) -> Inject:
     def inject(rig: Rig) -> None:
         for _ in range(2):
-            rig.die_at(rig.draw.choice(_NODES[role]), point)
+            rig.die_at(rig.draw.choice(NODES[role]), point)
             rig.wait_acked(BETWEEN_EVENTS // 2)
 
     return inject
@@ -42,25 +33,15 @@ def _die_at(role: str, point: str) -> Inject:
 def _freeze(role: str) -> Inject:
     def inject(rig: Rig) -> None:
         for times in (1.0, 2.0, 3.0)[: 2 if role == "queue" else 3]:
-            rig.freeze(rig.draw.choice(_NODES[role]), times * LEASE_SECONDS + rig.draw.random())
+            rig.freeze(rig.draw.choice(NODES[role]), times * LEASE_SECONDS + rig.draw.random())
 
     return inject
-
-
-def _restart_all(rig: Rig) -> None:
-    """SIGTERM to every node in turn: each drains, ends, and is started again by the supervisor."""
-    for role in ("frontend", "poller", "runtime", "queue", "control"):
-        for node_id in _NODES[role]:
-            began = time.monotonic()
-            pid = rig.fleet.kill(node_id, signal.SIGTERM)
-            rig.wait_serving(node_id, pid)
-            rig.notes.append(f"{node_id} restarted in {time.monotonic() - began:.2f} s")
 
 
 CELLS = (
     *(
         Cell(f"kill-{role}", _KEPT, _kill_at_random(role), bound_seconds=0.0 if role == "control" else BOUND_SECONDS)
-        for role in _NODES
+        for role in NODES
     ),
     Cell(
         "kill-queue-before-commit",
@@ -97,5 +78,4 @@ CELLS = (
     Cell("freeze-poller", "the lease moves on; old receipts are refused", _freeze("poller")),
     Cell("freeze-runtime", "the run is done elsewhere", _freeze("runtime")),
     Cell("freeze-queue", "other shards take the events; nothing is lost", _freeze("queue")),
-    Cell("rolling-restart", "no accept fails but those that the client repeats; lost = 0", _restart_all),
 )

@@ -24,6 +24,7 @@ from tests.faults.matrix.checker import ENDS
 from tests.faults.matrix.client import Client
 from tests.faults.matrix.faulty_disk import FaultyDisk
 from tests.faults.matrix.history import Ended, Sent
+from tests.faults.matrix.releases import Releases
 from tests.kit.fleet import Fleet
 from tests.kit.kill_points import KillPoints
 from tests.kit.waiting import wait_until
@@ -65,11 +66,18 @@ class Rig:
         if cell.has_faulty_disk:
             self.disk = FaultyDisk(folder, folder / "data" / "queue" / faulty_disk.NODE)
             environment = {**environment, **self.disk.environment}
+        environment = {**self.kill_points.environment, **environment}
+        self.releases: Releases | None = None
+        if cell.has_releases:
+            self.releases = Releases(folder / "releases")
+            # Nothing of this tree's is to be found by a process of the other one.
+            environment = {"PYTHONPATH": ""}
         self.fleet = Fleet(
             {**SETTINGS, **cell.settings},
             data=folder / "data",
             arguments=cell.arguments or ARGUMENTS,
-            environment={**self.kill_points.environment, **environment},
+            environment=environment,
+            python=self.releases.python if self.releases is not None else None,
         )
         self.notes: list[str] = []
         # What a fault saw that must not be.
@@ -81,6 +89,8 @@ class Rig:
         # Monotonic seconds: when each fault began; how long its service was away.
         self.faults_at: list[float] = []
         self.recoveries: list[float] = []
+        # Each node that was restarted, from when to when, wall clock.
+        self.restarts: list[tuple[str, int, int]] = []
         # Of the slow disk: its shards, and from when to when it was slow, wall clock.
         self.slow_shards: set[int] = set()
         self.slow_spans: list[tuple[int, int]] = []

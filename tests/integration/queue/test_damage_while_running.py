@@ -1,6 +1,7 @@
 """A file that is damaged under an open node: that one shard is set aside with the reason, the others go on."""
 
 import asyncio
+import dataclasses
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -102,6 +103,26 @@ async def test_a_shard_whose_file_lost_its_name_is_saved_and_served_again(fleet:
     assert answer.state == queue_pb2.SHARD_STATE_SERVING, answer.state_reason
     again = await fleet.enqueue(last)
     assert (again.depth, list(again.duplicate_indexes)) == (6, [0])
+
+
+async def test_a_checkpoint_does_not_hide_that_the_file_was_cut(
+    fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes the file's last pages, and with them the file is as long as it was."""
+    await fleet.enqueue(*(fleet.event() for _ in range(5)))
+
+    def checkpoint_soon(it: Shard) -> None:
+        # What was cut is in memory still: nobody misses it.
+        it.database.checkpoint(truncate=True)
+        it.settings = dataclasses.replace(it.settings, checkpoint_pages=1)
+
+    monkeypatch.setattr(shards, "FILE_CHECK_SECONDS", 3_600.0)
+    path = shard_path(fleet.folder / "queue" / "queue-0", 0)
+    await fleet.shards.get(0).call(checkpoint_soon)
+    # The next look on its own is an hour away.
+    await fleet.shards.get(0).call(lambda _it: os.truncate(path, path.stat().st_size - PAGE))
+    await fleet.enqueue(*(fleet.event() for _ in range(500)))
+    assert "shard-0000.db was cut" in await quarantined(fleet)
 
 
 async def test_a_wal_that_is_cut_under_an_open_shard(fleet: QueueNodeHere) -> None:

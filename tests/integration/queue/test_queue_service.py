@@ -146,16 +146,20 @@ async def test_a_failed_commit_is_answered_as_unknown_and_the_shard_opened_anew(
 
 
 async def test_a_draining_node_settles_and_closes_clean(fleet: QueueNodeHere) -> None:
+    """What is leased is waited for: a node that ended before would have it run again."""
     await fleet.enqueue(fleet.event())
     poller = await fleet.poller(1)
     (lease,) = (await asyncio.wait_for(poller.read(), 5)).leases
     await fleet.shards.drain()
+    waiting = asyncio.create_task(fleet.shards.wait_leases_end())
     assert (await fleet.enqueue(fleet.event())).refusal.reason == errors_pb2.ERROR_REASON_DRAINING
+    assert not waiting.done()
     assert not (
         await fleet.settle(
             queue_pb2.Settlement(receipt=lease.receipt, ack=queue_pb2.Ack(condition=event_pb2.CONDITION_SUCCESS))
         )
     ).refusals
+    await asyncio.wait_for(waiting, 5)
 
 
 def _serve_forever(folder: str) -> None:
