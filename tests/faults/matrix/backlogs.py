@@ -17,7 +17,7 @@ PAYLOAD_BYTES = 200
 BATCH_EVENTS = 100
 FILL_SECONDS = 300.0
 KILLS = 2
-BETWEEN_EVENTS = 500
+BETWEEN_EVENTS = 300
 # What the issue allows.
 BOUND_SECONDS = 3.0
 
@@ -43,9 +43,10 @@ async def _fill(rig: Rig) -> None:
 
 
 def _kill(rig: Rig) -> None:
-    for _ in range(KILLS):
-        rig.kill(NODE)
-        rig.wait_acked(BETWEEN_EVENTS)
+    with rig.calm():
+        for _ in range(KILLS):
+            rig.kill(NODE)
+            rig.wait_acked(BETWEEN_EVENTS)
 
 
 CELLS = (

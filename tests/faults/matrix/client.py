@@ -85,6 +85,8 @@ class Client:
         self._draw = random.Random(f"fault load {load.seed}")
         self._is_fault_over = threading.Event()
         self._per_second = load.per_second
+        # When the next event is to be sent, monotonic.
+        self._due_seconds = 0.0
         self._work: concurrent.futures.Future[None] | None = None
 
     def start(self) -> None:
@@ -96,8 +98,9 @@ class Client:
         self._is_fault_over.set()
 
     def pace(self, per_second: float) -> None:
-        """Send at this pace from now on."""
+        """Send at this pace from now on; what is late by now is not caught up with."""
         self._per_second = per_second
+        self._due_seconds = max(self._due_seconds, time.monotonic())
 
     @property
     def is_done(self) -> bool:
@@ -135,7 +138,7 @@ class Client:
 
     async def _send_all(self) -> None:
         host, _, grpc_port = self._address
-        due_seconds, wall_offset_ns = time.monotonic(), time.time_ns() - time.monotonic_ns()
+        self._due_seconds, wall_offset_ns = time.monotonic(), time.time_ns() - time.monotonic_ns()
         free = asyncio.Semaphore(MAX_UNDER_WAY)
         batch: list[_Event] = []
         options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)]
@@ -155,10 +158,10 @@ class Client:
                 if place >= self.load.events and self._is_fault_over.is_set():
                     break
                 event = _make(self.load, place, self._draw)
-                event.due_ns = int(due_seconds * 1e9) + wall_offset_ns
+                event.due_ns = int(self._due_seconds * 1e9) + wall_offset_ns
                 self._events.append(event)
-                await asyncio.sleep(max(0.0, due_seconds - time.monotonic()))
-                due_seconds += 1 / self._per_second
+                await asyncio.sleep(max(0.0, self._due_seconds - time.monotonic()))
+                self._due_seconds += 1 / self._per_second
                 kind = event.number % 4
                 self.progress.sent += 1
                 if kind == 0:

@@ -14,9 +14,10 @@ _KEPT = "lost = 0, unexpected = 0; repeats only where a run's settle was lost"
 
 def _kill_at_random(role: str) -> Inject:
     def inject(rig: Rig) -> None:
-        for _ in range(KILLS):
-            rig.kill(rig.draw.choice(NODES[role]))
-            rig.wait_acked(rig.draw.randint(BETWEEN_EVENTS // 4, BETWEEN_EVENTS))
+        with rig.calm():
+            for _ in range(KILLS):
+                rig.kill(rig.draw.choice(NODES[role]))
+                rig.wait_acked(rig.draw.randint(BETWEEN_EVENTS // 4, BETWEEN_EVENTS))
 
     return inject
 
