@@ -4,9 +4,10 @@ from tests.faults.matrix.cell import Cell, Inject
 from tests.faults.matrix.restarts import NODES
 from tests.faults.matrix.rig import LEASE_SECONDS, Rig
 
-# Of each random kill's cell.
-KILLS = 3
 BETWEEN_EVENTS = 800
+# Of each random kill's cell, and what is between two of them.
+KILLS = 3
+CALM_EVENTS = (100, 300)
 # What the issue allows from the kill until the node serves again.
 BOUND_SECONDS = 5.0
 _KEPT = "lost = 0, unexpected = 0; repeats only where a run's settle was lost"
@@ -17,7 +18,7 @@ def _kill_at_random(role: str) -> Inject:
         with rig.calm():
             for _ in range(KILLS):
                 rig.kill(rig.draw.choice(NODES[role]))
-                rig.wait_acked(rig.draw.randint(BETWEEN_EVENTS // 4, BETWEEN_EVENTS))
+                rig.wait_acked(rig.draw.randint(*CALM_EVENTS))
 
     return inject
 

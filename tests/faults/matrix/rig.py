@@ -42,7 +42,7 @@ SETTINGS = {
 ARGUMENTS = ("--queues", "2", "--pollers", "2", "--runtimes", "2", "--shards", "32")
 LEASE_SECONDS = 3.0
 # What a fleet of two cores and its client do with half of them.
-CALM_PER_SECOND = 150.0
+CALM_PER_SECOND = 100.0
 SERVING_SECONDS = 30.0
 SHARDS_SECONDS = 30.0
 ASK_SECONDS = 0.2
