@@ -22,8 +22,9 @@ from services.queue.database import PAGE_BYTES, Database
 from services.queue.paths import shard_files, shard_path, sync_directory
 
 __all__ = ["Manifest", "ShardDamaged", "ShardRecord", "close_verified", "lock", "open_verified", "shard_path"]
-# After a crash a file up to this size is checked whole before it is served; after a clean end, up to the smaller one.
-# A larger one is checked when it shows damage, and by `evenflow shards check`.
+# After a crash files up to this size are checked whole before they are served; after a clean end, up to the smaller
+# one. All of a node's shards share it: what a start takes is bounded, however many they are. A larger file is checked
+# when it shows damage, and by `evenflow shards check`.
 QUICK_CHECK_MAX_BYTES = 256 << 20
 CLEAN_CHECK_MAX_BYTES = 32 << 20
 IDENTITY_BYTES = 16
@@ -59,7 +60,7 @@ class Manifest:
     def __init__(self, directory: Path) -> None:
         """Read it. ShardDamaged: it is there but unreadable."""
         self._path = directory / "manifest.json"
-        # Held while a shard is opened or closed: the shards' threads share the manifest.
+        # Held while it is changed and saved: the shards' threads share it.
         self.lock = threading.Lock()
         self.saved_at = 0.0
         # It was lost, and is being made anew from repaired shards: what it does not name may be missing, not new.
@@ -137,35 +138,31 @@ def lock(path: Path) -> int:
     return descriptor
 
 
-def open_verified(directory: Path, shard_id: int, manifest: Manifest, cache_bytes: int) -> Database:
+def open_verified(directory: Path, shard_id: int, manifest: Manifest, cache_bytes: int, sharers: int = 1) -> Database:
     """The shard's database, created when the manifest never heard of it. ShardDamaged: its file is not what it must be.
+
+    sharers: shards that this node opens, at once in threads of their own: the manifest's lock is taken here, and not
+    held while a file is read.
 
     The order of writes makes every crash in between recoverable: the manifest announces a file before it exists, and
     the file's generation is raised before the manifest's.
     """
-    _adopt(directory, shard_id, manifest)
     path = shard_path(directory, shard_id)
-    record = manifest.records.get(shard_id)
-    if record is None or not record.created:
-        if record is None and path.exists():
-            raise ShardDamaged(f"{path.name} is there but the manifest does not name it: a foreign file")
-        if not manifest.records and (others := shard_files(directory)):
-            names = ", ".join(other.name for other in others[:3])
-            raise ShardDamaged(f"manifest.json is missing while {names} are here: restore it, or repair each shard")
-        if record is None and manifest.is_rebuilt:
-            raise ShardDamaged(
-                f"{path.name} is missing, or new: the manifest was lost and cannot tell; repair the shard"
-            )
-        database = _create(path, shard_id, manifest, cache_bytes)
-    else:
+    with manifest.lock:
+        _adopt(directory, shard_id, manifest)
+        record = manifest.records.get(shard_id)
+        database = None
+        if record is None or not record.created:
+            database = _create_new(path, shard_id, manifest, cache_bytes)
+            record = manifest.records[shard_id]
+    if database is None:
         try:
             if not path.exists():
                 raise ShardDamaged(f"{path.name} is missing; the manifest says identity {record.identity}: restore it")
             _require_pages(path)
-            database = _open_known(path, shard_id, record, cache_bytes)
+            database = _open_known(path, shard_id, record, cache_bytes, sharers)
         except ShardDamaged as e:
             raise ShardDamaged(f"{e}; {losses.describe(record.known)}") from e
-    record = manifest.records[shard_id]
     try:
         database.begin()
         database.set_meta("generation", record.generation + 1)
@@ -174,9 +171,10 @@ def open_verified(directory: Path, shard_id: int, manifest: Manifest, cache_byte
     except apsw.Error as e:
         database.close()
         raise ShardDamaged(f"{path.name} cannot be written: {e}") from e
-    record.generation += 1
-    record.closed = ""
-    manifest.save()
+    with manifest.lock:
+        record.generation += 1
+        record.closed = ""
+        manifest.save()
     # What a crash left in the WAL goes into the file before anything is built on it.
     database.checkpoint(truncate=True)
     return database
@@ -250,6 +248,19 @@ def _adopt(directory: Path, shard_id: int, manifest: Manifest) -> None:
         raise ShardDamaged(str(e)) from e
 
 
+def _create_new(path: Path, shard_id: int, manifest: Manifest, cache_bytes: int) -> Database:
+    """A file that the manifest never heard of, or only heard of. ShardDamaged: what is here speaks against it."""
+    is_named = shard_id in manifest.records
+    if not is_named and path.exists():
+        raise ShardDamaged(f"{path.name} is there but the manifest does not name it: a foreign file")
+    if not manifest.records and (others := shard_files(path.parent)):
+        names = ", ".join(other.name for other in others[:3])
+        raise ShardDamaged(f"manifest.json is missing while {names} are here: restore it, or repair each shard")
+    if not is_named and manifest.is_rebuilt:
+        raise ShardDamaged(f"{path.name} is missing, or new: the manifest was lost and cannot tell; repair the shard")
+    return _create(path, shard_id, manifest, cache_bytes)
+
+
 def _create(path: Path, shard_id: int, manifest: Manifest, cache_bytes: int) -> Database:
     record = manifest.records[shard_id] = ShardRecord(os.urandom(IDENTITY_BYTES).hex(), 0)
     manifest.save()
@@ -273,19 +284,19 @@ def _create(path: Path, shard_id: int, manifest: Manifest, cache_bytes: int) -> 
     return database
 
 
-def _open_known(path: Path, shard_id: int, record: ShardRecord, cache_bytes: int) -> Database:
+def _open_known(path: Path, shard_id: int, record: ShardRecord, cache_bytes: int, sharers: int) -> Database:
     """The file that the record names, with the current schema. ShardDamaged."""
     database: Database | None = None
     try:
         database = Database(path, cache_bytes=cache_bytes)
-        reason = _find_fault(database, shard_id, record)
+        reason = _find_fault(database, shard_id, record, sharers)
         if reason is not None:
             raise ShardDamaged(f"{path.name}: {reason}")
         # Only a file that is ours and whole is migrated.
         if migrations.version_of(database) < migrations.CURRENT_VERSION:
             migrations.upgrade(database)
             database = Database(path, cache_bytes=cache_bytes)
-            is_small = database.file_bytes() <= QUICK_CHECK_MAX_BYTES
+            is_small = database.file_bytes() <= QUICK_CHECK_MAX_BYTES // sharers
             if is_small and (found := database.quick_check()) != "ok":
                 raise ShardDamaged(f"{path.name}: corrupt after its migration: {found}")
     except (apsw.Error, ValueError, OSError) as e:
@@ -299,7 +310,7 @@ def _open_known(path: Path, shard_id: int, record: ShardRecord, cache_bytes: int
     return database
 
 
-def _find_fault(database: Database, shard_id: int, record: ShardRecord) -> str | None:
+def _find_fault(database: Database, shard_id: int, record: ShardRecord, sharers: int) -> str | None:
     frames = database.wal_frames()
     damage = wal.find_damage(Path(f"{database.path}-wal"), frames)
     if damage is not None:
@@ -321,7 +332,7 @@ def _find_fault(database: Database, shard_id: int, record: ShardRecord) -> str |
         log.warning("manifest.json is older than the file", extra={"shard_id": shard_id, "generation": generation})
     record.generation, record.stamp = generation, stamp
     bound = CLEAN_CHECK_MAX_BYTES if record.closed else QUICK_CHECK_MAX_BYTES
-    if database.file_bytes() <= bound:
+    if database.file_bytes() <= bound // sharers:
         found = database.quick_check()
         if found != "ok":
             return f"corrupt: {found}"

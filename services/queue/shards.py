@@ -352,8 +352,8 @@ class Shards:
         settings = self._settings.shared_by(self._sharers)
         if is_suspect and shard_id in self._manifest.records:
             check_pages(self._directory, shard_id, self._manifest.records[shard_id], settings.cache_bytes)
-        with self._manifest.lock:
-            database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes)
+        sharers = max(1, self._sharers)
+        database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes, sharers)
         self._watches[shard_id] = FileWatch(path)
         self._noted[shard_id] = time.monotonic()
         boot_number = self._random.getrandbits(31)
