@@ -8,6 +8,9 @@ _MIB = 1 << 20
 # However many shards share a node's memory, each has so much.
 MIN_WINDOW_BYTES = 256 << 10
 MIN_CACHE_BYTES = 512 << 10
+# Together the WALs of a node's shards have so many: a start after a crash reads all of them before it serves.
+MAX_WAL_PAGES = 32_000
+MIN_WAL_PAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,11 @@ class QueueSettings(NodeSettings):
         help="SQLite's page caches, over all shards of the node.",
     )
     checkpoint_pages: int = setting(
-        "queue.checkpoint_pages", 4_000, minimum=16, maximum=1_000_000, help="Pages in the WAL before a checkpoint."
+        "queue.checkpoint_pages",
+        4_000,
+        minimum=MIN_WAL_PAGES,
+        maximum=MAX_WAL_PAGES,
+        help="Pages in the WAL before a checkpoint; fewer where a node has many shards.",
     )
     reserve_bytes: int = setting(
         "queue.reserve_bytes", 2 * _MIB, minimum=0, maximum=1 << 40, help="Disk space kept back so that settles work."
@@ -101,4 +108,5 @@ class QueueSettings(NodeSettings):
             self,
             window_bytes=max(MIN_WINDOW_BYTES, self.window_bytes // shards),
             cache_bytes=max(MIN_CACHE_BYTES, self.cache_bytes // shards),
+            checkpoint_pages=max(MIN_WAL_PAGES, min(self.checkpoint_pages, MAX_WAL_PAGES // shards)),
         )
