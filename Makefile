@@ -93,10 +93,10 @@ crash: ## cut the power at 10,000 points of recorded queue nodes (ARGS='--only h
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.power_loss $(ARGS)
 
-faults: ## break a fleet under load in every way of the fault matrix (CELL=name SEED=3 SEEDS=5 EVENTS=10000; MUTANTS=1; SAVE=1 publishes)
+faults: ## break a fleet under load in every way of the fault matrix (CELL=name SEED=3 SEEDS=5 EVENTS=10000 JOBS=2; MUTANTS=1; SAVE=1 publishes)
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m tests.faults.matrix $(if $(CELL),--cell $(CELL)) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(MUTANTS),--mutants) \
+	  $(if $(SEEDS),--seeds $(SEEDS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(MUTANTS),--mutants) \
 	  $(if $(SAVE),--save) $(if $(AGAIN),--again) $(ARGS)
 
 plan: ## measure what a fleet carries here: plan.html, plan.json (ARGS='--sleep-ms 0 --quick --out /tmp/plan.html')

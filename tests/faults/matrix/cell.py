@@ -25,7 +25,8 @@ class Cell:
     see releases; `before` says which one it starts with. settings, arguments: of the fleet. load: of the client, over
     what the run was asked for (fields of client.Load). function: keys of the deploy file. may_repeat: the fault
     explains events that run twice. needs: says what this machine lacks for it, "" when nothing. bound_seconds: how
-    soon a node that died has to serve again. is_long: run by name only.
+    soon a node that died has to serve again. judges_delays: what `judge` looks at is spoiled by other work on the
+    machine. is_long: run by name only.
     """
 
     name: str
@@ -45,7 +46,13 @@ class Cell:
     needs: Callable[[], str] = str
     bound_seconds: float = 0.0
     drain_seconds: float = 90.0
+    judges_delays: bool = False
     is_long: bool = False
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it needs the machine to itself."""
+        return self.judges_delays or self.bound_seconds > 0
 
 
 @dataclass(slots=True)

@@ -178,6 +178,7 @@ CELLS = (
         "a bystander's p99 dwell is at most twice its baseline",
         _flood,
         judge=_judge_bystander,
+        judges_delays=True,
         settings=_SLOTS,
         load={**_LOAD, "per_second": BYSTANDER_PART * CAPACITY_PER_SECOND},
         drain_seconds=400.0,
@@ -188,6 +189,7 @@ CELLS = (
         "three minutes of 1.5 times the capacity: the drain takes B / (mu - lambda) within a tenth",
         _overload,
         judge=_judge_drain,
+        judges_delays=True,
         settings=_SLOTS,
         arguments=("--queues", "2", "--pollers", "2", "--runtimes", "2", "--shards", "128"),
         load={

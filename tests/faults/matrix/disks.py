@@ -184,6 +184,7 @@ CELLS = (
         "other shards are not affected, and placement avoids it",
         _slow,
         judge=_judge_placement,
+        judges_delays=True,
         has_faulty_disk=True,
         needs=faulty_disk.lacking,
     ),
