@@ -40,7 +40,7 @@ else
 	@$(PYTHON_IN_VENV) -m pytest $(WHOLE_MACHINE)
 endif
 
-test-long: ## run the tests that take too long for every change: theory, real shards beside the simulator, a whole plan, mutants
+test-long: ## run the tests that take too long for every change: theory, a whole plan, mutants, whole fleets that are moved, loaded or soaked
 	@tools/setup.sh load test
 	@$(PYTHON_IN_VENV) -m pytest -m long $(ARGS)
 

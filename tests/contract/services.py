@@ -31,6 +31,8 @@ from tests.kit.scripted_control import TOKEN as SCRIPTED_TOKEN
 from tests.kit.scripted_control import scripted_control
 
 TOKEN = "t" * 40
+# Beyond a function's timeout, until a caller whose run says nothing is answered.
+RUN_MARGIN_MS = 2_000
 SOURCES = {
     "echo": "def handler(event, context):\n    return event\n",
     "fails": "def handler(event, context):\n    raise ValueError('no')\n",
@@ -123,7 +125,7 @@ def door_metrics() -> Metrics:
 async def frontend(folder: Path, _kind: str) -> AsyncIterator[End]:
     """The inner door of a frontend between a fake queue node and a fake runtime host."""
     async with (
-        serving_frontend(folder, door_metrics(), {}) as rig,
+        serving_frontend(folder, door_metrics(), {"run_margin_ms": RUN_MARGIN_MS}) as rig,
         end_at("FrontendService", f"unix:{folder}/frontend-0.sock", DOOR_TOKEN, rig) as end,
     ):
         yield end

@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.fleet import Fleet
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.long]
 SLEEP = "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n"
 
 

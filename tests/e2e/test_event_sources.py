@@ -211,6 +211,7 @@ def test_an_owner_that_is_killed_in_mid_batch_loses_nothing(fleet: Fleet, neighb
     fleet.cli("delete", "drain", "--yes")
 
 
+@pytest.mark.long
 def test_an_owner_that_is_killed_at_a_fire_leaves_one_event_a_due_time(fleet: Fleet) -> None:
     """Killed right after a fire, twice: the next owner makes it again under the same token, and goes on."""
     schedule = {"schedule": "rate(1 minute)", "name": "every-minute", "catch_up_seconds": 600}

@@ -14,7 +14,7 @@ import pytest
 from tests.kit.fleet import Fleet
 from tests.kit.waiting import wait_until
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.long]
 EVENTS = 2_000
 THREADS = 16
 SOURCE = """

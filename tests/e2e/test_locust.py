@@ -179,6 +179,7 @@ def test_two_workers_use_both_doors_in_every_way_for_two_tenants(door: Door, tmp
     assert found[DWELLS[0]]["num_requests"] == found[DWELLS[1]]["num_requests"] == int(followed[1].replace(",", ""))
 
 
+@pytest.mark.long
 def test_a_worker_that_stands_still_makes_an_open_loop_void(door: Door, tmp_path: Path) -> None:
     """Its sends leave late and are counted, their response times show the pause, nothing is left out, exit code 3."""
     options = ["-u", "2", "-r", "2", "-t", "2s", "--open-rate", "100", "--seed", "7", "--batch-events", "1"]

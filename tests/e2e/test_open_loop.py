@@ -179,6 +179,7 @@ async def test_a_cancelled_run_leaves_no_driver_behind(fleet: Fleet, tmp_path: P
     assert not drivers_of(tmp_path)
 
 
+@pytest.mark.long
 def test_the_command_drives_many_tenants(fleet: Fleet) -> None:
     """It puts the function where it is missing, and each tenant's events are the tenant's own."""
     told = ("--door", "stream", "--tenants", "2", "--noisy", "0.5", "--rate", "60", "--seconds", "1", "--json")
@@ -205,6 +206,7 @@ def drivers_of(folder: Path) -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if str(folder) in one.cmdline()]
 
 
+@pytest.mark.long
 def test_what_handlers_are_told_reaches_them(fleet: Fleet) -> None:
     """Synchronous, of two drivers; the function has the memory that its events ask for, or the handlers would fail."""
     told = ("--sync", "--drivers", "2", "--burn-ms", "20", "--allocate-mib", "200")
@@ -217,6 +219,7 @@ def test_what_handlers_are_told_reaches_them(fleet: Fleet) -> None:
     assert function_of(fleet, deploy.FUNCTION).latest.memory_mb >= 200
 
 
+@pytest.mark.long
 def test_failures_are_tried_again_and_sent_on(fleet: Fleet) -> None:
     """Each event of the schedule runs twice, then a function gets it."""
     before = len(list(runs(fleet)))
@@ -234,6 +237,7 @@ def test_failures_are_tried_again_and_sent_on(fleet: Fleet) -> None:
         connection.ask(connection.control.DeleteFunction, request)
 
 
+@pytest.mark.long
 def test_a_trace_is_replayed(fleet: Fleet, tmp_path: Path) -> None:
     """Its handlers are busy as long as it says."""
     trace = tmp_path / "trace.csv"

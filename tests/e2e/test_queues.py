@@ -15,7 +15,7 @@ from tests.kit.fleet import Fleet, run_cli
 from tests.kit.waiting import wait_until
 
 # Two whole fleets, one after the other, and a dozen commands.
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.fleet, pytest.mark.long, pytest.mark.timeout(150)]
 PAUSE_SECONDS = 0.1
 MAX_LISTED = 1_000
 FAST = {"retry.base_seconds": "0.1", "queue.visibility_timeout_ms": "3000"}

@@ -17,7 +17,7 @@ from cli.commands.shards import describe_shards
 from tests.kit.fleet import Fleet
 from tests.kit.waiting import wait_until
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.fleet, pytest.mark.long, pytest.mark.timeout(120)]
 Cli = Callable[..., str]
 FAILING = "def handler(event, context): raise ValueError('no')\n"
 EVENTS = 30

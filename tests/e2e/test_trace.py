@@ -93,6 +93,7 @@ def test_every_attempt_of_an_event_is_in_its_trace_with_its_error(fleet: Fleet) 
     assert sorted(actions) == ["dead_letter", "release", "release"]
 
 
+@pytest.mark.long
 def test_a_file_that_is_no_wav_ends_in_the_dead_letters_with_its_reason(fleet: Fleet) -> None:
     """The podcast example: a WAV becomes catalogue line, audio and picture; a text file a dead letter that says why."""
     fleet.cli("deploy", "examples/podcast")

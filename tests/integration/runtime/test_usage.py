@@ -65,6 +65,7 @@ async def test_the_door_tells_what_outcomes_said(process: HostProcess) -> None:
     assert EvenflowError.from_rpc_error(refused.value).reason == errors_pb2.ERROR_REASON_INVALID_PARAMETER
 
 
+@pytest.mark.long
 async def test_a_kill_loses_at_most_the_last_seconds(process: HostProcess) -> None:
     """What was saved is there after kill -9 and a start, and counting goes on; a clean end loses nothing."""
     folder = process.folder / "data" / "runtime" / "runtime-0" / "usage"
