@@ -206,6 +206,10 @@ class Accepter:
         now_ms = self._clock.monotonic_ms()
         for _ in range(len(self._held)):
             event, ticket, index = self._held.popleft()
+            if ticket.is_given_up:
+                self._settle(len(event.payload) + EVENT_OVERHEAD_BYTES)
+                ticket.refuse(index, _given_up())
+                continue
             lane = self._choose(event.tenant_id, now_ms)
             if lane is not None:
                 self._put(lane, event, ticket, index)
@@ -306,7 +310,10 @@ class Accepter:
         self.depths.answered(lane.shard_id, len(batch))
         for event, ticket, index in entries:
             is_derived = ids.is_derived(event.request_id)
-            if now_ms - ticket.arrived_ms > self._settings.hold_ms or (is_derived and refusal is not None):
+            if ticket.is_given_up:
+                self._settle(len(event.payload) + EVENT_OVERHEAD_BYTES)
+                ticket.refuse(index, _given_up())
+            elif now_ms - ticket.arrived_ms > self._settings.hold_ms or (is_derived and refusal is not None):
                 self._settle(len(event.payload) + EVENT_OVERHEAD_BYTES)
                 ticket.refuse(
                     index, EvenflowError.from_detail(refusal) if refusal is not None else self._no_shard(ticket)
@@ -378,6 +385,13 @@ class Accepter:
                 ticket.spans = {}
             ticket.spans[index] = span
         return self._tracer.context_of(span, trace)
+
+
+def _given_up() -> EvenflowError:
+    return EvenflowError(
+        Reason.ERROR_REASON_DEADLINE_EXCEEDED,
+        "the caller's time was over before a shard was found: nothing was accepted",
+    )
 
 
 def _overdue(lane: Lane, is_unknown: bool) -> EvenflowError:

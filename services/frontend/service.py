@@ -192,8 +192,12 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
             if not done.done():
                 done.set_result(ticket)
 
-        self._take(call, events, submissions, answer)
-        return await done
+        ticket = self._take(call, events, submissions, answer)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            ticket.is_given_up = True
+            raise
 
     def _take(
         self,
@@ -201,7 +205,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
         events: Iterable[frontend_pb2.EventSubmission],
         submissions: list[Submission],
         answer: Any,
-    ) -> None:
+    ) -> Ticket:
         def on_done(ticket: Ticket) -> None:
             self._submissions.finish(ticket, submissions, "grpc")
             answer(ticket)
@@ -212,6 +216,7 @@ class FrontendServicer(frontend_pb2_grpc.FrontendServiceServicer):
                 ticket.refuse(index, _fleet_only())
             else:
                 self._submissions.take(ticket, index, submission)
+        return ticket
 
     def _submission(self, call: Call, event: frontend_pb2.EventSubmission) -> Submission:
         traceparent, tracestate = call.traceparent, call.tracestate

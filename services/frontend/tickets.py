@@ -10,7 +10,7 @@ from services.shared.errors import EvenflowError
 class Ticket:
     """Collects the fate of each submission of one request; calls `on_done` once, on the loop, when all are known."""
 
-    __slots__ = ("arrived_ms", "duplicates", "errors", "on_done", "remaining", "request_ids", "spans")
+    __slots__ = ("arrived_ms", "duplicates", "errors", "is_given_up", "on_done", "remaining", "request_ids", "spans")
 
     def __init__(self, size: int, arrived_ms: float, on_done: Callable[["Ticket"], None]) -> None:
         self.arrived_ms = arrived_ms
@@ -20,6 +20,8 @@ class Ticket:
         self.errors: dict[int, EvenflowError] | None = None
         self.duplicates: set[int] | None = None
         self.spans: dict[int, Span] | None = None
+        # The caller has gone, or its deadline has passed: what waits for a shard need not be stored any more.
+        self.is_given_up = False
 
     def accept(self, index: int) -> None:
         """The submission is durable."""

@@ -80,6 +80,21 @@ async def test_a_node_that_is_down_is_waited_for(rig: Rig) -> None:
     assert len(rig.queue.events) == 6
 
 
+async def test_what_a_caller_waits_for_no_more_is_not_stored(rig: Rig) -> None:
+    """Its deadline passed while no shard was there: the shard that comes back is not given the work."""
+    await rig.queue.stop()
+    await rig.until_healthy(0)
+    request = frontend_pb2.InvokeAsyncRequest(event=Submission(function_name="echo"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rig.public.InvokeAsync(request, timeout=0.1)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    waiting = publish(rig)
+    await rig.queue.start()
+    assert reasons(await waiting) == {0}
+    await eventually(lambda: rig.frontend.accepter.pending_events == 0)
+    assert len(rig.queue.events) == 1
+
+
 async def test_a_node_that_stays_down_is_503(rig: Rig) -> None:
     """SHARD_UNAVAILABLE with a time to come back, for minted and derived ids."""
     await rig.queue.stop()
