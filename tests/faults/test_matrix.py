@@ -280,3 +280,14 @@ def test_a_promise_that_is_broken_is_seen() -> None:
     """A door that forgets tokens stores an event twice."""
     found = run(CELLS[CAUGHT_BY[MUTANT]], seed=1, events=EVENTS // 4, mutant=MUTANT)
     assert not found.holds and any("is another event" in words for words in found.broken), found
+
+
+@pytest.mark.fleet
+@pytest.mark.timeout(240)
+@pytest.mark.long
+def test_cells_run_beside_each_other() -> None:
+    """As `make faults JOBS=2` does it: in processes of their own, each with a fleet."""
+    options = ("--jobs", "2", "--cell", "healthy", "--cell", "same-token", "--seed", "1", "--events", "300")
+    command = [sys.executable, "-m", "tests.faults.matrix", *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count(" holds\n") == 2, (done.stdout, done.stderr)

@@ -1,27 +1,22 @@
 """`python -m tests.faults.matrix` (`make faults`): every cell of the matrix under some seeds, or one."""
 
 import argparse
-import multiprocessing
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from tests.faults.matrix import report
+from tests.faults.matrix import jobs, report
 from tests.faults.matrix.cell import Result
 from tests.faults.matrix.cells import CELLS, QUICK
 from tests.faults.matrix.mutants import CAUGHT_BY
-from tests.faults.matrix.run import run
 
 EVENTS, SEEDS = 10_000, 5
 MAX_EVENTS, MAX_SEEDS, MAX_JOBS = 100_000, 100, 8
 EXIT_BROKEN, EXIT_INTERRUPTED = 1, 130
-
-Job = tuple[str, int, int, str]
 
 
 def main(arguments: list[str]) -> int:
@@ -44,16 +39,16 @@ def main(arguments: list[str]) -> int:
         parser.error(f"1 to {MAX_EVENTS:,} events, 1 to {MAX_SEEDS} seeds and 1 to {MAX_JOBS} jobs are possible")
     # Whoever ends this ends its fleet with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    jobs = list(_jobs(given))
+    asked = list(_jobs(given))
     piece = report.Piece(f"make faults ARGS='{shlex.join(arguments)}'" if arguments else "make faults")
     saved = report.load() if given.save else report.Saved()
     if not given.again:
-        jobs = [job for job in jobs if not saved.has(*job)]
+        asked = [job for job in asked if not saved.has(*job)]
     results: list[Result] = []
     logs = Path(tempfile.mkdtemp(prefix="evenflow-faults-", dir="/tmp"))
     print(report.HEADING, flush=True)
     try:
-        with closing(_results(jobs, given.jobs, logs)) as made:
+        with closing(jobs.results(asked, given.jobs, logs)) as made:
             for result in made:
                 results.append(result)
                 print(report.line(result), *(f"  {words}" for words in report.told(result)), sep="\n", flush=True)
@@ -74,42 +69,7 @@ def main(arguments: list[str]) -> int:
     return EXIT_BROKEN if wrong else 0
 
 
-def _results(jobs: Sequence[Job], at_a_time: int, logs: Path) -> Generator[Result, None, None]:
-    """Those that judge by the clock one by one, with the machine to themselves; then the others."""
-    alone = [job for job in jobs if at_a_time == 1 or CELLS[job[0]].is_timed]
-    for job in alone:
-        yield _run(job, logs)
-    together = [job for job in jobs if job not in alone]
-    if together:
-        # Started anew, as gRPC does not survive a fork.
-        spawned = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(at_a_time, spawned, _begin_worker) as pool:
-            yield from _as_they_end(pool, together, logs)
-
-
-def _as_they_end(pool: ProcessPoolExecutor, jobs: Iterable[Job], logs: Path) -> Iterator[Result]:
-    futures = [pool.submit(_run, job, logs) for job in jobs]
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        going_on = [one for one in futures if not (one.done() or one.cancel())]
-        if going_on:
-            # Whoever ends this ends its fleets with it.
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-
-
-def _begin_worker() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _run(job: Job, logs: Path) -> Result:
-    name, seed, events, mutant = job
-    return run(CELLS[name], seed, events, mutant, logs)
-
-
-def _jobs(given: argparse.Namespace) -> Iterator[Job]:
+def _jobs(given: argparse.Namespace) -> Iterator[jobs.Job]:
     if given.mutants or given.mutant:
         for mutant, cell in CAUGHT_BY.items():
             if given.mutant in (None, mutant):
