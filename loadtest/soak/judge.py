@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cli.supervisor.log_file import MAX_LOG_BYTES
 from loadtest.plan.site import SANDBOXES
 from loadtest.soak import verdict
 from loadtest.soak.plan import SoakPlan
@@ -14,7 +15,9 @@ from loadtest.soak.watch import Sample
 
 # What the load's own handlers leave behind for the generator: it grows by a record an event, on purpose.
 RECORDS = "buckets"
-WAL, SHARD_FILES = "wal", "shards"
+WAL, SHARD_FILES, LOGS = "wal", "shards", "logs"
+# A service's log and the part before it: a failed attempt is a line, so that half an hour does not fill them.
+LOG_FILES = 2
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 # Differences of so few ms are the scheduler's.
 NOISE_MS = {"p50": 5.0, "p99": 20.0}
@@ -64,6 +67,14 @@ def judge(run: Run) -> Judged:
             run.plan.wal_bound_bytes,
             "checkpoints that do not come or do not end (services/queue/writer.py)",
         ),
+        verdict.bounded(
+            "logs of the services",
+            times,
+            [one.disk.get(LOGS, 0) for one in run.samples],
+            after,
+            max((len(one.pids) for one in run.samples), default=0) * LOG_FILES * MAX_LOG_BYTES,
+            "logs that are not cut (cli/supervisor/log_file.py)",
+        ),
         verdict.rows("outcome rows", times, [one.outcomes for one in run.samples], after, run.plan.expected_outcomes),
         verdict.rows(
             "dead letters", times, [one.dead_letters for one in run.samples], after, run.plan.expected_dead_letters
@@ -103,7 +114,7 @@ def trends(samples: Sequence[Sample]) -> list[Series]:
     a_process = [one.rss_bytes / one.processes if one else None for one in sandboxes]
     add("memory of a sandbox process", Kind.SANDBOX_MEMORY, a_process)
     add("shard files", Kind.SHARD_FILES, [one.disk.get(SHARD_FILES, 0) for one in samples])
-    for name in sorted({name for one in samples for name in one.disk} - {RECORDS, WAL, SHARD_FILES}):
+    for name in sorted({name for one in samples for name in one.disk} - {RECORDS, WAL, SHARD_FILES, LOGS}):
         add(f"files: {name}", Kind.DISK, [one.disk.get(name, 0) for one in samples])
     add("depth", Kind.DEPTH, [one.depth for one in samples])
     return found

@@ -45,7 +45,14 @@ def test_a_flat_run_is_flat_and_its_page_says_so() -> None:
     judged = judge(run())
     assert judged.not_flat == [] and judged.latency_void == ""
     names = {one.name for one in judged.findings}
-    assert {"memory of queue-0", "fds of queue-0", "shard files", "WAL files", "files: logs", "outcome rows"} <= names
+    assert {
+        "memory of queue-0",
+        "fds of queue-0",
+        "shard files",
+        "WAL files",
+        "logs of the services",
+        "outcome rows",
+    } <= names
     assert "files: buckets" not in names and "accept, p99" in names
     page = report.as_markdown(run(), judged, "a machine", ["a note"])
     assert "**Flat.**" in page and f"queue.outcome_keep_seconds={PLAN.outcome_keep_seconds}" in page
