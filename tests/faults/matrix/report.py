@@ -34,9 +34,9 @@ every shard's record of every event, as Jepsen's total-queue checker does it:
 A cell is also broken by an event with more function errors than its retries allow, one that outlived its age, a process
 that was left behind, a node that did not serve again in time, or whatever else the fault promises.
 
-The cells that are named after a service alone, and the one of a million events, measure how soon a node serves again at
-100 events a second, with half of the machine free and nothing else on it; there it has a bound. In the others every core
-is busy with the load (1,000 events a second, and cells beside each other): a start takes as long as its share of them.
+The cells that are named after a service alone, and the one of a million events, measure how soon a node serves again
+at 100 events a second, with half of the machine free and nothing else on it; there it has a bound. In the others every
+core is busy with the load (1,000 events a second, and cells beside each other): a start takes as long as its share.
 """
 
 
