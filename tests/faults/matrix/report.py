@@ -14,6 +14,8 @@ from tests.faults.matrix.cells import CELLS, ELSEWHERE
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reliability"
 NAME = "matrix"
+# How the note of where logs were kept begins.
+LOGS_NOTE = "logs: "
 _COLUMNS = ("events", "acked", "lost", "unexpected", "duplicated", "recovered", "stale_accepted")
 _WIDTH = 40
 HEADING = f"{'fault':<{_WIDTH}}{'seed':>5}" + "".join(f"{name:>15}" for name in (*_COLUMNS, "recovery s", "verdict"))
@@ -67,7 +69,9 @@ class Saved:
         """Keep a result, in the place of an earlier one of the same cell."""
         if piece.about not in self.pieces:
             self.pieces.append(piece.about)
-        made = {**result.as_json(), "piece": self.pieces.index(piece.about)}
+        # Where the logs of this run are says nothing to a reader of the page.
+        notes = [note for note in result.notes if not note.startswith(LOGS_NOTE)]
+        made = {**result.as_json(), "notes": notes, "piece": self.pieces.index(piece.about)}
         self.cells = [one for one in self.cells if _key(one) != _key(made)]
         self.cells.append(made)
         order = {name: place for place, name in enumerate(CELLS)}

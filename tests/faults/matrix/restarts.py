@@ -28,7 +28,7 @@ UPGRADE_ORDER = ("control", "queue", "runtime", "frontend", "poller")
 BETWEEN_SECONDS = 3.0
 _PER_SECOND = 120.0
 # At most three times as many are sent: for eight restarts on a busy machine, and for what is between them.
-_LOAD = {"per_second": _PER_SECOND, "events": 8_000}
+_LOAD = {"per_second": _PER_SECOND, "events": 10_000}
 MAX_TOLD = 5
 # The only door ends: it says so to who has a connection.
 DRAINING = f"gRPC: {draining().message}"
