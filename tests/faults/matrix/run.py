@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 
 from tests.faults.matrix import functions, loop
@@ -28,6 +29,7 @@ LEAD_PART = 0.2
 MAX_FUNCTION_ERRORS = 3
 EVENTS_PER_SECOND = 1_000.0
 END_SECONDS = 10.0
+MAX_TOLD_CHARACTERS = 500
 PROBE_SECONDS = 90.0
 MUTANT_DRAIN_SECONDS = 15.0
 NOTHING_SEEN = History((), (), (), MAX_FUNCTION_ERRORS)
@@ -167,8 +169,10 @@ def _under_load(rig: Rig, load: Load) -> tuple[History, list[str]]:
 
 def _in_one_line(error: Exception) -> str:
     """The fleet's own errors carry its logs, which are kept elsewhere."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{type(error).__name__}: {error.code().name}: {error.details()}"[:MAX_TOLD_CHARACTERS]
     text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text[:500]}"
+    return f"{type(error).__name__}: {text[:MAX_TOLD_CHARACTERS]}"
 
 
 def _keep_logs(rig: Rig, folder: Path) -> None:
