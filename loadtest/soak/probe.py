@@ -19,13 +19,13 @@ _POLL_SECONDS = 0.1
 class Probe:
     """`run` until it is cancelled, then `finish`.
 
-    ended: (when it was due since the begin, seconds; to its end, ms). accepted: all that the door took; unended: those
-    that had not ended END_SECONDS later; refused: those that the door did not take.
+    ended: (when it was due since the begin, seconds; to its end, ms). accepted: all that the door took, also those
+    that are followed no more, END_SECONDS later; refused: those that the door did not take.
     """
 
     def __init__(self, site: Site, function: str, per_second: float) -> None:
         self.ended: list[tuple[float, float]] = []
-        self.accepted = self.unended = self.refused = 0
+        self.accepted = self.refused = 0
         self._gap_seconds = 1 / per_second
         self._function = function
         self._channel = grpc.aio.insecure_channel(f"{site.host}:{site.grpc_port}", options=CHANNEL_OPTIONS)
@@ -76,4 +76,3 @@ class Probe:
                 # The fleet's clock is this machine's.
                 self.ended.append((at_seconds, told.finished_at_ms - due_epoch * 1e3))
                 return
-        self.unended += 1

@@ -102,8 +102,7 @@ class QueueSettings(NodeSettings):
     )
 
     def shared_by(self, shards: int) -> "QueueSettings":
-        """What one of so many shards works with: its part of what the node has."""
-        shards = max(1, shards)
+        """What one of so many shards, at least one, works with: its part of what the node has."""
         return replace(
             self,
             window_bytes=max(MIN_WINDOW_BYTES, self.window_bytes // shards),

@@ -144,7 +144,7 @@ class Shards:
             return []
         self.epoch = epoch
         owners = list(owner_node_ids)
-        self._sharers = owners.count(self._settings.node_id)
+        self._sharers = max(1, owners.count(self._settings.node_id))
         move_of, arrival_of = {m.shard_id: m for m in moves}, {a.shard_id: a for a in arrivals}
         for shard_id, owner in enumerate(owners):
             move, arrival = move_of.get(shard_id), arrival_of.get(shard_id)
@@ -352,8 +352,7 @@ class Shards:
         settings = self._settings.shared_by(self._sharers)
         if is_suspect and shard_id in self._manifest.records:
             check_pages(self._directory, shard_id, self._manifest.records[shard_id], settings.cache_bytes)
-        sharers = max(1, self._sharers)
-        database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes, sharers)
+        database = open_verified(self._directory, shard_id, self._manifest, settings.cache_bytes, self._sharers)
         self._watches[shard_id] = FileWatch(path)
         self._noted[shard_id] = time.monotonic()
         boot_number = self._random.getrandbits(31)
