@@ -80,6 +80,8 @@ class Shard:
         self.claimed: set[int] = set()
         self.blocked: dict[Lane, set[PollerSession]] = {}
         self.turn = 0
+        # Raises ShardDamaged when somebody cut the file.
+        self.before_checkpoint: Callable[[], None] = lambda: None
         self._delay_counter = 0
         self.is_draining = False
         # It moves to another node: no lease is handed out; events that must come here are taken until it is closed.
@@ -219,17 +221,17 @@ class Shard:
         """The numbers now."""
         return counts.stats(self)
 
-    @property
-    def is_checkpoint_due(self) -> bool:
-        """Whether the WAL is long; on a full volume housekeeping makes room first."""
-        return self.database.wal_pages >= self.settings.checkpoint_pages and not self.is_disk_full
-
     def checkpoint_if_due(self) -> None:
-        """Copy the WAL into the file when it is long; after the answers went out."""
-        if self.is_checkpoint_due:
+        """Copy the WAL into the file when it is long; after the answers went out.
+
+        On a full volume housekeeping makes room first. ShardDamaged: as `before_checkpoint` found.
+        """
+        if self.database.wal_pages >= self.settings.checkpoint_pages and not self.is_disk_full:
             self._checkpoint()
 
     def _checkpoint(self, *, truncate: bool = False) -> None:
+        # It writes into the file itself, and would make one that was cut as long as it was.
+        self.before_checkpoint()
         try:
             self.database.checkpoint(truncate=truncate)
         except apsw.FullError:

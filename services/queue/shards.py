@@ -356,7 +356,9 @@ class Shards:
         self._watches[shard_id] = FileWatch(path)
         self._noted[shard_id] = time.monotonic()
         boot_number = self._random.getrandbits(31)
-        return Shard(shard_id, database, settings, self._clock, self.sessions, boot_number, self.wake, self._turns)
+        shard = Shard(shard_id, database, settings, self._clock, self.sessions, boot_number, self.wake, self._turns)
+        shard.before_checkpoint = lambda: self._look_at_file(shard)
+        return shard
 
     def _close_shard(self, shard: Shard, is_whole: bool) -> None:
         # Of a file that failed, too: when it does not open again its loss has a name.
@@ -378,12 +380,19 @@ class Shards:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _check_file(self, shard: Shard, is_due: bool) -> None:
-        """ShardDamaged: somebody removed, replaced or cut the file under us. apsw.Error: it cannot be written."""
+    def _check_file(self, shard: Shard) -> None:
+        """Look at the file once a second. ShardDamaged as `_look_at_file` does; apsw.Error: it cannot be written."""
         now = time.monotonic()
-        if not is_due and now - self._checked.get(shard.shard_id, 0.0) < FILE_CHECK_SECONDS:
+        if now - self._checked.get(shard.shard_id, 0.0) < FILE_CHECK_SECONDS:
             return
         self._checked[shard.shard_id] = now
+        self._look_at_file(shard)
+        if now - self._noted[shard.shard_id] >= NOTE_SECONDS:
+            self._noted[shard.shard_id] = now
+            self._note_numbers(shard)
+
+    def _look_at_file(self, shard: Shard) -> None:
+        """ShardDamaged: somebody removed, replaced or cut the file under us."""
         fault = self._watches[shard.shard_id].find_fault(shard.database.wal_pages)
         if fault is not None:
             saved = rescue(shard.database, self._directory, shard.shard_id) if fault.is_reachable else None
@@ -391,9 +400,6 @@ class Shards:
                 f"{fault.what} while it was open; {shard.depth} unfinished events and {shard.dead_count} dead letters "
                 "were in it" + (f"; it is saved whole as {saved.name}: put that in its place" if saved else "")
             )
-        if now - self._noted[shard.shard_id] >= NOTE_SECONDS:
-            self._noted[shard.shard_id] = now
-            self._note_numbers(shard)
 
     def _note_numbers(self, shard: Shard) -> None:
         manifest = self._manifest

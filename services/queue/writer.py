@@ -54,13 +54,13 @@ class ShardWriter:
         *,
         open_shard: Callable[[bool], Shard],
         close_shard: Callable[[Shard, bool], None],
-        check_file: Callable[[Shard, bool], None],
+        check_file: Callable[[Shard], None],
         release_file: Callable[[], None],
         on_drained: Callable[[int, DrainReport], None],
         turns: Turns,
     ) -> None:
-        """`open_shard` is told whether the file showed damage, `close_shard` whether it is whole; `check_file`, told
-        whether it has to look now, raises ShardDamaged when it is gone; `release_file` lets somebody else repair it."""
+        """`open_shard` is told whether the file showed damage, `close_shard` whether it is whole; `check_file` raises
+        ShardDamaged when it is gone; `release_file` lets somebody else repair it."""
         self.shard_id = shard_id
         self.state: queue_pb2.ShardState.ValueType = State.SHARD_STATE_OPENING
         self.state_reason = ""
@@ -183,8 +183,7 @@ class ShardWriter:
                     self.stats = shard.stats()
                 if completions:
                     self._post([*completions, (self._on_drained, (self.shard_id, report))])
-                # Before what writes into the file itself, and would make one that was cut as long as it was.
-                self._check_file(shard, shard.is_checkpoint_due)
+                self._check_file(shard)
                 shard.checkpoint_if_due()
                 if is_stopping:
                     break

@@ -42,7 +42,9 @@ _SERVER_OPTIONS: list[tuple[str, Any]] = [
 _CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     *_OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # Against its name it bounds how long one attempt to connect may take: a busy machine needs more for a handshake
+    # than an idle one, and attempts that are given up make it busier.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 log = logging.getLogger(__name__)

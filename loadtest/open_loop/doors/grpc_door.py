@@ -13,10 +13,10 @@ from loadtest.workloads.work import is_asked
 from services.shared import ids
 from services.shared.errors import EvenflowError, Reason, has_detail
 
-# A door that is gone is tried again this soon.
+# A door that is gone is tried again this soon; against its name the second one bounds an attempt to connect.
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 8 << 20),
 )

@@ -81,7 +81,7 @@ class Probe:
         peer = Peer.dial(target, self._token)
         try:
             stub: Any = queue_pb2_grpc.QueueServiceStub(peer.channel)
-            epoch = await self._epoch(stub, peer)
+            epoch = (await self._describe(stub, peer)).shard_map_epoch
             call = stub.Lease(metadata=peer.metadata)
             hello = queue_pb2.LeaseHello(
                 poller_id=f"probe-{name}", incarnation=ids.new_incarnation(), shard_map_epoch=epoch
@@ -99,11 +99,10 @@ class Probe:
         finally:
             await peer.close()
 
-    async def _epoch(self, stub: Any, peer: Peer) -> int:
-        described = await stub.DescribeShards(
+    async def _describe(self, stub: Any, peer: Peer) -> Any:
+        return await stub.DescribeShards(
             queue_pb2.DescribeShardsRequest(), metadata=peer.metadata, timeout=CALL_SECONDS, wait_for_ready=True
         )
-        return int(described.shard_map_epoch)
 
     async def _ack(self, receipts: Sequence[queue_pb2.Receipt]) -> int:
         """How many of them were taken."""
@@ -112,9 +111,7 @@ class Probe:
             peer = Peer.dial(node.target, self._token)
             try:
                 stub: Any = queue_pb2_grpc.QueueServiceStub(peer.channel)
-                described = await stub.DescribeShards(
-                    queue_pb2.DescribeShardsRequest(), metadata=peer.metadata, timeout=CALL_SECONDS
-                )
+                described = await self._describe(stub, peer)
                 served = {shard.depth.shard_id for shard in described.shards}
                 mine = [receipt for receipt in receipts if receipt.shard_id in served]
                 if not mine:

@@ -14,6 +14,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from services.queue import identity, shard, shards, writer
 from services.queue.paths import shard_path
+from services.queue.reserve import Reserve
 from services.queue.shard import Shard
 from tests.kit.queue_node_here import QueueNodeHere
 from tests.kit.waiting import eventually, until
@@ -105,8 +106,9 @@ async def test_a_shard_whose_file_lost_its_name_is_saved_and_served_again(fleet:
     assert (again.depth, list(again.duplicate_indexes)) == (6, [0])
 
 
+@pytest.mark.parametrize("why", ["the log is long", "the volume is full"])
 async def test_a_checkpoint_does_not_hide_that_the_file_was_cut(
-    fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch
+    fleet: QueueNodeHere, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """It writes the file's last pages, and with them the file is as long as it was."""
     await fleet.enqueue(*(fleet.event() for _ in range(5)))
@@ -114,9 +116,13 @@ async def test_a_checkpoint_does_not_hide_that_the_file_was_cut(
     def checkpoint_soon(it: Shard) -> None:
         # What was cut is in memory still: nobody misses it.
         it.database.checkpoint(truncate=True)
-        it.settings = dataclasses.replace(it.settings, checkpoint_pages=1)
+        if why == "the log is long":
+            it.settings = dataclasses.replace(it.settings, checkpoint_pages=1)
+        else:
+            it.settings = dataclasses.replace(it.settings, reserve_bytes=0)
 
     monkeypatch.setattr(shards, "FILE_CHECK_SECONDS", 3_600.0)
+    monkeypatch.setattr(Reserve, "is_scarce", lambda _self: why == "the volume is full")
     path = shard_path(fleet.folder / "queue" / "queue-0", 0)
     await fleet.shards.get(0).call(checkpoint_soon)
     # The next look on its own is an hour away.

@@ -11,10 +11,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.shared.channels import TOKEN_KEY, GrpcServer, Peer, carries_token, read_token
 from services.shared.errors import EvenflowError, Reason
+from tests.faults.matrix.interposer import Interposer
 
 TOKEN = "t" * 40
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 NAME = "test.Echo"
+# In each direction.
+GREETING_SECONDS = 0.3
 
 
 async def unary(_request: Any, _context: Any) -> bytes:
@@ -64,6 +67,22 @@ async def test_every_shape_of_call_needs_the_token(run_dir: Path) -> None:
                 with pytest.raises(EvenflowError, match=TOKEN_KEY) as refused:
                     await call(peer, shape, bad)
                 assert refused.value.reason == Reason.ERROR_REASON_UNAUTHENTICATED
+    finally:
+        await peer.close()
+        await server.stop(0)
+
+
+async def test_a_server_that_is_slow_to_greet_is_waited_for(run_dir: Path) -> None:
+    """As one on a busy machine is; nobody has to try again."""
+    path = run_dir / "s.sock"
+    server = echo_server(TOKEN)
+    server.bind(f"unix:{path}")
+    await server.start()
+    peer = Peer.dial(f"unix:{path}", TOKEN)
+    try:
+        with Interposer(path) as proxy:
+            proxy.delay(GREETING_SECONDS)
+            assert await call(peer, "unary_unary", peer.metadata) == b"in"
     finally:
         await peer.close()
         await server.stop(0)
