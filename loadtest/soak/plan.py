@@ -28,8 +28,9 @@ SETTLE_SECONDS = 10.0
 FAIL_RATE = 0.03
 SLEEP_MS = 10.0
 PROBES_PER_SECOND = 2.0
-# Through the HTTP door, its failures to a destination; through the gRPC door, its failures to the dead letters.
-DESTINED, DYING = deploy.FUNCTION, "load-dying"
+# Through the HTTP door, its failures to a destination; through the gRPC door, its failures to the dead letters. One
+# host could run both: the names prefer one each (services.policy.placement.rank_hosts).
+DESTINED, DYING = deploy.FUNCTION, "load-doomed"
 HTTP_RUN, GRPC_RUN = 1, 2
 LOG_BYTES, TRACE_BYTES = 256 << 10, 256 << 10
 CHECKPOINT_PAGES = 1_000

@@ -7,9 +7,11 @@ import pytest
 
 from loadtest.soak import report
 from loadtest.soak.judge import Run, by_stretch, judge
-from loadtest.soak.plan import SoakPlan, write_functions
+from loadtest.soak.plan import DESTINED, DYING, RUNTIMES, SoakPlan, write_functions
 from loadtest.soak.verdict import MIB, Ledger
 from loadtest.soak.watch import Process, Sample, disk_bytes, kind_of
+from services.policy.accounts import DEFAULT_TENANT
+from services.policy.placement import rank_hosts
 
 PLAN = SoakPlan()
 
@@ -122,12 +124,18 @@ def test_every_store_is_full_when_the_judging_begins() -> None:
         assert kept < plan.warm_up_seconds < plan.seconds
 
 
+def test_every_host_has_its_part() -> None:
+    """A host that runs little has little to leak."""
+    hosts = [f"runtime-{number}" for number in range(RUNTIMES)]
+    assert {rank_hosts(DEFAULT_TENANT, name, hosts)[0] for name in (DESTINED, DYING)} == set(hosts)
+
+
 def test_the_folder_of_functions_is_one_that_deploys(tmp_path: Path) -> None:
     """Both functions and the destination, as the command reads them."""
     from cli.manifest import read_manifest
 
     write_functions(tmp_path)
     found = {one.name: one for one in read_manifest(tmp_path)}
-    assert set(found) == {"load", "load-destination", "load-dying"}
-    assert (found["load"].on_failure, found["load-dying"].on_failure) == ("load-destination", "")
-    assert {found[name].maximum_retry_attempts for name in ("load", "load-dying")} == {1}
+    assert set(found) == {DESTINED, "load-destination", DYING}
+    assert (found[DESTINED].on_failure, found[DYING].on_failure) == ("load-destination", "")
+    assert {found[name].maximum_retry_attempts for name in (DESTINED, DYING)} == {1}
