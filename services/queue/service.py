@@ -125,14 +125,16 @@ class QueueService(ShardToolsService):
             await abort(context, invalid(f"interval_ms must be within {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}"))
         changed = Wakeup()
         self._watchers.add(changed)
-        told: dict[int, queue_pb2.ShardDepth] = {}
+        told: dict[int, tuple[queue_pb2.ShardDepth, int]] = {}
         try:
             while True:
-                depths = [_depth_of(writer) for writer in self._shards]
-                fresh = [depth for depth in depths if told.get(depth.shard_id) != depth]
+                seen = [(_depth_of(writer), _finished(writer)) for writer in self._shards]
+                # With the events that ended: whoever put one in was told a depth with it, which is over as well when
+                # it has come and gone between two looks.
+                fresh = [one for one in seen if told.get(one[0].shard_id) != one]
                 if fresh or not told:
-                    yield queue_pb2.WatchDepthsResponse(depths=fresh)
-                    told.update({depth.shard_id: depth for depth in fresh})
+                    yield queue_pb2.WatchDepthsResponse(depths=[depth for depth, _ in fresh])
+                    told.update({one[0].shard_id: one for one in fresh})
                 await asyncio.sleep(interval_ms / 1_000)
                 await changed.wait()
         finally:
@@ -307,6 +309,10 @@ def _depth_of(writer: ShardWriter) -> queue_pb2.ShardDepth:
         if not stats.takes_events and writer.state == queue_pb2.SHARD_STATE_SERVING:
             depth.state = queue_pb2.SHARD_STATE_DRAINING
     return depth
+
+
+def _finished(writer: ShardWriter) -> int:
+    return writer.stats.finished_total if writer.stats is not None else 0
 
 
 def _size(given: int, default: int, maximum: int, name: str) -> int:

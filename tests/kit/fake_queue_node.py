@@ -159,11 +159,12 @@ class FakeQueueNode(FakeQueueCalls):
             await abort(context, invalid(f"interval_ms must be within {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}"))
         wakeup = Wakeup()
         self._depths_changed.append(wakeup)
-        told: dict[int, queue_pb2.ShardDepth] = {}
+        told: dict[int, tuple[queue_pb2.ShardDepth, int]] = {}
         try:
             while True:
-                now = self.depths()
-                fresh = [depth for shard_id, depth in now.items() if told.get(shard_id) != depth]
+                ends = {shard_id: shard.ends for shard_id, shard in self.shards.items()}
+                now = {shard_id: (depth, ends.get(shard_id, 0)) for shard_id, depth in self.depths().items()}
+                fresh = [depth for shard_id, (depth, ended) in now.items() if told.get(shard_id) != (depth, ended)]
                 if fresh or not told:
                     yield queue_pb2.WatchDepthsResponse(depths=fresh)
                     told = now

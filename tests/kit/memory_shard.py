@@ -39,7 +39,8 @@ class MemoryShard:
         self._bounds = bounds or Bounds()
         self._pollers: dict[str, _Poller] = {}
         self._sequence = 0
-        self._ends = 0
+        # Events that came to an end.
+        self.ends = 0
         self._boots = 1
         self._fences = 0
         self._last_served: dict[tuple[str, str], int] = {}
@@ -308,8 +309,8 @@ class MemoryShard:
             self._end(row, "dead", event_pb2.CONDITION_DELIVERIES_EXHAUSTED)
 
     def _end(self, row: Row, place: str, condition: event_pb2.Condition.ValueType) -> None:
-        self._ends += 1
-        row.end(place, condition, self._now_ms, self._ends)
+        self.ends += 1
+        row.end(place, condition, self._now_ms, self.ends)
 
     def _next_for(self, poller_id: str) -> Row | None:
         """What is past its age; then the oldest event of the function that was served least lately."""

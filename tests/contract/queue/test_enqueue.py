@@ -10,7 +10,7 @@ from evenflow.queue.v1 import queue_pb2
 
 from tests.contract.clients import TODAY, UNKNOWN_FIELD
 from tests.contract.kit import code_of, end_of, read, refusal_of
-from tests.contract.messages import reason, reasons
+from tests.contract.messages import ack, reason, reasons
 from tests.contract.queue.nodes import EPOCH, Node, leases
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,6 +144,23 @@ async def test_depths_come_at_once_and_when_they_change(node: Node) -> None:
             if 1 in changed and changed[1].depth == 2:
                 break
     call.cancel()
+
+
+async def test_a_depth_is_told_again_after_an_event_that_came_and_went_between_two_looks(node: Node) -> None:
+    """Its Enqueue was answered with depth 1: without another word the shard would look deeper than it is for good."""
+    poller = await node.poller(1)
+    call = node.end.stub.WatchDepths(
+        queue_pb2.WatchDepthsRequest(interval_ms=1_000), metadata=node.end.metadata, timeout=20
+    )
+    assert {depth.depth for depth in (await read(call)).depths} == {0}
+    await node.accept(node.event(1), shard_id=1)
+    (lease,) = await leases(poller, 1)
+    assert not (await node.settle(ack(lease))).refusals
+    async with asyncio.timeout(20):
+        while not any(depth.shard_id == 1 and depth.depth == 0 for depth in (await read(call)).depths):
+            pass
+    call.cancel()
+    poller.cancel()
 
 
 @pytest.mark.parametrize("interval_ms", [9, 10_001])

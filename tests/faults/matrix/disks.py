@@ -27,7 +27,7 @@ CHECKPOINT_PAGES = 64
 MOST_CALLS = {WRITE: 60, SYNC: 20, READ: 20}
 NAMES = {WRITE: "write", SYNC: "sync", READ: "read"}
 SLOW_SECONDS = (0.05, 0.5)
-SLOW_EVENTS = 800
+SEEN_AFTER_EVENTS, SLOW_EVENTS = 100, 500
 FAIL_WITHIN_SECONDS = 30.0
 
 
@@ -93,14 +93,17 @@ def _accepted(rig: Rig) -> int:
 def _slow(rig: Rig) -> None:
     disk = _disk_of(rig)
     rig.slow_shards = {int(row["shard_id"]) for row in rig.shards(NODE)}
-    for _ in range(3):
-        seconds = rig.draw.uniform(*SLOW_SECONDS)
-        began_ns = time.time_ns()
-        disk.slow_down(seconds)
-        rig.wait_acked(SLOW_EVENTS)
-        rig.slow_spans.append((began_ns, time.time_ns()))
-        rig.notes.append(f"syncs of {NODE} {seconds:.2f} s slower")
-    disk.slow_down(0.0)
+    with rig.calm():
+        for _ in range(3):
+            seconds = rig.draw.uniform(*SLOW_SECONDS)
+            disk.slow_down(seconds)
+            # What waits there tells the doors, and has to come to wait first.
+            rig.wait_acked(SEEN_AFTER_EVENTS)
+            began_ms = time.time_ns() // 1_000_000
+            rig.wait_acked(SLOW_EVENTS)
+            rig.slow_spans.append((began_ms, time.time_ns() // 1_000_000))
+            rig.notes.append(f"syncs of {NODE} {seconds:.2f} s slower")
+        disk.slow_down(0.0)
 
 
 def _judge_placement(rig: Rig, history: History) -> None:
@@ -110,12 +113,17 @@ def _judge_placement(rig: Rig, history: History) -> None:
         for one in history.sent
         if one.acked
         and not ids.is_derived(one.acked)
-        and any(began_ns <= one.due_ns < ended_ns for began_ns, ended_ns in rig.slow_spans)
+        and any(began_ms <= _chosen_at_ms(one.acked) < ended_ms for began_ms, ended_ms in rig.slow_spans)
     ]
     part = sum(chosen) / max(1, len(chosen))
     rig.notes.append(f"{NODE} got {part:.0%} of {len(chosen)} events that could go anywhere while its disk was slow")
     if part >= 0.5:
         rig.broken.append(f"placement did not avoid the slow disk: {NODE} got {part:.0%} of the events")
+
+
+def _chosen_at_ms(minted_id: bytes) -> int:
+    """When the door made the id, and with it chose the shard."""
+    return int.from_bytes(minted_id[:6], "big")
 
 
 def _break(kind: int) -> Inject:

@@ -93,7 +93,7 @@ class Rig:
         self.recoveries: list[float] = []
         # Each node that was restarted, from when to when, wall clock.
         self.restarts: list[tuple[str, int, int]] = []
-        # Of the slow disk: its shards, and from when to when it was slow, wall clock.
+        # Of the slow disk: its shards, and from when to when it was slow, ms of the wall clock.
         self.slow_shards: set[int] = set()
         self.slow_spans: list[tuple[int, int]] = []
         # Of crowds: event numbers where the baseline, the flood and the calm begin; what a backlog's drain was.
