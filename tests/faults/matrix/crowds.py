@@ -14,6 +14,7 @@ from loadtest.bench.stats import quantile
 from tests.faults.matrix.cell import Cell
 from tests.faults.matrix.history import History
 from tests.faults.matrix.probe import EVENTS as PROBES
+from tests.faults.matrix.probe import MOST_LEFT
 from tests.faults.matrix.rig import Rig
 from tests.kit.waiting import wait_until
 
@@ -139,7 +140,7 @@ def _overload(rig: Rig) -> None:
     began, sent_before = time.monotonic(), progress.sent
     rig.overload_ended_ns = time.time_ns()
     rig.backlog = rig.depth() - PROBES
-    is_worked_off = PROBES + 2 * SLOTS
+    is_worked_off = MOST_LEFT + 2 * SLOTS
     rig.wait_depth(lambda depth: 0 <= depth <= is_worked_off, 6 * OVERLOAD_SECONDS, "the backlog to be worked off")
     rig.drain_seconds = time.monotonic() - began
     rig.drain_pace = (progress.sent - sent_before) / rig.drain_seconds

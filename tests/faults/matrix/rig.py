@@ -127,7 +127,7 @@ class Rig:
         assert self.client is not None
         usual = self.client.load.per_second
         self.client.pace(CALM_PER_SECOND)
-        most = self.standing + probe.EVENTS + int(CALM_PER_SECOND / 2)
+        most = self.standing + probe.MOST_LEFT + int(CALM_PER_SECOND / 2)
         self.wait_depth(lambda depth: 0 <= depth <= most, self.cell.drain_seconds, "what waits to be worked off")
         try:
             yield

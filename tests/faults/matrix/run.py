@@ -18,7 +18,7 @@ from tests.faults.matrix.checker import Verdict, check
 from tests.faults.matrix.client import Client, Load
 from tests.faults.matrix.history import History
 from tests.faults.matrix.mutants import VARIABLE
-from tests.faults.matrix.probe import EVENTS as PROBES
+from tests.faults.matrix.probe import MOST_LEFT
 from tests.faults.matrix.probe import FUNCTION, Probe
 from tests.faults.matrix.rig import Rig
 from tests.kit.waiting import wait_until
@@ -137,7 +137,7 @@ def _under_load(rig: Rig, load: Load) -> tuple[History, list[str]]:
     try:
         # A poller that was started anew knew of no pause, and may have run some of the probe's.
         rig.wait_depth(
-            lambda depth: rig.standing <= depth <= rig.standing + PROBES and not rig.left_of(*functions.ALL),
+            lambda depth: rig.standing <= depth <= rig.standing + MOST_LEFT and not rig.left_of(*functions.ALL),
             rig.cell.drain_seconds,
             "all events to be settled",
         )
