@@ -18,8 +18,7 @@ from tests.faults.matrix.checker import Verdict, check
 from tests.faults.matrix.client import Client, Load
 from tests.faults.matrix.history import History
 from tests.faults.matrix.mutants import VARIABLE
-from tests.faults.matrix.probe import MOST_LEFT
-from tests.faults.matrix.probe import FUNCTION, Probe
+from tests.faults.matrix.probe import FUNCTION, MOST_LEFT, Probe
 from tests.faults.matrix.rig import Rig
 from tests.kit.waiting import wait_until
 
