@@ -24,8 +24,9 @@ from services.shared.tracing import Tracer
 # A shard that refused a batch is not chosen for this time, unless its node says sooner that it serves.
 REFUSAL_COOL_DOWN_MS = 200.0
 STALE_RETRY_MS = 100.0
-# Events count as arriving together for so long, and for as long as the first of them has not left.
-RUN_MS = 2.0
+# Events count as arriving together for so long, and for as long as the first of them has not left; when that does not
+# leave its shard is slow, and the next ones are better off elsewhere.
+RUN_MS, MAX_RUN_MS = 2.0, 20.0
 RETRY_AFTER_MS = 1_000
 _FULL = (Reason.ERROR_REASON_SHARD_FULL, Reason.ERROR_REASON_DISK_FULL)
 _SHARD_REFUSED = (*_FULL, Reason.ERROR_REASON_SHARD_UNAVAILABLE, Reason.ERROR_REASON_DRAINING)
@@ -37,12 +38,13 @@ class _Run:
 
     tenant_id: str
     lane: Lane
-    ends_ms: float
+    began_ms: float
     left: int
 
     def goes_on(self, tenant_id: str, now_ms: float) -> bool:
         """Whether one more event of this tenant belongs to it."""
-        is_together = now_ms < self.ends_ms or self.lane.open is not None
+        age_ms = now_ms - self.began_ms
+        is_together = age_ms < RUN_MS or (self.lane.open is not None and age_ms < MAX_RUN_MS)
         return self.left > 0 and is_together and tenant_id == self.tenant_id
 
 
@@ -239,7 +241,7 @@ class Accepter:
             return run.lane
         lane = self._choose(tenant_id, now_ms)
         left = self._settings.choice_run - 1
-        self._run = _Run(tenant_id, lane, now_ms + RUN_MS, left) if lane is not None and left else None
+        self._run = _Run(tenant_id, lane, now_ms, left) if lane is not None and left else None
         return lane
 
     def _choose(self, tenant_id: str, now_ms: float) -> Lane | None:

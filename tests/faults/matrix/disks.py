@@ -27,6 +27,8 @@ CHECKPOINT_PAGES = 64
 MOST_CALLS = {WRITE: 60, SYNC: 20, READ: 20}
 NAMES = {WRITE: "write", SYNC: "sync", READ: "read"}
 SLOW_SECONDS = (0.05, 0.5)
+# A quarter is what best of two cannot avoid: both that were drawn are slow.
+MOST_OF_SLOW = 0.45
 SEEN_AFTER_EVENTS, SLOW_EVENTS = 100, 500
 FAIL_WITHIN_SECONDS = 30.0
 
@@ -107,7 +109,7 @@ def _slow(rig: Rig) -> None:
 
 
 def _judge_placement(rig: Rig, history: History) -> None:
-    """Of the events whose shard the door was free to choose, the slow half of the shards gets less than half."""
+    """Of the events whose shard the door was free to choose, the slow half of the shards gets clearly less than half."""
     chosen = [
         ids.shard_of(one.acked) in rig.slow_shards
         for one in history.sent
@@ -117,7 +119,7 @@ def _judge_placement(rig: Rig, history: History) -> None:
     ]
     part = sum(chosen) / max(1, len(chosen))
     rig.notes.append(f"{NODE} got {part:.0%} of {len(chosen)} events that could go anywhere while its disk was slow")
-    if part >= 0.5:
+    if part > MOST_OF_SLOW:
         rig.broken.append(f"placement did not avoid the slow disk: {NODE} got {part:.0%} of the events")
 
 
