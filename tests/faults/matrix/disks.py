@@ -109,7 +109,7 @@ def _slow(rig: Rig) -> None:
 
 
 def _judge_placement(rig: Rig, history: History) -> None:
-    """Of the events whose shard the door was free to choose, the slow half of the shards gets clearly less than half."""
+    """Of the events whose shard the door was free to choose, the slow shards get clearly less than half."""
     chosen = [
         ids.shard_of(one.acked) in rig.slow_shards
         for one in history.sent
