@@ -21,7 +21,7 @@ class Cell:
     after the drain; what it gives is `rig.around`. judge: looks at the whole history for what the fault promises
     besides, and puts it into `rig.notes` and `rig.broken`.
     shifts_clocks: the services' wall clocks follow a file, see wall_clock.
-    has_faulty_disk: one queue node runs on faulty_disk.c. has_releases: the fleet runs from a folder of two versions,
+    has_faulty_disk: one queue node runs on faulty_disk.c. version_step: the fleet runs from a folder of two versions,
     see releases; `before` says which one it starts with. settings, arguments: of the fleet. load: of the client, over
     what the run was asked for (fields of client.Load). function: keys of the deploy file. may_repeat: the fault
     explains events that run twice. needs: says what this machine lacks for it, "" when nothing. bound_seconds: how
@@ -42,7 +42,7 @@ class Cell:
     may_repeat: bool = True
     shifts_clocks: bool = False
     has_faulty_disk: bool = False
-    has_releases: bool = False
+    version_step: str = ""
     needs: Callable[[], str] = str
     bound_seconds: float = 0.0
     drain_seconds: float = 90.0

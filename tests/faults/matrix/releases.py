@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 PREVIOUS_FILE = Path(__file__).with_name("previous_version.txt")
 OLDER, NEWER = "older", "newer"
+UPGRADE, DOWNGRADE = "upgrade", "downgrade"
 GIT_SECONDS, GENERATE_SECONDS = 60.0, 120.0
 _NOTE = "_release_note"
 # Every process of a release that is about to be a service notes where its code will come from.
@@ -33,16 +34,16 @@ if any(one.startswith("services.") for one in sys.orig_argv):
 """
 
 
-def previous_commit() -> str:
-    """The commit of the version before."""
+def previous_commit(step: str) -> str:
+    """The commit of the version before, for this step between versions: "upgrade" or "downgrade"."""
     lines = PREVIOUS_FILE.read_text().split("\n")
-    (commit,) = (line for line in lines if line and not line.startswith("#"))
+    (commit,) = (line.split()[1] for line in lines if line.startswith(f"{step} "))
     return commit
 
 
-def lacking() -> str:
-    """Why the older version cannot be had here, in words; "": it can."""
-    commit = previous_commit()
+def lacking(step: str) -> str:
+    """Why the step's older version cannot be had here, in words; "": it can."""
+    commit = previous_commit(step)
     try:
         found = _git("cat-file", "-e", f"{commit}^{{commit}}")
     except FileNotFoundError:
@@ -53,14 +54,14 @@ def lacking() -> str:
 
 
 class Releases:
-    """Both versions in a folder. OSError, CalledProcessError: they could not be made."""
+    """Both versions of a step in a folder. OSError, CalledProcessError: they could not be made."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, step: str) -> None:
         self._folder = folder
         self._running = folder / "running"
         self._running.mkdir(parents=True)
         older = folder / OLDER
-        archive = _git("archive", "--format=tar", previous_commit())
+        archive = _git("archive", "--format=tar", previous_commit(step))
         archive.check_returncode()
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
             tar.extractall(older, filter="data")

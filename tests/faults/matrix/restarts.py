@@ -5,13 +5,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from services.frontend.submissions import draining
 from tests.faults.matrix import releases
 from tests.faults.matrix.cell import Cell
 from tests.faults.matrix.client import CUT
 from tests.faults.matrix.history import History, Ran
-from tests.faults.matrix.releases import NEWER, OLDER
+from tests.faults.matrix.releases import DOWNGRADE, NEWER, OLDER, UPGRADE
 from tests.faults.matrix.rig import Rig
 
 NODES = {
@@ -128,8 +129,8 @@ CELLS = (
         before=lambda rig: _begin_with(rig, OLDER),
         judge=judge_accepts,
         load=_LOAD,
-        needs=releases.lacking,
-        has_releases=True,
+        needs=partial(releases.lacking, UPGRADE),
+        version_step=UPGRADE,
     ),
     Cell(
         "rolling-downgrade",
@@ -138,7 +139,7 @@ CELLS = (
         before=lambda rig: _begin_with(rig, NEWER),
         judge=judge_accepts,
         load=_LOAD,
-        needs=releases.lacking,
-        has_releases=True,
+        needs=partial(releases.lacking, DOWNGRADE),
+        version_step=DOWNGRADE,
     ),
 )

@@ -70,8 +70,8 @@ class Rig:
             environment = {**environment, **self.disk.environment}
         environment = {**self.kill_points.environment, **environment}
         self.releases: Releases | None = None
-        if cell.has_releases:
-            self.releases = Releases(folder / "releases")
+        if cell.version_step:
+            self.releases = Releases(folder / "releases", cell.version_step)
             # Nothing of this tree's is to be found by a process of the other one.
             environment = {"PYTHONPATH": ""}
         self.fleet = Fleet(
