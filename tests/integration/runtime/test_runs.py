@@ -335,4 +335,4 @@ async def test_a_parent_killed_is_replaced(run_dir: Path) -> None:
             )
         )
         assert (await kit.call("echo", 5))["got"] == 5
-        assert not kit.host.parent_pids() & parents
+        await eventually(lambda: not kit.host.parent_pids() & parents)
