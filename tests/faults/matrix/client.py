@@ -40,7 +40,7 @@ _UNKNOWN = (errors_pb2.ERROR_REASON_OUTCOME_UNKNOWN, errors_pb2.ERROR_REASON_DEA
 class Load:
     """What is sent: `events` at `per_second`, and more at the same pace for as long as the fault lasts, at most
     MAX_TIMES as many (`Client.pace` changes it on the way). fails, wavers, segfaults: parts of 1 that fail always,
-    every other time, and that crash. batch_events: of those with a token, in one call."""
+    every other time, and that crash."""
 
     events: int
     per_second: float
@@ -49,7 +49,6 @@ class Load:
     wavers: float = 0.05
     segfaults: float = 0.0
     sleep_ms: int = 0
-    batch_events: int = BATCH_EVENTS
 
 
 @dataclass(slots=True)
@@ -174,7 +173,7 @@ class Client:
                 else:
                     event.has_token = True
                     batch.append(event)
-                    if len(batch) == self.load.batch_events:
+                    if len(batch) == BATCH_EVENTS:
                         await free.acquire()
                         group.create_task(under_way(self._with_tokens, door, batch))
                         batch = []

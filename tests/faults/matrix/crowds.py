@@ -187,8 +187,7 @@ CELLS = (
         judge=_judge_bystander,
         judges_delays=True,
         settings=_SLOTS,
-        # A burst of more than its half of the slots would take twice as long by that fair half alone.
-        load={**_LOAD, "per_second": BYSTANDER_PART * CAPACITY_PER_SECOND, "batch_events": SLOTS // 4},
+        load={**_LOAD, "per_second": BYSTANDER_PART * CAPACITY_PER_SECOND},
         drain_seconds=400.0,
         may_repeat=False,
     ),
