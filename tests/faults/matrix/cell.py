@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Called in the middle of the load; returns when the fault is over and healed. What it learns goes into `rig.notes`.
 Inject = Callable[["Rig"], None]
+# How the note begins of a delay that says nothing, as the machine was busy before.
+NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import grpc
 from evenflow.frontend.v1 import frontend_pb2, frontend_pb2_grpc
 
 from loadtest.bench.stats import quantile
-from tests.faults.matrix.cell import Cell
+from tests.faults.matrix.cell import NOT_JUDGED, Cell
 from tests.faults.matrix.history import History
 from tests.faults.matrix.probe import EVENTS as PROBES
 from tests.faults.matrix.probe import MOST_LEFT
@@ -174,7 +174,7 @@ def _tell(rig: Rig, words: str, *, is_good: bool) -> None:
         return
     busy = rig.load_average / len(os.sched_getaffinity(0))
     if busy > BUSY_LOAD_A_CORE:
-        rig.notes.append(f"not judged: the machine had {busy:.1f} times its cores to do before")
+        rig.notes.append(f"{NOT_JUDGED}: the machine had {busy:.1f} times its cores to do before")
     else:
         rig.broken.append(words)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.faults.matrix.cell import Cell, Inject
-from tests.faults.matrix.interposer import Interposer
+from tests.kit.interposer import Interposer
 from tests.faults.matrix.rig import LEASE_SECONDS, Rig
 
 CUTS = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.bench import machine
-from tests.faults.matrix.cell import Result
+from tests.faults.matrix.cell import NOT_JUDGED, Result
 from tests.faults.matrix.cells import CELLS, ELSEWHERE
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reliability"
@@ -170,6 +170,8 @@ def _summary(name: str, rows: Sequence[dict[str, Any]]) -> str:
     bad = [row["seed"] for row in rows if row["broken"]]
     skipped = next((row["skipped"] for row in rows if row["skipped"]), "")
     word = f"skipped: {skipped}" if skipped else f"broken: seeds {bad}" if bad else "holds"
+    unjudged = [row["seed"] for row in rows if any(note.startswith(NOT_JUDGED) for note in row["notes"])]
+    word += f"; delays of seeds {unjudged} not judged" if unjudged else ""
     seeds = ", ".join(str(row["seed"]) for row in rows)
     runs = ", ".join(str(piece) for piece in sorted({row["piece"] for row in rows}))
     promised = CELLS[name].expected if name in CELLS else "-"

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.shared.channels import TOKEN_KEY, GrpcServer, Peer, carries_token, read_token
 from services.shared.errors import EvenflowError, Reason
-from tests.faults.matrix.interposer import Interposer
+from tests.kit.interposer import Interposer
 
 TOKEN = "t" * 40
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
