@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.faults.matrix.cell import Cell, Inject
-from tests.kit.interposer import Interposer
 from tests.faults.matrix.rig import LEASE_SECONDS, Rig
+from tests.kit.interposer import Interposer
 
 CUTS = 5
 BETWEEN_EVENTS = 500
